@@ -1,0 +1,311 @@
+//! The catalogue: what an enterprise wants balanced. One [`ZoneCatalogue`] per zone, made by
+//! dns-a-sync, carried unchanged through every hop (design sections 2, 4 to 7).
+
+use std::{collections::HashSet, net::IpAddr};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::{
+    identity::Identity,
+    name::{MAX_NAME, Name},
+};
+
+/// The longest identity, with its length octet: what a label zone adds to a service's name.
+const LONGEST_LABEL: usize = 33;
+
+/// Everything about one zone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ZoneCatalogue {
+    /// The name that DNS-A delegates to the dns-bs.
+    pub zone: Name,
+    /// Set by the origin, strictly increasing, carried unchanged.
+    pub generation: u64,
+    /// The serial of the zone's SOA.
+    pub soa_serial: u32,
+    /// Which of the two styles of design section 2.
+    pub style: ZoneStyle,
+    /// Seconds that the CNAME to a mapped, living DNS-LB may be cached. Default 3 600.
+    pub cname_ttl: u32,
+    /// The services, at least one.
+    pub services: Vec<Service>,
+    /// Records that are simply served.
+    pub records: Vec<StaticRecord>,
+}
+
+/// How the zone was cut out of the enterprise's own (design section 2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ZoneStyle {
+    /// `glb.foobar.com` is delegated; services are below it.
+    SubZone,
+    /// `www.foobar.com` itself is delegated; the service is the apex.
+    Host,
+}
+
+/// One balanced host name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Service {
+    /// Its name in the zone: the apex in host style, below it in sub-zone style.
+    pub name: Name,
+    /// The name that clients use, which sites expect as HTTP host name.
+    pub host: Name,
+    /// Who answers with what.
+    pub mode: Mode,
+    /// Seconds that a site's address may be cached. Default 300.
+    pub ttl: u32,
+    /// Most addresses in one answer, 1 to 16. Default 1.
+    pub answers: u8,
+    /// How sites are compared.
+    pub policy: Policy,
+    /// How sites are measured; at least one.
+    pub probes: Vec<Probe>,
+    /// The sites in the customer's order of preference, at least one.
+    pub sites: Vec<Site>,
+}
+
+/// Who answers (design section 4). What is answered is the site; the cache is not built yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// dns-b refers, the DNS-LB answers.
+    #[default]
+    Referral,
+    /// dns-b answers from what the located DNS-LB reported.
+    Direct,
+}
+
+/// How sites are compared. Data, never code.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Policy {
+    /// A new winner must be better by at least this many milliseconds. Default 10.
+    pub margin_ms: u32,
+    /// … and by at least this share of the present one's figure, in percent. Default 10.
+    pub margin_percent: u32,
+    /// Score per millisecond of latency. Default 1.
+    pub latency: f64,
+    /// Score per unit of the site's `cost`. Default 0.
+    pub cost: f64,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self { margin_ms: 10, margin_percent: 10, latency: 1.0, cost: 0.0 }
+    }
+}
+
+/// One way of measuring a site's address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    /// What is sent.
+    pub kind: ProbeKind,
+    /// Milliseconds between two probes of one address. Default 10 000.
+    pub interval_ms: u32,
+    /// Milliseconds until a probe has failed. Default 1 000.
+    pub timeout_ms: u32,
+    /// Failures in a row until down. Default 2.
+    pub fall: u8,
+    /// Successes in a row until up. Default 2.
+    pub rise: u8,
+}
+
+/// What a probe sends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProbeKind {
+    /// A TCP connection, closed at once.
+    Tcp {
+        /// TCP port.
+        port: u16,
+    },
+    /// `GET path` over HTTP/1.1 with the service's host name; 2xx and 3xx are good.
+    Http {
+        /// TCP port.
+        port: u16,
+        /// Path and query, starting with a slash.
+        path: String,
+    },
+}
+
+/// One server location of a service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Site {
+    /// Unique in the service.
+    pub name: String,
+    /// IPv4 and IPv6, at least one.
+    pub addresses: Vec<IpAddr>,
+    /// What the customer pays for traffic here, in units of the policy's choosing. Default 0.
+    pub cost: f64,
+}
+
+/// A record that is served as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StaticRecord {
+    /// Owner, within the zone.
+    pub name: Name,
+    /// TYPE (RFC 1035 section 3.2.2).
+    pub rtype: u16,
+    /// Seconds.
+    pub ttl: u32,
+    /// RDATA in uncompressed wire form.
+    pub rdata: Vec<u8>,
+}
+
+/// Why a [`ZoneCatalogue`] cannot be served.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum CatalogueError {
+    /// Nothing to balance.
+    #[error("zone {0} has no service")]
+    NoService(Name),
+    /// A service that cannot be answered.
+    #[error("service {0} has no site with an address")]
+    NoSite(Name),
+    /// A service that cannot be measured.
+    #[error("service {0} has no probe")]
+    NoProbe(Name),
+    /// Two services or two sites with one name.
+    #[error("{0} stands twice")]
+    Twice(String),
+    /// A service or record outside its zone, or at a place that the style does not allow.
+    #[error("{name} does not belong into zone {zone}, which has {style} style")]
+    Misplaced {
+        /// The offending owner.
+        name: Name,
+        /// The zone.
+        zone: Name,
+        /// `sub-zone` or `host`.
+        style: &'static str,
+    },
+    /// With the longest label in front the name would exceed 255 octets.
+    #[error("{0} is too long: with a DNS-LB's label it would exceed 255 octets")]
+    TooLong(Name),
+    /// A value outside its range.
+    #[error("service {service}: {what} must be {range}, not {value}")]
+    Range {
+        /// The service.
+        service: Name,
+        /// Which setting.
+        what: &'static str,
+        /// What is allowed.
+        range: &'static str,
+        /// What was found.
+        value: String,
+    },
+    /// A static record of a type or at a place that DGLB answers itself.
+    #[error("a static record of type {rtype} at {name} would collide with DGLB's own records")]
+    Collision {
+        /// Owner.
+        name: Name,
+        /// TYPE.
+        rtype: u16,
+    },
+}
+
+impl ZoneCatalogue {
+    /// Whether the catalogue can be served: the checks that hold wherever it comes from. Returns
+    /// every mistake, none if it is sound.
+    pub fn check(&self) -> Vec<CatalogueError> {
+        let mut errors = Vec::new();
+        if self.services.is_empty() {
+            errors.push(CatalogueError::NoService(self.zone.clone()));
+        }
+        let mut names = HashSet::new();
+        for service in &self.services {
+            if !names.insert(&service.name) {
+                errors.push(CatalogueError::Twice(service.name.to_string()));
+            }
+            self.check_service(service, &mut errors);
+        }
+        for record in &self.records {
+            self.check_record(record, &mut errors);
+        }
+        errors
+    }
+
+    fn check_service(&self, service: &Service, errors: &mut Vec<CatalogueError>) {
+        let name = &service.name;
+        let placed = match self.style {
+            ZoneStyle::SubZone => name.is_within(&self.zone) && *name != self.zone,
+            ZoneStyle::Host => *name == self.zone,
+        };
+        if !placed {
+            errors.push(self.misplaced(name));
+        }
+        if name.wire().len() + LONGEST_LABEL > MAX_NAME {
+            errors.push(CatalogueError::TooLong(name.clone()));
+        }
+        if service.sites.iter().all(|s| s.addresses.is_empty()) {
+            errors.push(CatalogueError::NoSite(name.clone()));
+        }
+        if service.probes.is_empty() {
+            errors.push(CatalogueError::NoProbe(name.clone()));
+        }
+        let mut sites = HashSet::new();
+        for site in service.sites.iter().filter(|s| !sites.insert(&s.name)) {
+            errors.push(CatalogueError::Twice(format!("site {} of {name}", site.name)));
+        }
+        let mut range = |what, range, value: String, good: bool| {
+            if !good {
+                errors.push(CatalogueError::Range { service: name.clone(), what, range, value });
+            }
+        };
+        range("answers", "1 to 16", service.answers.to_string(), (1..=16).contains(&service.answers));
+        range("number of sites", "at most 1000", service.sites.len().to_string(), service.sites.len() <= 1000);
+        let weight_fits = |w: f64| w.is_finite() && (0.0..=1e9).contains(&w);
+        let policy = &service.policy;
+        range("policy latency", "0 to 1e9", policy.latency.to_string(), weight_fits(policy.latency));
+        range("policy cost", "0 to 1e9", policy.cost.to_string(), weight_fits(policy.cost));
+        for site in &service.sites {
+            range("site cost", "0 to 1e9", site.cost.to_string(), weight_fits(site.cost));
+            range("number of addresses", "at most 16", site.addresses.len().to_string(), site.addresses.len() <= 16);
+        }
+        for probe in &service.probes {
+            range(
+                "interval",
+                "100 ms to 1 day",
+                probe.interval_ms.to_string(),
+                (100..=86_400_000).contains(&probe.interval_ms),
+            );
+            range("timeout", "10 ms to 60 s", probe.timeout_ms.to_string(), (10..=60_000).contains(&probe.timeout_ms));
+            range("fall", "1 to 100", probe.fall.to_string(), (1..=100).contains(&probe.fall));
+            range("rise", "1 to 100", probe.rise.to_string(), (1..=100).contains(&probe.rise));
+            if let ProbeKind::Http { path, .. } = &probe.kind {
+                let good = path.starts_with('/') && path.bytes().all(|b| b.is_ascii_graphic());
+                range("path", "printable ASCII starting with a slash", path.clone(), good);
+            }
+        }
+    }
+
+    fn check_record(&self, record: &StaticRecord, errors: &mut Vec<CatalogueError>) {
+        if !record.name.is_within(&self.zone) {
+            errors.push(self.misplaced(&record.name));
+        }
+        let service = self.services.iter().any(|s| s.name == record.name);
+        // SOA, NS and CNAME are DGLB's; so is everything at a service's own name.
+        if matches!(record.rtype, 2 | 5 | 6) || service {
+            errors.push(CatalogueError::Collision { name: record.name.clone(), rtype: record.rtype });
+        }
+    }
+
+    fn misplaced(&self, name: &Name) -> CatalogueError {
+        let style = match self.style {
+            ZoneStyle::SubZone => "sub-zone",
+            ZoneStyle::Host => "host",
+        };
+        CatalogueError::Misplaced { name: name.clone(), zone: self.zone.clone(), style }
+    }
+
+    /// The service of this name.
+    pub fn service(&self, name: &Name) -> Option<&Service> {
+        self.services.iter().find(|s| s.name == *name)
+    }
+
+    /// Whether `label` already means something else directly below the zone, so that no DNS-LB
+    /// of this identity may be handed out in it.
+    pub fn occupies(&self, label: &Identity) -> bool {
+        let first_below =
+            |name: &Name| name.strip(&self.zone).and_then(|w| crate::name::labels(w).last().map(<[u8]>::to_vec));
+        let names = self.services.iter().map(|s| &s.name).chain(self.records.iter().map(|r| &r.name));
+        names.filter_map(first_below).any(|l| l == label.as_str().as_bytes())
+    }
+}

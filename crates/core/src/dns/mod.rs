@@ -1,0 +1,135 @@
+//! DNS on the wire: one packet in, one packet out, the same for every transport.
+
+use std::net::SocketAddr;
+
+use crate::directory::Directory;
+
+/// How a question came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// One datagram; the answer is bounded by what the client can take.
+    Udp,
+    /// TCP; up to 65 535 octets.
+    Tcp,
+}
+
+/// What the address that was asked is for (design section 3). A server that is the parent of a
+/// label zone and also listed for the child decides by this whether to refer or to answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// A dns-b's referral address: label zones are referred to their DNS-LB.
+    Referral,
+    /// A dns-b's fall-back address: label zones are answered from the DNS-LB's last report.
+    Fallback,
+    /// A DNS-LB: its own label zones are answered from its own measurements.
+    DnsLb,
+}
+
+/// One packet as it arrived.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The DNS message, without TCP's length prefix.
+    pub packet: &'a [u8],
+    /// Who sent it.
+    pub peer: SocketAddr,
+    /// Over what.
+    pub transport: Transport,
+    /// Role of the address that it was sent to.
+    pub role: Role,
+}
+
+/// What became of a packet: how long the reply is and what to count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Handled {
+    /// Octets of the reply at the start of the buffer; 0 for silence.
+    pub length: usize,
+    /// Extended response code (RFC 6891 section 6.1.3).
+    pub rcode: u16,
+    /// Whether the reply has TC set.
+    pub truncated: bool,
+    /// By which way the answer was found.
+    pub decision: Decision,
+}
+
+/// By which way an answer was found; one counter each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Decision {
+    /// No reply at all: a response, too short, source port 0.
+    Dropped,
+    /// FORMERR, NOTIMP, BADVERS.
+    Malformed,
+    /// Not in our zones, or a class or type that we refuse.
+    Refused,
+    /// SERVFAIL with EDE 14: no catalogue or measurement yet.
+    NotReady,
+    /// The map table matched and a living DNS-LB of the entry was handed out.
+    Mapped,
+    /// The map table matched, but only a suspect DNS-LB was left.
+    Suspect,
+    /// An entry of a neighbouring prefix was used.
+    Neighbour,
+    /// Nobody matched: the default group.
+    DefaultGroup,
+    /// Answered directly from the located DNS-LB's ranking.
+    Direct,
+    /// Answered directly from the aggregate of all DNS-LBs' rankings.
+    Aggregate,
+    /// Answered directly in the customer's order: no report was ever seen.
+    CustomerOrder,
+    /// A label zone was referred to its DNS-LB.
+    Referral,
+    /// A service in a label zone, from the DNS-LB's ranking.
+    Label,
+    /// Everything else with authority: SOA, NS, glue, static records, NODATA, NXDOMAIN.
+    Authority,
+}
+
+/// Number of [`Decision`]s, for tables of counters indexed by `decision as usize`.
+pub const DECISIONS: usize = 14;
+
+impl Decision {
+    /// Every decision, in the order of their discriminants.
+    pub const ALL: [Self; DECISIONS] = [
+        Self::Dropped,
+        Self::Malformed,
+        Self::Refused,
+        Self::NotReady,
+        Self::Mapped,
+        Self::Suspect,
+        Self::Neighbour,
+        Self::DefaultGroup,
+        Self::Direct,
+        Self::Aggregate,
+        Self::CustomerOrder,
+        Self::Referral,
+        Self::Label,
+        Self::Authority,
+    ];
+
+    /// The value of the metric's `decision` label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Dropped => "dropped",
+            Self::Malformed => "malformed",
+            Self::Refused => "refused",
+            Self::NotReady => "not-ready",
+            Self::Mapped => "mapped",
+            Self::Suspect => "suspect",
+            Self::Neighbour => "neighbour",
+            Self::DefaultGroup => "default-group",
+            Self::Direct => "direct",
+            Self::Aggregate => "aggregate",
+            Self::CustomerOrder => "customer-order",
+            Self::Referral => "referral",
+            Self::Label => "label",
+            Self::Authority => "authority",
+        }
+    }
+}
+
+/// Answers one packet into `reply`, which must hold 65 535 octets for TCP and at least 1 232 for
+/// UDP. Total: whatever the packet is, this returns.
+pub fn respond(directory: &Directory, asked: &Asked<'_>, reply: &mut [u8]) -> Handled {
+    let _ = (directory, asked, reply);
+    Handled { length: 0, rcode: 0, truncated: false, decision: Decision::Dropped }
+}

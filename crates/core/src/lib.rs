@@ -1,0 +1,23 @@
+//! The part of DGLB that decides, and nothing else: no socket, no clock, no file, no runtime, no
+//! `unsafe`. Time is always an argument, bytes come in and go out through slices.
+//!
+//! ```text
+//! packet → dns::query → locate (table) → choose → answer → dns::render → packet
+//! probe samples → rank (estimate, order, hysteresis) → report → directory
+//! bytes ↔ proto::codec ↔ proto::message ↔ proto::session
+//! ```
+//!
+//! Every value that an answer depends on lives in one immutable [`directory::Directory`]; writers
+//! build the next one aside and swap it in through [`published::Published`].
+#![forbid(unsafe_code)]
+
+pub mod catalogue;
+pub mod directory;
+pub mod dns;
+pub mod fleet;
+pub mod identity;
+pub mod name;
+pub mod net;
+pub mod proto;
+pub mod published;
+pub mod report;

@@ -1,0 +1,297 @@
+//! What peers say, as the program uses it. How it looks on the wire is the codec's affair.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::{catalogue::ZoneCatalogue, fleet::Fleet, identity::Identity, name::Name, net::Prefix, report::Ranking};
+
+/// One whole message.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Message {
+    /// First from the side that dialled.
+    Hello(Hello),
+    /// First from the side that accepted: the link is up.
+    Welcome(Box<Welcome>),
+    /// First from the side that accepted: the link is not wanted, and why.
+    Refuse(Refuse),
+    /// Down: a newer fleet document.
+    Fleet(Box<Fleet>),
+    /// Up: every dns-b I reach has acknowledged me.
+    Ready(Ready),
+    /// Up: where I am and which resolvers I sit beside.
+    Map(Map),
+    /// Down: what became of a MAP.
+    MapAck(MapAck),
+    /// Up: no longer beside these.
+    Unmap(Unmap),
+    /// Up: rankings that changed, or all of them.
+    Report(Report),
+    /// Down: the report is in use.
+    ReportAck(ReportAck),
+    /// Up from dns-a-sync, down to DNS-LBs: everything about one zone.
+    Catalogue(Box<ZoneCatalogue>),
+    /// The other way: accepted, or refused and why.
+    CatalogueAck(CatalogueAck),
+    /// Your base is unknown to me: send everything.
+    Resync(Resync),
+    /// Down: report now.
+    GetReport,
+    /// Down: the operator drains you, or no longer.
+    Drain(bool),
+    /// Down to dns-a-sync: how a zone wants to be delegated.
+    Delegation(Delegation),
+    /// Are you there?
+    Ping(u64),
+    /// Yes; the PING's value.
+    Pong(u64),
+    /// I leave, and why.
+    Bye(Bye),
+}
+
+/// What kind of daemon a peer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PeerRole {
+    /// Referral server; accepts.
+    DnsB,
+    /// Load balancer at a POP; dials.
+    DnsLb,
+    /// Agent beside DNS-A; dials.
+    DnsASync,
+    /// Measurement agent; dials. Reserved.
+    Mservice,
+}
+
+/// Drawn anew at every start of a process: tells a restart from a reconnect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BootId(pub [u8; 16]);
+
+/// HELLO.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// Lowest version that I speak.
+    pub version_min: u16,
+    /// Highest version that I speak.
+    pub version_max: u16,
+    /// What I am.
+    pub role: PeerRole,
+    /// Who I am.
+    pub identity: Identity,
+    /// This run of me.
+    pub boot: BootId,
+    /// Milliseconds that I have been running.
+    pub uptime_ms: u64,
+    /// Bit set of optional features; none are defined yet.
+    pub features: u64,
+}
+
+/// WELCOME.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Welcome {
+    /// The version spoken from now on: the highest that both know.
+    pub version: u16,
+    /// Who I am.
+    pub identity: Identity,
+    /// This run of me.
+    pub boot: BootId,
+    /// The address under which I see you.
+    pub observed: SocketAddr,
+    /// Features that we both have.
+    pub features: u64,
+    /// The fleet document that I hold.
+    pub fleet: Fleet,
+    /// The newest MAP generation of yours that I hold, 0 for none.
+    pub map_generation: u64,
+    /// The newest REPORT generation of yours that I hold, 0 for none.
+    pub report_generation: u64,
+    /// The newest catalogue generations of the zones that you may publish.
+    pub catalogues: Vec<(Name, u64)>,
+}
+
+/// REFUSE.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refuse {
+    /// Why, for programs.
+    pub reason: RefuseReason,
+    /// Why, for people.
+    pub text: String,
+}
+
+/// Why a link is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RefuseReason {
+    /// No version in common.
+    Version,
+    /// Identity or role unknown or not allowed here.
+    Identity,
+    /// A newer boot of the same identity is connected.
+    Duplicate,
+    /// No room; come back later.
+    Busy,
+    /// A reason of a later version.
+    Other(u32),
+}
+
+/// READY.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ready {
+    /// The MAP generation that all of them acknowledged.
+    pub map_generation: u64,
+    /// The dns-bs that I reach.
+    pub servers: Vec<Identity>,
+}
+
+/// MAP (FIG. 4): always the whole set. The newest generation replaces what came before; entries
+/// live while frames arrive on the link, and for `lease_ms` after the last one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Map {
+    /// Strictly increasing.
+    pub generation: u64,
+    /// Milliseconds.
+    pub lease_ms: u32,
+    /// The DNS-LB's own DNS addresses.
+    pub addresses: Vec<IpAddr>,
+    /// What it sits beside.
+    pub entries: Vec<MapEntry>,
+}
+
+/// One line of a MAP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MapEntry {
+    /// Resolver address or network.
+    pub prefix: Prefix,
+    /// Resolver egress or client network.
+    pub kind: EntryKind,
+    /// Lower is taken first.
+    pub preference: u16,
+    /// Share among equals, at least 1.
+    pub weight: u16,
+}
+
+/// What a mapped prefix is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EntryKind {
+    /// Where a DNS-ISP asks from.
+    Resolver,
+    /// Where clients are, for ECS.
+    Client,
+}
+
+/// MAP-ACK.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MapAck {
+    /// Of the MAP.
+    pub generation: u64,
+    /// Entries in use.
+    pub accepted: u32,
+    /// Entries not in use, and why.
+    pub refused: Vec<Refused>,
+}
+
+/// One refused entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The entry.
+    pub prefix: Prefix,
+    /// Why, for programs.
+    pub reason: RefusedReason,
+    /// Why, for people.
+    pub text: String,
+}
+
+/// Why an entry was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RefusedReason {
+    /// The identity has no authority over it.
+    NotAllowed,
+    /// Too many entries.
+    Limit,
+    /// The generation is not newer than the one held.
+    Stale,
+    /// A reason of a later version.
+    Other(u32),
+}
+
+/// UNMAP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unmap {
+    /// Strictly increasing, shared with MAP.
+    pub generation: u64,
+    /// What to withdraw; empty for everything.
+    pub prefixes: Vec<Prefix>,
+}
+
+/// REPORT.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// Strictly increasing.
+    pub generation: u64,
+    /// The generation that this one changes; 0: `rankings` is everything.
+    pub base: u64,
+    /// New or changed rankings.
+    pub rankings: Vec<Ranking>,
+    /// Services no longer ranked.
+    pub removed: Vec<Name>,
+}
+
+/// REPORT-ACK.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReportAck {
+    /// Of the REPORT.
+    pub generation: u64,
+}
+
+/// CATALOGUE-ACK.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CatalogueAck {
+    /// Which zone.
+    pub zone: Name,
+    /// Of the CATALOGUE.
+    pub generation: u64,
+    /// Why it is not in use; `None` when it is.
+    pub refused: Option<String>,
+}
+
+/// RESYNC.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resync {
+    /// Send a MAP.
+    Map,
+    /// Send a REPORT with base 0.
+    Report,
+    /// Send this zone's CATALOGUE.
+    Catalogue(Name),
+}
+
+/// DELEGATION: the NS names and addresses under which the dns-bs want a zone delegated (claim 4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delegation {
+    /// The zone.
+    pub zone: Name,
+    /// Seconds for NS and glue.
+    pub ttl: u32,
+    /// Name servers with their addresses.
+    pub servers: Vec<(Name, Vec<IpAddr>)>,
+}
+
+/// BYE.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bye {
+    /// Why, for programs.
+    pub reason: ByeReason,
+    /// Why, for people.
+    pub text: String,
+}
+
+/// Why a side leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ByeReason {
+    /// It shuts down.
+    Shutdown,
+    /// The peer broke the protocol.
+    Protocol,
+    /// A newer boot of the same identity has come.
+    Duplicate,
+    /// Nothing was heard for too long.
+    TimedOut,
+    /// A reason of a later version.
+    Other(u32),
+}
