@@ -1,2 +1,2 @@
-//! placeholder
+//! `dglb-lab`, see the library.
 fn main() {}
