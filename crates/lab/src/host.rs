@@ -188,9 +188,9 @@ impl Host {
         command.env(VARIABLE, self.marker.to_string()).env(HOST_VARIABLE, &self.spec.name);
         let before = Before {
             die_with: Some(process::id()),
-            user: None,
             network: Some(self.namespace.descriptor()?),
             resolv_conf: if personal { own_resolv_conf(&self.dir) } else { None },
+            ..Before::default()
         };
         prepare(&mut command, before);
         Ok(command)

@@ -15,12 +15,13 @@ use thiserror::Error;
 
 use crate::{
     host::{Activity, Host, StartError},
+    interrupt,
     marker::Marker,
     net::{Backbone, Backend, Namespace},
     process::{Nursery, Process, Signal, output},
     sandbox::{self, Missing},
     topology::{Topology, TopologyError},
-    wire::{Counters, HostNumber, Link, Port, Router, Wire},
+    wire::{HostNumber, Port, Router, Wire},
 };
 
 /// How a lab is built.
@@ -98,7 +99,7 @@ pub struct Lab {
     hosts: Vec<Host>,
     router: Mutex<Option<Router>>,
     nursery: Nursery,
-    wire: Wire,
+    pub(crate) wire: Wire,
     topology: Topology,
     numbers: HashMap<String, HostNumber>,
     backend: Backend,
@@ -187,97 +188,6 @@ impl Lab {
         run().map_err(|error| HostError::System { host: host.to_owned(), error })
     }
 
-    /// Cuts the link between two hosts, both directions, silently.
-    ///
-    /// # Errors
-    /// [`HostError::Unknown`].
-    pub fn cut(&self, a: &str, b: &str) -> Result<(), HostError> {
-        self.change_link(a, b, |link| link.cut = true)
-    }
-
-    /// Undoes [`Lab::cut`]. A host that [`Lab::cut_host`] has cut off stays so.
-    ///
-    /// # Errors
-    /// [`HostError::Unknown`].
-    pub fn heal(&self, a: &str, b: &str) -> Result<(), HostError> {
-        self.change_link(a, b, |link| link.cut = false)
-    }
-
-    /// Cuts a host off from all others, silently. Its processes go on.
-    ///
-    /// # Errors
-    /// [`HostError::Unknown`].
-    pub fn cut_host(&self, host: &str) -> Result<(), HostError> {
-        self.number(host).map(|number| self.wire.isolate(number, true))
-    }
-
-    /// Undoes [`Lab::cut_host`]. Links that [`Lab::cut`] has cut stay so.
-    ///
-    /// # Errors
-    /// [`HostError::Unknown`].
-    pub fn heal_host(&self, host: &str) -> Result<(), HostError> {
-        self.number(host).map(|number| self.wire.isolate(number, false))
-    }
-
-    /// Sets the delay of each direction between two hosts: half the round trip.
-    ///
-    /// # Errors
-    /// [`HostError::Unknown`].
-    pub fn set_delay(&self, a: &str, b: &str, one_way: Duration) -> Result<(), HostError> {
-        self.change_link(a, b, |link| link.delay = one_way)
-    }
-
-    /// Sets the part of packets lost in each direction between two hosts, 0.0 to 1.0.
-    ///
-    /// # Errors
-    /// [`HostError::Unknown`].
-    pub fn set_loss(&self, a: &str, b: &str, loss: f64) -> Result<(), HostError> {
-        self.change_link(a, b, |link| link.loss = loss)
-    }
-
-    /// Changes both directions between two hosts.
-    ///
-    /// # Errors
-    /// [`HostError::Unknown`].
-    pub fn change_link(&self, a: &str, b: &str, change: impl Fn(&mut Link)) -> Result<(), HostError> {
-        self.change_one_way(a, b, &change)?;
-        self.change_one_way(b, a, &change)
-    }
-
-    /// Changes one direction.
-    ///
-    /// # Errors
-    /// [`HostError::Unknown`].
-    pub fn change_one_way(&self, from: &str, to: &str, change: impl FnOnce(&mut Link)) -> Result<(), HostError> {
-        let (from, to) = (self.number(from)?, self.number(to)?);
-        self.wire.change(from, to, change);
-        Ok(())
-    }
-
-    /// The link from one host to another as it is now.
-    ///
-    /// # Errors
-    /// [`HostError::Unknown`].
-    pub fn link(&self, from: &str, to: &str) -> Result<Link, HostError> {
-        Ok(self.wire.link(self.number(from)?, self.number(to)?))
-    }
-
-    /// What became of all packets from one host to another.
-    ///
-    /// # Errors
-    /// [`HostError::Unknown`].
-    pub fn counters(&self, from: &str, to: &str) -> Result<Counters, HostError> {
-        Ok(self.wire.counters(self.number(from)?, self.number(to)?))
-    }
-
-    /// Whether [`Lab::cut_host`] has cut the host off.
-    ///
-    /// # Errors
-    /// [`HostError::Unknown`].
-    pub fn is_cut_off(&self, host: &str) -> Result<bool, HostError> {
-        Ok(self.wire.is_isolated(self.number(host)?))
-    }
-
     /// The wire as a whole.
     pub fn wire(&self) -> &Wire {
         &self.wire
@@ -361,6 +271,7 @@ impl Lab {
         if !self.options.keep_dir {
             let _ = fs::remove_dir_all(&self.dir);
         }
+        interrupt::forget(self.marker);
     }
 
     fn build(topology: Topology, options: Options) -> Result<Self, UpError> {
@@ -373,7 +284,8 @@ impl Lab {
         let dir = options.parent_dir.join(marker.directory_name());
         fs::create_dir_all(&dir).map_err(system(&dir.display().to_string()))?;
         // From here on an error removes the directory, too.
-        let mut guard = DirectoryGuard(Some(dir.clone()));
+        interrupt::note(marker, dir.clone());
+        let mut guard = BuildGuard(Some((marker, dir.clone())));
         let (mut hosts, mut ports) = (Vec::new(), Vec::new());
         for (number, spec) in topology.hosts.iter().enumerate() {
             let what = format!("host {}", spec.name);
@@ -411,7 +323,7 @@ impl Lab {
         self.number(name).map(|number| &self.hosts[number])
     }
 
-    fn number(&self, name: &str) -> Result<HostNumber, HostError> {
+    pub(crate) fn number(&self, name: &str) -> Result<HostNumber, HostError> {
         self.numbers.get(name).copied().ok_or_else(|| HostError::Unknown(name.to_owned()))
     }
 }
@@ -422,12 +334,14 @@ impl Drop for Lab {
     }
 }
 
-struct DirectoryGuard(Option<PathBuf>);
+/// Removes what a lab that is not finished has made.
+struct BuildGuard(Option<(Marker, PathBuf)>);
 
-impl Drop for DirectoryGuard {
+impl Drop for BuildGuard {
     fn drop(&mut self) {
-        if let Some(dir) = self.0.take() {
+        if let Some((marker, dir)) = self.0.take() {
             let _ = fs::remove_dir_all(dir);
+            interrupt::forget(marker);
         }
     }
 }

@@ -12,18 +12,23 @@
 //!       └──────── wire: one thread ─────┘         delay, jitter, loss, cut per pair
 //! ```
 
+pub mod cli;
 pub mod programs;
 pub mod sandbox;
 
+mod control;
 mod host;
 mod interrupt;
 mod lab;
+mod links;
 mod marker;
 mod net;
 mod process;
 mod ready;
+mod runtime;
 mod sys;
 mod topology;
+mod tour;
 mod wire;
 
 pub use host::{Activity, HOST_VARIABLE, StartError};
@@ -32,5 +37,6 @@ pub use lab::{HostError, Lab, Options, UpError};
 pub use marker::{Swept, VARIABLE as MARKER_VARIABLE, sweep};
 pub use net::{Backend, INTERFACE, MTU};
 pub use process::Signal;
+pub use runtime::RUNTIME_VARIABLE;
 pub use topology::{HostSpec, Latency, MOST_HOSTS, OneWay, RoundTrip, Topology, TopologyError};
 pub use wire::{Counters, Link, Strays, Wire};

@@ -21,6 +21,8 @@ use super::{
 pub(crate) struct Before {
     /// Killed when the thread that started it ends; holds our own process id.
     pub(crate) die_with: Option<u32>,
+    /// Leader of a session of its own, out of reach of the terminal.
+    pub(crate) new_session: bool,
     /// `uid_map` and `gid_map` lines: root of a new user namespace.
     pub(crate) user: Option<(String, String)>,
     /// The network namespace to enter.
@@ -59,6 +61,10 @@ pub(crate) fn prepare(command: &mut Command, before: Before) {
         if let Some(parent) = before.die_with {
             die_with_parent(parent)?;
         }
+        if before.new_session {
+            // SAFETY: no arguments; fails only for the leader of a group, which a fresh child is not.
+            check(unsafe { libc::setsid() })?;
+        }
         if let Some((uid_map, gid_map)) = &before.user {
             namespace::unshare(Kind::User)?;
             namespace::map_to_root(uid_map.as_bytes(), gid_map.as_bytes())?;
@@ -72,7 +78,7 @@ pub(crate) fn prepare(command: &mut Command, before: Before) {
         Ok(())
     };
     // SAFETY: the closure runs in the forked child; it allocates nothing, takes no lock, and calls
-    // only prctl, getppid, unshare, setns, mount, open, write, close: plain system calls.
+    // only prctl, getppid, setsid, unshare, setns, mount, open, write, close: plain system calls.
     unsafe { command.pre_exec(run) };
 }
 

@@ -6,6 +6,7 @@
 //! call that changes the wire has returned, no packet meets the old state any more: a cut holds
 //! for packets that were already on their way.
 
+mod lead;
 mod link;
 mod packet;
 mod queue;

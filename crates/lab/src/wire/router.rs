@@ -11,6 +11,7 @@ use std::{
 
 use super::{
     Fabric, Fate, HostNumber, Routes, Wire,
+    lead::Lead,
     packet::{Destination, destination, ethernet_type},
     queue::{Queue, Travelling},
 };
@@ -56,6 +57,7 @@ impl Router {
             timer,
             queue: Queue::default(),
             armed: None,
+            lead: Lead::new(),
             chance,
             scratch: vec![0; 1 << 16],
         };
@@ -88,6 +90,7 @@ struct Work {
     timer: Timer,
     queue: Queue,
     armed: Option<Instant>,
+    lead: Lead,
     chance: Chance,
     scratch: Vec<u8>,
 }
@@ -98,6 +101,9 @@ impl Work {
             let ready = self.poller.wait()?;
             if ready.contains(&STOP) {
                 return Ok(());
+            }
+            if ready.contains(&TIMER) {
+                self.settle();
             }
             let wire = self.wire.clone();
             let mut fabric = wire.fabric();
@@ -183,10 +189,21 @@ impl Work {
     fn arm(&mut self) -> io::Result<()> {
         let due = self.queue.next_due();
         if due != self.armed {
-            self.timer.set(due.map(|due| due.saturating_duration_since(Instant::now())))?;
+            let ahead = |due: Instant| due.saturating_duration_since(Instant::now()).saturating_sub(self.lead.get());
+            self.timer.set(due.map(ahead))?;
             self.armed = due;
         }
         Ok(())
+    }
+
+    /// After the timer has woken us: learns how long waking took, and bides what is left of the
+    /// lead, which is shorter than going back to sleep would be.
+    fn settle(&mut self) {
+        let Some(due) = self.armed else { return };
+        self.lead.woke(Instant::now(), due);
+        while Instant::now() < due && due.saturating_duration_since(Instant::now()) <= Lead::MOST {
+            std::hint::spin_loop();
+        }
     }
 }
 
