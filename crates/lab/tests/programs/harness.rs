@@ -20,6 +20,8 @@ use hickory_proto::rr::{Name, RecordType};
 
 /// How long a program may take until it serves.
 const START: Duration = Duration::from_secs(20);
+/// How long a program may take to end by itself.
+const STOP: Duration = Duration::from_secs(2);
 /// How long one question may take.
 const ANSWER: Duration = Duration::from_secs(12);
 /// How often a condition is looked at.
@@ -165,10 +167,17 @@ impl Program {
 }
 
 impl Drop for Program {
-    /// Ends the process and whatever it started: they are one process group.
+    /// Asks the process to end, then ends it and whatever it started: they are one process group.
     fn drop(&mut self) {
-        let group = format!("-{}", self.child.id());
-        let _ = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
+        let kill = |signal: &str, target: String| {
+            let _ = Command::new("kill").args([signal, "--", &target]).stderr(Stdio::null()).status();
+        };
+        kill("-TERM", self.child.id().to_string());
+        let deadline = Instant::now() + STOP;
+        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
+            sleep(STEP);
+        }
+        kill("-KILL", format!("-{}", self.child.id()));
         let _ = self.child.wait();
     }
 }

@@ -3,5 +3,7 @@
 
 mod harness;
 mod name_server;
+mod oracles;
 mod real;
 mod site;
+mod updates;

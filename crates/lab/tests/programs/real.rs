@@ -8,6 +8,9 @@ use hickory_proto::rr::RecordType;
 
 use crate::harness::{Network, Program, ask, ask_tcp, free_port, question, texts};
 
+/// The start of the table of a name server of our own.
+const OWN: &str = "kind = \"name-server\"\nlog = true";
+
 const ZONE: &str = r#"
 $TTL 300
 @ SOA ns1 hostmaster 1 300 60 604800 60
@@ -41,16 +44,15 @@ impl Internet {
             let table = format!("{head}\nzones = [{{ origin = \"{origin}\", text = '''{text}''' }}]");
             Program::try_start(name, address, &table, &hosts)
         };
-        let own = "kind = \"name-server\"\nlog = true";
         let root = "$TTL 86400\n@ SOA a.root-lab. h.root-lab. 1 1800 900 604800 86400\n@ NS a.root-lab.\na.root-lab. A {v4:root}\ntest. NS a.nic.test.\na.nic.test. A {v4:tld}\n";
         let tld = "$TTL 3600\n@ SOA a.nic h.nic 1 1800 900 604800 300\n@ NS a.nic\na.nic A {v4:tld}\nfoobar NS ns1.foobar\nns1.foobar A {v4:dnsa}\n";
         let dnsb =
             "$TTL 60\n@ SOA b1 h 1 300 60 604800 30\n@ NS b1\nb1 A {v4:dnsb}\nwww A 192.0.2.80\nwww AAAA fd00::80\n";
         Some(Self {
-            root: server("root", own, ".", root)?,
-            tld: server("tld", own, "test", tld)?,
+            root: server("root", OWN, ".", root)?,
+            tld: server("tld", OWN, "test", tld)?,
             dnsa: server("dnsa", dnsa, "foobar.test", ZONE)?,
-            dnsb: server("dnsb", own, "glb.foobar.test", dnsb)?,
+            dnsb: server("dnsb", OWN, "glb.foobar.test", dnsb)?,
             root_address: hosts[0].1,
             _network: network,
         })
@@ -109,7 +111,7 @@ fn check_chain(internet: &Internet, program: &Program, resolver: SocketAddr) {
 /// minimisation.
 fn check_resolver(kind: &str, modes: &[&str]) {
     for mode in modes {
-        let Some(internet) = Internet::start("kind = \"name-server\"\nlog = true") else { return };
+        let Some(internet) = Internet::start(OWN) else { return };
         let Some((program, address)) = internet.resolver(kind, &format!("qmin = \"{mode}\"")) else { return };
         check_chain(&internet, &program, address);
         let leaked = Internet::asked(&internet.root, "www.foobar.test.");
@@ -141,4 +143,56 @@ fn knot_resolver() {
 #[test]
 fn powerdns_recursor() {
     check_resolver("pdns-recursor", &["on", "off"]);
+}
+
+#[test]
+fn knot_resolver_varies_the_case_and_is_served() {
+    let Some(internet) = Internet::start(OWN) else { return };
+    let Some((program, address)) = internet.resolver("kresd", "") else { return };
+    check_chain(&internet, &program, address);
+    let log = std::fs::read_to_string(internet.dnsb.dir().join("questions.log")).unwrap();
+    let varied = log.lines().filter_map(|line| line.split(' ').nth(2)).filter(|name| name.to_lowercase() != **name);
+    assert!(varied.count() > 0, "{log}");
+}
+
+#[test]
+fn nsd_and_knot_as_dns_a_in_the_chain() {
+    for kind in ["nsd", "knot"] {
+        let Some(internet) = Internet::start(&format!("kind = \"{kind}\"")) else { return };
+        let Some((program, address)) = internet.resolver("resolver", "") else { return };
+        check_chain(&internet, &program, address);
+    }
+}
+
+#[test]
+fn the_client_subnet_is_sent_where_it_is_wanted() {
+    for kind in ["unbound", "pdns-recursor"] {
+        for wanted in [false, true] {
+            let Some(internet) = Internet::start(OWN) else { return };
+            let Some((_program, address)) = internet.resolver(kind, &format!("ecs = {wanted}")) else { return };
+            let reply = ask(address, &recursive("www.foobar.test.", RecordType::A));
+            assert_eq!(reply.answers.len(), 2, "{kind}: {reply}");
+            let asked = Internet::asked(&internet.dnsb, "www.glb.foobar.test.");
+            let with_subnet = asked.iter().any(|line| line.ends_with(" 127.0.0.0/24"));
+            assert_eq!(with_subnet, wanted, "{kind}: {asked:?}");
+        }
+    }
+}
+
+#[test]
+fn extra_lines_reach_the_configuration() {
+    // Each of these lines keeps the resolver from its servers, or us from the resolver.
+    let refusals = [
+        ("unbound", "extra = \"  access-control: 127.0.0.0/8 refuse\""),
+        ("bind", "extra = \"acl unused { none; };\\nserver 127.0.0.0/8 { bogus yes; };\""),
+        ("kresd", "extra = \"net.ipv4 = false\""),
+        ("pdns-recursor", "extra = \"dont-query=127.0.0.0/8\""),
+    ];
+    for (kind, lines) in refusals {
+        let Some(internet) = Internet::start(OWN) else { return };
+        let Some((_program, address)) = internet.resolver(kind, lines) else { return };
+        let reply = ask(address, &recursive("www.foobar.test.", RecordType::A));
+        assert_ne!(reply.metadata.response_code, ResponseCode::NoError, "{kind}: {reply}");
+        assert!(Internet::asked(&internet.dnsb, "www.glb.foobar.test.").is_empty(), "{kind}");
+    }
 }

@@ -158,3 +158,126 @@ fn in_zone(zone: &Zone, record: &Record) -> Result<LowerName, ResponseCode> {
     let name = LowerName::from(&record.name);
     if zone.origin().zone_of(&name) { Ok(name) } else { Err(ResponseCode::NotZone) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::str::FromStr;
+
+    use hickory_proto::rr::Name;
+    use hickory_proto::rr::rdata::{A, CNAME, NS, SOA};
+
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        Name::from_str(text).unwrap()
+    }
+
+    fn zone() -> Zone {
+        let text = "$TTL 300\n@ SOA ns1 h 4294967295 300 60 604800 60\n@ NS ns1\n@ TXT x\nns1 A 192.0.2.1\nwww CNAME ns1\n\
+                    two A 192.0.2.2\ntwo A 192.0.2.3\n";
+        Zone::parse(&name("z.test."), text).unwrap()
+    }
+
+    fn a(last: u8) -> RData {
+        RData::A(A([192, 0, 2, last].into()))
+    }
+
+    fn of_class(class: DNSClass, owner: &str, ttl: u32, data: RData) -> Record {
+        let mut record = Record::from_rdata(name(owner), ttl, data);
+        record.dns_class = class;
+        record
+    }
+
+    fn adding(owner: &str, data: RData) -> Record {
+        of_class(DNSClass::IN, owner, 60, data)
+    }
+
+    fn deleting(owner: &str, kind: RecordType) -> Record {
+        of_class(DNSClass::ANY, owner, 0, RData::Update0(kind))
+    }
+
+    fn serial(zone: &Zone) -> u32 {
+        zone.soa().unwrap().1.serial
+    }
+
+    #[test]
+    fn the_serial_moves_with_changes_only_and_skips_zero() {
+        let zone = zone();
+        let next = apply(&zone, &[], &[adding("new.z.test.", a(9))]).unwrap().unwrap();
+        assert_eq!(serial(&next), 1, "one more than the greatest, without 0");
+        assert_eq!(next.node(&LowerName::from(name("NEW.z.test."))).unwrap()[&RecordType::A].data, [a(9)]);
+        for nothing in [deleting("nope.z.test.", RecordType::A), of_class(DNSClass::NONE, "ns1.z.test.", 0, a(7))] {
+            assert!(apply(&zone, &[], &[nothing]).unwrap().is_none());
+        }
+    }
+
+    #[test]
+    fn a_serial_of_the_senders_is_taken_if_it_is_newer() {
+        let soa = |serial| {
+            adding("z.test.", RData::SOA(SOA::new(name("ns1.z.test."), name("h.z.test."), serial, 1, 1, 1, 1)))
+        };
+        let next = apply(&zone(), &[], &[soa(77)]).unwrap().unwrap();
+        assert_eq!(serial(&next), 77);
+        assert!(apply(&zone(), &[], &[soa(4_294_967_290)]).unwrap().is_none(), "an older one is left out");
+        let mut elsewhere = soa(77);
+        elsewhere.name = name("two.z.test.");
+        assert!(apply(&zone(), &[], &[elsewhere]).unwrap().is_none());
+    }
+
+    #[test]
+    fn the_apex_keeps_soa_and_ns() {
+        let zone = zone();
+        let all = apply(&zone, &[], &[deleting("z.test.", RecordType::ANY)]).unwrap().unwrap();
+        let left: Vec<_> = all.node(zone.origin()).unwrap().keys().copied().collect();
+        assert_eq!(left, [RecordType::NS, RecordType::SOA]);
+        for kept in [
+            deleting("z.test.", RecordType::NS),
+            deleting("z.test.", RecordType::SOA),
+            of_class(DNSClass::NONE, "z.test.", 0, RData::NS(NS(name("ns1.z.test.")))),
+        ] {
+            assert!(apply(&zone, &[], &[kept]).unwrap().is_none());
+        }
+    }
+
+    #[test]
+    fn an_alias_and_other_records_exclude_each_other() {
+        let zone = zone();
+        let alias = |target: &str| RData::CNAME(CNAME(name(target)));
+        assert!(apply(&zone, &[], &[adding("www.z.test.", a(1))]).unwrap().is_none());
+        assert!(apply(&zone, &[], &[adding("ns1.z.test.", alias("www.z.test."))]).unwrap().is_none());
+        let next = apply(&zone, &[], &[adding("www.z.test.", alias("two.z.test."))]).unwrap().unwrap();
+        let www = &next.node(&LowerName::from(name("www.z.test."))).unwrap()[&RecordType::CNAME];
+        assert_eq!(www.data, [alias("two.z.test.")], "one alias replaces another");
+    }
+
+    #[test]
+    fn prerequisites_are_told_apart() {
+        let any = |owner: &str, kind| deleting(owner, kind);
+        let none = |owner: &str, kind| of_class(DNSClass::NONE, owner, 0, RData::Update0(kind));
+        let exact = |owner: &str, data| of_class(DNSClass::IN, owner, 0, data);
+        let verdict = |prerequisites: &[Record]| apply(&zone(), prerequisites, &[]).map(|_| ());
+        let (txt, every) = (RecordType::TXT, RecordType::ANY);
+        assert_eq!(verdict(&[any("www.z.test.", every), any("two.z.test.", RecordType::A)]), Ok(()));
+        assert_eq!(verdict(&[any("nope.z.test.", every)]), Err(ResponseCode::NXDomain));
+        assert_eq!(verdict(&[any("two.z.test.", txt)]), Err(ResponseCode::NXRRSet));
+        assert_eq!(verdict(&[none("nope.z.test.", every), none("two.z.test.", txt)]), Ok(()));
+        assert_eq!(verdict(&[none("two.z.test.", every)]), Err(ResponseCode::YXDomain));
+        assert_eq!(verdict(&[none("two.z.test.", RecordType::A)]), Err(ResponseCode::YXRRSet));
+        assert_eq!(verdict(&[exact("two.z.test.", a(3)), exact("two.z.test.", a(2))]), Ok(()));
+        assert_eq!(verdict(&[exact("two.z.test.", a(2))]), Err(ResponseCode::NXRRSet), "not all of them");
+        assert_eq!(verdict(&[any("other.test.", every)]), Err(ResponseCode::NotZone));
+        assert_eq!(verdict(&[adding("two.z.test.", a(2))]), Err(ResponseCode::FormErr), "with a TTL");
+    }
+
+    #[test]
+    fn one_bad_record_refuses_all() {
+        let good = adding("new.z.test.", a(9));
+        let verdict = |bad: Record| apply(&zone(), &[], &[good.clone(), bad]).map(|_| ());
+        assert_eq!(verdict(adding("other.test.", a(1))), Err(ResponseCode::NotZone));
+        assert_eq!(verdict(adding("x.z.test.", RData::Update0(RecordType::A))), Err(ResponseCode::FormErr));
+        assert_eq!(verdict(adding("x.z.test.", RData::Update0(RecordType::AXFR))), Err(ResponseCode::FormErr));
+        assert_eq!(verdict(of_class(DNSClass::ANY, "x.z.test.", 0, a(1))), Err(ResponseCode::FormErr));
+        assert_eq!(verdict(of_class(DNSClass::NONE, "x.z.test.", 5, a(1))), Err(ResponseCode::FormErr));
+        assert_eq!(verdict(of_class(DNSClass::CH, "x.z.test.", 5, a(1))), Err(ResponseCode::FormErr));
+    }
+}
