@@ -46,8 +46,8 @@ enum ReadySettings {
 }
 
 /// Writes the files and chooses the command line.
-pub(super) fn prepare(kind: &str, table: toml::Table, host: &HostContext<'_>) -> Result<Launch, PrepareError> {
-    let settings: Settings = settings::read("daemon", table)?;
+pub(super) fn prepare(kind: &'static str, table: toml::Table, host: &HostContext<'_>) -> Result<Launch, PrepareError> {
+    let settings: Settings = settings::read(kind, table)?;
     for (name, text) in &settings.files {
         settings::write(host, name, text)?;
     }
@@ -71,4 +71,54 @@ pub(super) fn prepare(kind: &str, table: toml::Table, host: &HostContext<'_>) ->
 pub(super) fn run(name: &str, _args: &[OsString]) -> ExitCode {
     eprintln!("{name}: not part of this build");
     ExitCode::from(EX_SOFTWARE)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::super::prepare;
+    use super::*;
+
+    fn prepared(table: &str, dir: &std::path::Path) -> Result<Launch, PrepareError> {
+        let lookup = |_: &str| None;
+        let addresses = ["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()];
+        let host = HostContext { name: "b1", addresses: &addresses, dir, rootless: false, lookup: &lookup };
+        prepare(&table.parse::<toml::Table>().unwrap().into(), &host)
+    }
+
+    #[test]
+    fn the_topologys_text_is_written_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let table = "kind = \"dns-b\"\nconfig = \"a = 1\\n# {v4:x}\\n\"\nbinary = \"/usr/bin/dns-b\"\nargs = [\"--check\"]\n\
+                     files = { \"fleet.toml\" = \"serial = 3\\n\" }\n";
+        let launch = prepared(table, dir.path()).unwrap();
+        let config = dir.path().join("dns-b.toml");
+        assert_eq!(fs::read_to_string(&config).unwrap(), "a = 1\n# {v4:x}\n");
+        assert_eq!(fs::read_to_string(dir.path().join("fleet.toml")).unwrap(), "serial = 3\n");
+        let argv: Vec<OsString> = vec!["/usr/bin/dns-b".into(), "--config".into(), config.into(), "--check".into()];
+        assert_eq!(launch.argv, argv);
+        assert_eq!(launch.ready, Ready::Dns(vec!["10.0.0.1:53".parse().unwrap(), "[fd00::1]:53".parse().unwrap()]));
+    }
+
+    #[test]
+    fn readiness_is_the_topologys_to_choose() {
+        let dir = tempfile::tempdir().unwrap();
+        let ready = |kind: &str, line: &str| {
+            let table = format!("kind = \"{kind}\"\nconfig = \"\"\nbinary = \"/x\"\n{line}");
+            prepared(&table, dir.path()).map(|launch| launch.ready)
+        };
+        assert_eq!(ready("dns-a-sync", "").unwrap(), Ready::None);
+        assert_eq!(
+            ready("dns-a-sync", "ready = { file = \"admin.sock\" }").unwrap(),
+            Ready::File(dir.path().join("admin.sock"))
+        );
+        assert_eq!(
+            ready("dns-lb", "ready = { tcp = \"10.0.0.1:7000\" }").unwrap(),
+            Ready::Tcp("10.0.0.1:7000".parse().unwrap())
+        );
+        assert!(matches!(ready("dns-lb", "ready = { udp = 1 }"), Err(PrepareError::Settings { kind: "dns-lb", .. })));
+        assert!(matches!(ready("dns-lb", "files = { \"../x\" = \"\" }"), Err(PrepareError::FileName { .. })));
+        assert!(matches!(ready("dns-x", ""), Err(PrepareError::UnknownKind { .. })));
+    }
 }

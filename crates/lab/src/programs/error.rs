@@ -89,7 +89,7 @@ pub enum PrepareError {
         /// Why.
         source: io::Error,
     },
-    /// The lab's own executable is not known to the system.
-    #[error("the lab does not know its own executable: {0}")]
+    /// The lab's own executable cannot be found.
+    #[error("the lab's own executable: {0}")]
     OwnExecutable(io::Error),
 }

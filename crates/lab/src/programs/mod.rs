@@ -14,7 +14,9 @@
 //! | `bind-auth`, `knot`, `nsd` | real authoritative servers |
 //!
 //! Every program stays in the foreground, never changes its user and keeps all its state in its
-//! host's directory. The lab starts it with that directory as working directory.
+//! host's directory. The lab starts it with that directory as working directory. Preparing a program
+//! again is a restart: resolvers come back with an empty cache, BIND and Knot as DNS-A with the
+//! updates that they had taken.
 
 mod daemons;
 pub mod embedded;
@@ -73,7 +75,7 @@ pub enum Ready {
 }
 
 /// Writes the configuration of the program that `program` describes (a host's `program` table) into
-/// the host's directory, removes what an earlier run left there, and says how to start it.
+/// the host's directory and says how to start it.
 ///
 /// # Errors
 ///
@@ -85,7 +87,9 @@ pub fn prepare(program: &toml::Value, host: &HostContext<'_>) -> Result<Launch, 
         "name-server" => embedded::name_server::prepare(table, host),
         "resolver" => embedded::resolver::prepare(table, host),
         "site" => embedded::site::prepare(table, host),
-        "dns-b" | "dns-lb" | "dns-a-sync" => daemons::prepare(&kind, table, host),
+        "dns-b" => daemons::prepare("dns-b", table, host),
+        "dns-lb" => daemons::prepare("dns-lb", table, host),
+        "dns-a-sync" => daemons::prepare("dns-a-sync", table, host),
         "unbound" => real::unbound::prepare(table, host),
         "bind" => real::bind::prepare_resolver(table, host),
         "bind-auth" => real::bind::prepare_primary(table, host),

@@ -3,10 +3,10 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -135,8 +135,21 @@ pub(super) fn embedded_command<T: Serialize>(
 
 /// The command line that runs a program of this executable.
 pub(super) fn own_command(name: &str, config: PathBuf) -> Result<Vec<OsString>, PrepareError> {
-    let own = std::env::current_exe().map_err(PrepareError::OwnExecutable)?;
+    let own = std::env::current_exe().and_then(|path| lab_executable(&path)).map_err(PrepareError::OwnExecutable)?;
     Ok(vec![own.into(), "run".into(), name.into(), "--config".into(), config.into()])
+}
+
+/// The lab's executable: this one, except in a test, which cargo puts into `deps` below it.
+fn lab_executable(own: &Path) -> io::Result<PathBuf> {
+    let dir = own.parent().unwrap_or(Path::new("/"));
+    if dir.file_name() != Some("deps".as_ref()) {
+        return Ok(own.to_owned());
+    }
+    let lab = dir.with_file_name("dglb-lab");
+    match lab.is_file() {
+        true => Ok(lab),
+        false => Err(io::Error::other(format!("{} is not built: cargo build -p dglb-lab", lab.display()))),
+    }
 }
 
 #[cfg(test)]
@@ -153,6 +166,16 @@ mod tests {
         assert_eq!(Family::Auto.of(&addresses(&["fd00::1"])), Family::Ipv6);
         assert_eq!(Family::Auto.of(&addresses(&["fd00::1", "10.0.0.1"])), Family::Dual);
         assert_eq!(Family::Ipv4.of(&addresses(&["fd00::1", "10.0.0.1"])), Family::Ipv4);
+    }
+
+    #[test]
+    fn a_test_starts_the_lab_and_not_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        let (lab, test) = (dir.path().join("dglb-lab"), dir.path().join("deps/some-test"));
+        assert!(lab_executable(&test).unwrap_err().to_string().contains("cargo build -p dglb-lab"));
+        fs::write(&lab, "").unwrap();
+        assert_eq!(lab_executable(&test).unwrap(), lab);
+        assert_eq!(lab_executable(&lab).unwrap(), lab);
     }
 
     #[test]

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::env;
-use std::ffi::OsString;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write, stderr};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
@@ -117,21 +116,40 @@ impl Program {
         let addresses = [address];
         let host = HostContext { name, addresses: &addresses, dir: dir.path(), rootless: false, lookup: &lookup };
         let launch = prepare(&table.parse::<toml::Table>().unwrap().into(), &host)?;
-        let log = File::create(dir.path().join("output.log")).unwrap();
-        let argv = with_own_binary(&launch);
-        let child = Command::new(&argv[0])
-            .args(&argv[1..])
-            .envs(launch.env.iter().cloned())
-            .current_dir(dir.path())
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .process_group(0)
-            .spawn()
-            .unwrap();
-        let mut program = Self { child, dir, name: name.to_owned() };
+        let mut program = Self { child: spawn(&launch, dir.path()), dir, name: name.to_owned() };
         program.wait_until_ready(&launch.ready);
         Ok(program)
+    }
+
+    /// Ends the program, prepares it again in the same directory and starts it.
+    pub(crate) fn restart(&mut self, address: IpAddr, table: &str) {
+        self.end();
+        let addresses = [address];
+        let lookup = |_: &str| None;
+        let host = HostContext {
+            name: &self.name,
+            addresses: &addresses,
+            dir: self.dir.path(),
+            rootless: false,
+            lookup: &lookup,
+        };
+        let launch = prepare(&table.parse::<toml::Table>().unwrap().into(), &host).unwrap();
+        self.child = spawn(&launch, self.dir.path());
+        self.wait_until_ready(&launch.ready);
+    }
+
+    /// Asks the process to end, then ends it and whatever it started: they are one process group.
+    fn end(&mut self) {
+        let kill = |signal: &str, target: String| {
+            let _ = Command::new("kill").args([signal, "--", &target]).stderr(Stdio::null()).status();
+        };
+        kill("-TERM", self.child.id().to_string());
+        let deadline = Instant::now() + STOP;
+        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
+            sleep(STEP);
+        }
+        kill("-KILL", format!("-{}", self.child.id()));
+        let _ = self.child.wait();
     }
 
     fn wait_until_ready(&mut self, ready: &Ready) {
@@ -167,28 +185,23 @@ impl Program {
 }
 
 impl Drop for Program {
-    /// Asks the process to end, then ends it and whatever it started: they are one process group.
     fn drop(&mut self) {
-        let kill = |signal: &str, target: String| {
-            let _ = Command::new("kill").args([signal, "--", &target]).stderr(Stdio::null()).status();
-        };
-        kill("-TERM", self.child.id().to_string());
-        let deadline = Instant::now() + STOP;
-        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
-            sleep(STEP);
-        }
-        kill("-KILL", format!("-{}", self.child.id()));
-        let _ = self.child.wait();
+        self.end();
     }
 }
 
-/// The command line with the lab's binary in the place of the test's own.
-fn with_own_binary(launch: &Launch) -> Vec<OsString> {
-    let mut argv = launch.argv.clone();
-    if env::current_exe().unwrap() == *argv[0] {
-        argv[0] = env!("CARGO_BIN_EXE_dglb-lab").into();
-    }
-    argv
+fn spawn(launch: &Launch, dir: &Path) -> Child {
+    let log = File::options().append(true).create(true).open(dir.join("output.log")).unwrap();
+    Command::new(&launch.argv[0])
+        .args(&launch.argv[1..])
+        .envs(launch.env.iter().cloned())
+        .current_dir(dir)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .process_group(0)
+        .spawn()
+        .unwrap()
 }
 
 fn is_ready(ready: &Ready) -> bool {

@@ -27,15 +27,19 @@ glb NS b1.glb
 b1.glb A 192.0.2.101
 ";
 
-fn start(kind: &str) -> Option<(Program, SocketAddr)> {
-    let address: IpAddr = Ipv4Addr::LOCALHOST.into();
-    let port = free_port(address);
-    let table = format!(
+const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+fn table(kind: &str, port: u16) -> String {
+    format!(
         "kind = \"{kind}\"\nport = {port}\n\
          key = {{ name = \"labkey\", algorithm = \"hmac-sha256\", secret = \"{SECRET}\" }}\n\
          zones = [{{ origin = \"foobar.test\", text = '''{ZONE}''' }}]"
-    );
-    Some((Program::try_start(kind, address, &table, &[])?, SocketAddr::new(address, port)))
+    )
+}
+
+fn start(kind: &str) -> Option<(Program, SocketAddr)> {
+    let port = free_port(LOCAL);
+    Some((Program::try_start(kind, LOCAL, &table(kind, port), &[])?, SocketAddr::new(LOCAL, port)))
 }
 
 /// What `nsupdate` has to say; nothing where all is well.
@@ -135,6 +139,18 @@ fn knot_as_dns_a() {
     check_updates("knot");
 }
 
+#[test]
+fn updates_outlive_a_restart_of_a_real_server_and_not_of_ours() {
+    for (kind, kept) in [("bind-auth", true), ("knot", true), ("name-server", false)] {
+        let Some((mut program, server)) = start(kind) else { continue };
+        let Some(said) = nsupdate(server, Some(GOOD), "update add u1.foobar.test 60 A 192.0.2.1") else { return };
+        assert_eq!(said, "");
+        program.restart(LOCAL, &table(kind, server.port()));
+        let left = answers(server, "u1.foobar.test.", RecordType::A);
+        assert_eq!(left.len(), usize::from(kept), "{kind}: {left:?}\n{}", program.log());
+    }
+}
+
 /// Sends a signed update; returns the reply, whose signature has been checked, and its TSIG error.
 fn send_signed(server: SocketAddr, mut message: Message, age: u64) -> (Message, Option<TsigError>, bool) {
     let key = TsigKey { name: "labkey".into(), algorithm: "hmac-sha256".into(), secret: SECRET.into() };
@@ -182,13 +198,12 @@ fn replies_are_signed_and_old_requests_are_told_the_time() {
 
 #[test]
 fn a_server_without_a_key_takes_no_updates() {
-    let address: IpAddr = Ipv4Addr::LOCALHOST.into();
-    let server = SocketAddr::new(address, free_port(address));
+    let server = SocketAddr::new(LOCAL, free_port(LOCAL));
     let table = format!(
         "kind = \"name-server\"\nport = {}\nzones = [{{ origin = \"foobar.test\", text = '''{ZONE}''' }}]",
         server.port()
     );
-    let program = Program::start("ns", address, &table);
+    let program = Program::start("ns", LOCAL, &table);
     assert_eq!(ask(server, &add("u1.foobar.test.", [192, 0, 2, 1])).metadata.response_code, ResponseCode::Refused);
     let (reply, error, _) = send_signed(server, add("u1.foobar.test.", [192, 0, 2, 1]), 0);
     assert_eq!((reply.metadata.response_code, error), (ResponseCode::NotAuth, Some(TsigError::BadKey)));

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::super::locate::RealProgram;
 use super::super::settings::Family;
 use super::super::{HostContext, Launch, PrepareError, Ready, TsigKey, master, settings};
-use super::{PrimarySettings, QnameMinimisation, ResolverSettings, of_family, remove_leftovers};
+use super::{PrimarySettings, QnameMinimisation, ResolverSettings, of_family};
 
 const RESOLVER: &str = "bind";
 const PRIMARY: &str = "bind-auth";
@@ -41,7 +41,6 @@ pub(in super::super) fn prepare_primary(table: toml::Table, host: &HostContext<'
     let settings = PrimarySettings::read(PRIMARY, table)?;
     let listen = settings.listen(host)?;
     let program = PROGRAM.locate()?;
-    remove_leftovers(host, &[".jnl", ".jbk"])?;
     let mut conf = options_block(host, &listen, "recursion no; allow-query { any; };\n  notify explicit;");
     let permission = match &settings.key {
         None => "allow-transfer { none; };".to_owned(),

@@ -1,8 +1,6 @@
 //! `knot`: CZ.NIC Knot DNS as DNS-A.
 
 use std::fmt::Write;
-use std::fs;
-use std::io;
 
 use super::super::locate::RealProgram;
 use super::super::{HostContext, Launch, PrepareError, Ready, settings};
@@ -10,21 +8,12 @@ use super::PrimarySettings;
 
 const KIND: &str = "knot";
 const PROGRAM: RealProgram = RealProgram { executable: "knotd", install: "apt-get install knot" };
-/// Its databases in the host's directory; a journal would be replayed over the new master file.
-const DATABASES: [&str; 4] = ["journal", "timers", "keys", "catalog"];
 
 /// Writes `knot.conf` and the master files. With a key its zones take updates and give transfers.
 pub(in super::super) fn prepare(table: toml::Table, host: &HostContext<'_>) -> Result<Launch, PrepareError> {
     let settings = PrimarySettings::read(KIND, table)?;
     let listen = settings.listen(host)?;
     let program = PROGRAM.locate()?;
-    for database in DATABASES {
-        let path = host.dir.join(database);
-        match fs::remove_dir_all(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(PrepareError::File { path, source }),
-            _ => {}
-        }
-    }
     let dir = host.dir.display();
     let sockets: Vec<_> = listen.iter().map(|address| format!("{}@{}", address.ip(), address.port())).collect();
     let mut conf = format!(

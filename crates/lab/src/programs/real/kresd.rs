@@ -1,10 +1,12 @@
 //! `kresd`: CZ.NIC Knot Resolver as DNS-ISP. It spells every question in random case.
 
 use std::fmt::Write;
+use std::fs;
+use std::io;
 
 use super::super::locate::RealProgram;
 use super::super::{HostContext, Launch, PrepareError, Ready, master, settings};
-use super::{QnameMinimisation, ResolverSettings, remove_leftovers};
+use super::{QnameMinimisation, ResolverSettings};
 
 const KIND: &str = "kresd";
 const PROGRAM: RealProgram = RealProgram { executable: "kresd", install: "apt-get install knot-resolver" };
@@ -17,8 +19,7 @@ pub(in super::super) fn prepare(table: toml::Table, host: &HostContext<'_>) -> R
     let listen = settings.listen(host)?;
     let family = settings.family(host);
     let program = PROGRAM.locate()?;
-    // A cache of an earlier run would answer in the name of the new one.
-    remove_leftovers(host, &[".mdb"])?;
+    remove_cache(host)?;
     let mut conf = String::from("log_level('notice')\nmodules = { 'hints > iterate', 'policy' }\n");
     for address in &listen {
         let _ = writeln!(conf, "net.listen('{}', {}, {{ kind = 'dns' }})", address.ip(), address.port());
@@ -44,4 +45,13 @@ pub(in super::super) fn prepare(table: toml::Table, host: &HostContext<'_>) -> R
     let path = settings::write(host, "kresd.conf", &conf)?;
     let argv = vec![program.into(), "-n".into(), "-c".into(), path.into(), host.dir.into()];
     Ok(Launch { argv, env: Vec::new(), ready: Ready::Dns(listen) })
+}
+
+/// Its cache is a file that outlives it; other resolvers start with an empty one.
+fn remove_cache(host: &HostContext<'_>) -> Result<(), PrepareError> {
+    let path = host.dir.join("data.mdb");
+    match fs::remove_file(&path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(PrepareError::File { path, source }),
+        _ => Ok(()),
+    }
 }

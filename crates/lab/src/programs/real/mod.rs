@@ -10,7 +10,6 @@ pub(super) mod nsd;
 pub(super) mod pdns_recursor;
 pub(super) mod unbound;
 
-use std::fs;
 use std::net::{IpAddr, SocketAddr};
 
 use serde::Deserialize;
@@ -105,30 +104,20 @@ impl PrimarySettings {
         settings::listen(host, self.addresses.as_deref(), Family::Dual, self.port.unwrap_or(DNS_PORT))
     }
 
-    /// Writes the master files; returns origin and path of each.
+    /// Writes the master files; returns origin and path of each. One that is there already is left
+    /// alone: it holds the updates of an earlier run, or belongs to a journal of them.
     pub(super) fn write_zones(&self, host: &HostContext<'_>) -> Result<Vec<(String, String)>, PrepareError> {
         let mut written = Vec::with_capacity(self.zones.len());
         for zone in &self.zones {
-            let path = settings::write(host, &zone.file_name(), &zone.master(host)?)?;
+            let (name, text) = (zone.file_name(), zone.master(host)?);
+            let path = host.dir.join(&name);
+            if !path.exists() {
+                settings::write(host, &name, &text)?;
+            }
             written.push((zone.quoted_origin()?.to_owned(), path.display().to_string()));
         }
         Ok(written)
     }
-}
-
-/// Removes what an earlier run left in the directory, by the ends of file names: journals and caches
-/// would be replayed into the new run.
-fn remove_leftovers(host: &HostContext<'_>, suffixes: &[&str]) -> Result<(), PrepareError> {
-    let fail = |source| PrepareError::File { path: host.dir.to_owned(), source };
-    for entry in fs::read_dir(host.dir).map_err(fail)? {
-        let entry = entry.map_err(fail)?;
-        let name = entry.file_name();
-        let left = name.to_str().is_some_and(|name| suffixes.iter().any(|suffix| name.ends_with(suffix)));
-        if left && entry.file_type().is_ok_and(|kind| kind.is_file()) {
-            fs::remove_file(entry.path()).map_err(fail)?;
-        }
-    }
-    Ok(())
 }
 
 /// The addresses of one family.

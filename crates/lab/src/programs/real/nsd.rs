@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::super::locate::RealProgram;
 use super::super::{HostContext, Launch, PrepareError, Ready, settings};
-use super::{PrimarySettings, remove_leftovers};
+use super::PrimarySettings;
 
 const KIND: &str = "nsd";
 const PROGRAM: RealProgram = RealProgram { executable: "nsd", install: "apt-get install nsd" };
@@ -14,7 +14,6 @@ pub(in super::super) fn prepare(table: toml::Table, host: &HostContext<'_>) -> R
     let settings = PrimarySettings::read(KIND, table)?;
     let listen = settings.listen(host)?;
     let program = PROGRAM.locate()?;
-    remove_leftovers(host, &["xfrd.state", "zone.list"])?;
     let dir = host.dir.display();
     let mut conf = format!(
         r#"server:
