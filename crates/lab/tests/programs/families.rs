@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
 
 use dglb_lab::programs::{HostContext, PrepareError, prepare};
-use dglb_lab::{Lab, Options, Topology, sandbox};
+use dglb_lab::{HostSpec, Lab, Options, Topology, sandbox};
 use hickory_proto::rr::RecordType;
 
 use crate::harness::{ask, recursive, skip, texts};
@@ -22,8 +22,8 @@ enum Addresses {
 }
 
 impl Addresses {
-    fn of(self, host: usize) -> Vec<IpAddr> {
-        let v4 = IpAddr::from([10, 9, 0, host as u8]);
+    fn of(self, host: u8) -> Vec<IpAddr> {
+        let v4 = IpAddr::from([10, 9, 0, host]);
         let v6 = format!("fd66::{host}").parse().unwrap();
         match self {
             Self::V4 => vec![v4],
@@ -33,50 +33,74 @@ impl Addresses {
     }
 }
 
-/// Hosts of a lab, in the order of their numbers: authoritative servers, client, resolvers.
+const ROOT: &str = "
+$TTL 86400
+@ SOA a.root-lab. h.root-lab. 1 1800 900 604800 86400
+@ NS a.root-lab.
+a.root-lab. A {v4:root}
+a.root-lab. AAAA {v6:root}
+test. NS a.nic.test.
+a.nic.test. A {v4:tld}
+a.nic.test. AAAA {v6:tld}
+";
+
+const TLD: &str = "
+$TTL 3600
+@ SOA a.nic h.nic 1 1800 900 604800 300
+@ NS a.nic
+a.nic A {v4:tld}
+a.nic AAAA {v6:tld}
+foobar NS ns1.foobar
+ns1.foobar A {v4:dnsa}
+ns1.foobar AAAA {v6:dnsa}
+";
+
+const ZONE: &str = "
+$TTL 300
+@ SOA ns1 h 1 300 60 604800 60
+@ NS ns1
+ns1 A {v4:dnsa}
+ns1 AAAA {v6:dnsa}
+www CNAME www.glb
+glb NS b1.glb
+b1.glb A {v4:dnsb}
+b1.glb AAAA {v6:dnsb}
+";
+
+const DELEGATED: &str = "
+$TTL 60
+@ SOA b1 h 1 300 60 604800 30
+@ NS b1
+b1 A {v4:dnsb}
+b1 AAAA {v6:dnsb}
+www A 192.0.2.80
+www AAAA fd00::80
+";
+
+/// Hosts with numbers up to this are no resolvers.
+const OTHERS: u8 = 5;
+
+/// Authoritative servers, a client, and the resolvers with these lines in their tables.
 fn topology(addresses: Addresses, dnsa: &str, resolvers: &[&str], lines: &str) -> Topology {
-    let own = "kind = \"name-server\"\nlog = true";
-    let text = |glue: &str| glue.replace("{A}", "A {v4:").replace("{AAAA}", "AAAA {v6:");
-    let root = text(
-        "$TTL 86400\n@ SOA a.root-lab. h.root-lab. 1 1800 900 604800 86400\n@ NS a.root-lab.\na.root-lab. {A}root}\n\
-         a.root-lab. {AAAA}root}\ntest. NS a.nic.test.\na.nic.test. {A}tld}\na.nic.test. {AAAA}tld}\n",
-    );
-    let tld = text(
-        "$TTL 3600\n@ SOA a.nic h.nic 1 1800 900 604800 300\n@ NS a.nic\na.nic {A}tld}\na.nic {AAAA}tld}\n\
-         foobar NS ns1.foobar\nns1.foobar {A}dnsa}\nns1.foobar {AAAA}dnsa}\n",
-    );
-    let zone = text(
-        "$TTL 300\n@ SOA ns1 h 1 300 60 604800 60\n@ NS ns1\nns1 {A}dnsa}\nns1 {AAAA}dnsa}\nwww CNAME www.glb\n\
-         glb NS b1.glb\nb1.glb {A}dnsb}\nb1.glb {AAAA}dnsb}\n",
-    );
-    let glb = text(
-        "$TTL 60\n@ SOA b1 h 1 300 60 604800 30\n@ NS b1\nb1 {A}dnsb}\nb1 {AAAA}dnsb}\nwww A 192.0.2.80\nwww AAAA fd00::80\n",
-    );
-    let server = |head: &str, origin: &str, text: &str| {
-        format!("{head}\nzones = [{{ origin = \"{origin}\", text = '''{text}''' }}]")
+    let server = |kind: &str, origin: &str, text: &str| {
+        let log = if kind == "name-server" { "log = true\n" } else { "" };
+        format!("kind = \"{kind}\"\n{log}zones = [{{ origin = \"{origin}\", text = '''{text}''' }}]")
     };
     let mut programs = vec![
-        ("root".to_owned(), server(own, ".", &root)),
-        ("tld".to_owned(), server(own, "test", &tld)),
-        ("dnsa".to_owned(), server(&format!("kind = \"{dnsa}\""), "foobar.test", &zone)),
-        ("dnsb".to_owned(), server(own, "glb.foobar.test", &glb)),
-        ("client".to_owned(), String::new()),
+        ("root", server("name-server", ".", ROOT)),
+        ("tld", server("name-server", "test", TLD)),
+        ("dnsa", server(dnsa, "foobar.test", ZONE)),
+        ("dnsb", server("name-server", "glb.foobar.test", DELEGATED)),
+        ("client", String::new()),
     ];
-    programs.extend(
-        resolvers.iter().map(|kind| ((*kind).to_owned(), format!("kind = \"{kind}\"\nroots = [\"root\"]\n{lines}"))),
-    );
-    let mut topology = Topology::default();
-    topology.hosts = programs
-        .iter()
-        .enumerate()
-        .map(|(number, (name, program))| {
-            let mut host = dglb_lab::HostSpec::new(name, addresses.of(number + 1));
-            let program: toml::Table = program.parse().unwrap();
-            host.program = (!program.is_empty()).then(|| program.into());
-            host
-        })
-        .collect();
-    topology
+    let resolver = |kind: &str| format!("kind = \"{kind}\"\nroots = [\"root\"]\n{lines}");
+    programs.extend(resolvers.iter().map(|kind| (*kind, resolver(kind))));
+    let host = |(number, (name, program)): (u8, (&str, String))| {
+        let mut host = HostSpec::new(name, addresses.of(number));
+        host.program = (!program.is_empty()).then(|| program.parse::<toml::Table>().unwrap().into());
+        host
+    };
+    Topology { hosts: (1..).zip(programs).map(host).collect(), ..Topology::default() }
 }
 
 /// The programs of a list that this machine has; the others are skipped aloud.
@@ -132,8 +156,8 @@ fn check(addresses: Addresses, dnsa: &str, lines: &str, asks_over: fn(IpAddr) ->
 /// Not the lab itself, which asks each server on its own host whether it is there.
 fn is_resolver(asker: &IpAddr) -> bool {
     match asker {
-        IpAddr::V4(v4) => v4.octets()[3] > 5,
-        IpAddr::V6(v6) => v6.octets()[15] > 5,
+        IpAddr::V4(v4) => v4.octets()[3] > OTHERS,
+        IpAddr::V6(v6) => v6.octets()[15] > OTHERS,
     }
 }
 
