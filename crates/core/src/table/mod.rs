@@ -13,6 +13,11 @@ pub struct Member {
 pub struct Group {
     pub members: Vec<Member>,
 }
+impl Group {
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+}
 #[derive(Clone, Debug, Default)]
 pub struct MapTable {}
 #[derive(Clone, Copy, Debug)]
