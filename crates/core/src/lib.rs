@@ -21,3 +21,4 @@ pub mod net;
 pub mod proto;
 pub mod published;
 pub mod report;
+pub mod table;
