@@ -1,1 +1,3 @@
-//! placeholder
+//! What every daemon needs from the outside world.
+
+pub mod link;
