@@ -1,11 +1,6 @@
 //! The configuration file of dns-b. `config/dns-b.toml` shows every key.
 
-use std::{
-    collections::HashMap,
-    net::SocketAddr,
-    path::Path,
-    time::Duration,
-};
+use std::{collections::HashMap, net::SocketAddr, path::Path, time::Duration};
 
 use dglb_core::{
     catalogue::ZoneStyle, directory::Settings, fleet::Fleet, identity::Identity, name::Name, net::Prefix,
@@ -193,10 +188,12 @@ fn read_default_group(section: &Section<'_>, peers: &HashMap<Identity, Peer>) ->
     members
 }
 
+const PLAIN_TCP: [(&str, PlainTcp); 2] = [("loopback", PlainTcp::Loopback), ("any", PlainTcp::Anywhere)];
+
 fn read_map(section: &Section<'_>) -> Option<MapConfig> {
     let map = section.required_table("map")?;
     let listen = map.required_list("listen", text);
-    let plain_tcp = map.or("plain-tcp", PlainTcp::read, PlainTcp::Refused);
+    let plain_tcp = map.or("plain-tcp", choice(&PLAIN_TCP), PlainTcp::Never);
     let lease = map.or("lease", duration("5s", "1h"), Duration::from_secs(60));
     Some(MapConfig { listen: listen?, plain_tcp, lease })
 }

@@ -1,1 +1,3 @@
-//! placeholder
+//! tmp
+pub mod config;
+pub mod keeper;
