@@ -11,6 +11,7 @@
 //! ```
 
 pub mod admin;
+pub mod ask;
 pub mod boot;
 pub mod cli;
 pub mod config;
