@@ -7,8 +7,8 @@ use std::{
     time::Duration,
 };
 
-use dglb_core::dns::{Transport, rcode};
-use dglb_node::ask::{AskError, ask};
+use dglb_core::dns::rcode;
+use dglb_node::ask::{AskError, Via, ask};
 use hickory_proto::{
     op::Message,
     rr::{RData, RecordType},
@@ -46,17 +46,20 @@ enum Problem {
 async fn check_address(target: &Target, address: IpAddr, timeout: Duration) -> Result<(), Problem> {
     let server = SocketAddr::new(address, PORT);
     let wrong = |transport: &str, what: &str| Problem::Wrong(format!("{address} over {transport}: {what}"));
-    for (transport, name) in [(Transport::Udp, "UDP"), (Transport::Tcp, "TCP")] {
-        let reply = ask(server, transport, &target.label_zone, RecordType::SOA, timeout).await;
-        let reply = reply.map_err(|error| no_route(&error).unwrap_or_else(|| wrong(name, &error.to_string())))?;
+    for (via, transport) in [(Via::Udp, "UDP"), (Via::Tcp, "TCP")] {
+        let reply = ask(server, via, &target.label_zone, RecordType::SOA, timeout).await;
+        let reply = reply.map_err(|error| no_route(&error).unwrap_or_else(|| wrong(transport, &error.to_string())))?;
         if !is_own_soa(&reply) {
-            return Err(wrong(name, &format!("no authoritative SOA of {}: {}", target.label_zone, reply.metadata.response_code)));
+            return Err(wrong(
+                transport,
+                &format!("no authoritative SOA of {}: {}", target.label_zone, reply.metadata.response_code),
+            ));
         }
     }
     let nonce = format!("{:032x}", rand::random::<u128>());
     let name = target.label_zone.child("_dglb").and_then(|n| n.child(&nonce));
     let name = name.map_err(|error| wrong("UDP", &error.to_string()))?;
-    let reply = ask(server, Transport::Udp, &name, RecordType::TXT, timeout).await;
+    let reply = ask(server, Via::Udp, &name, RecordType::TXT, timeout).await;
     let reply = reply.map_err(|error| wrong("UDP", &error.to_string()))?;
     if !echoes(&reply, target.identity.as_str(), &nonce) {
         return Err(wrong("UDP", "does not answer as this DNS-LB"));
@@ -65,8 +68,8 @@ async fn check_address(target: &Target, address: IpAddr, timeout: Duration) -> R
 }
 
 fn no_route(error: &AskError) -> Option<Problem> {
-    let AskError::Io(error) = error else { return None };
-    let none = matches!(error.kind(), io::ErrorKind::NetworkUnreachable | io::ErrorKind::AddrNotAvailable);
+    let AskError::Socket { source, .. } = error else { return None };
+    let none = matches!(source.kind(), io::ErrorKind::NetworkUnreachable | io::ErrorKind::AddrNotAvailable);
     none.then_some(Problem::NoRoute)
 }
 

@@ -187,7 +187,7 @@ impl Keeper {
             Message::Unmap(unmap) => self.unmap(link, &identity, &unmap),
             Message::Report(report) => self.report(link, &identity, report, now),
             Message::Ready(ready) => self.ready(&identity, &ready),
-            Message::Catalogue(catalogue) => self.catalogue(link, &identity, *catalogue),
+            Message::Catalogue(catalogue) => self.catalogue(link, &identity, &catalogue),
             Message::CatalogueAck(ack) => {
                 if let Some(reason) = ack.refused {
                     tracing::warn!(dns_lb = %identity, zone = %ack.zone, %reason, "catalogue refused");

@@ -11,9 +11,9 @@ use super::{Keeper, LinkId};
 use crate::config::style_warning;
 
 impl Keeper {
-    pub(super) fn catalogue(&mut self, link: LinkId, identity: &Identity, catalogue: ZoneCatalogue) {
+    pub(super) fn catalogue(&mut self, link: LinkId, identity: &Identity, catalogue: &ZoneCatalogue) {
         let (zone, generation) = (catalogue.zone.clone(), catalogue.generation);
-        let refused = self.adopt(identity, &catalogue).err();
+        let refused = self.adopt(identity, catalogue).err();
         match &refused {
             Some(reason) => {
                 self.figures.catalogues_refused += 1;
