@@ -14,10 +14,12 @@
 pub mod catalogue;
 pub mod directory;
 pub mod dns;
+pub mod estimate;
 pub mod fleet;
 pub mod identity;
 pub mod name;
 pub mod net;
 pub mod proto;
 pub mod published;
+pub mod rank;
 pub mod report;
