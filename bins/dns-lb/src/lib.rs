@@ -2,4 +2,5 @@
 
 pub mod probe;
 pub mod prober;
+pub mod resolver;
 mod tcp_info;
