@@ -2,5 +2,7 @@
 
 pub mod probe;
 pub mod prober;
+pub mod registration;
+pub mod reports;
 pub mod resolver;
 mod tcp_info;
