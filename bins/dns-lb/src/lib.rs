@@ -1,5 +1,6 @@
 //! dns-lb: measures the sites from its point of presence and answers with the best one.
 
+pub mod measurements;
 pub mod probe;
 pub mod prober;
 pub mod registration;
