@@ -12,6 +12,7 @@ use dglb_core::{
     proto::message::{Message, Report, ReportAck},
     report::Ranking,
 };
+use prometheus_client::metrics::counter::Counter;
 use serde::Serialize;
 
 use crate::registration::Outgoing;
@@ -29,8 +30,8 @@ pub struct Reports {
     /// Whether there ever was a ranking; until then what a dns-b holds of an earlier run is better.
     started: bool,
     servers: BTreeMap<Identity, Server>,
-    sent: u64,
-    acknowledged: u64,
+    sent: Counter,
+    acknowledged: Counter,
 }
 
 /// What one dns-b holds, as far as this process can tell.
@@ -48,6 +49,11 @@ pub struct Server {
 }
 
 impl Reports {
+    /// Nothing to report yet; `sent` and `acknowledged` count REPORTs over all dns-bs.
+    pub fn new(sent: Counter, acknowledged: Counter) -> Self {
+        Self { sent, acknowledged, ..Self::default() }
+    }
+
     /// These rankings lead to other answers than before; `gone` are no longer ranked.
     pub fn change(&mut self, changed: Vec<Ranking>, gone: Vec<Name>) -> Vec<Outgoing> {
         if changed.is_empty() && gone.is_empty() {
@@ -116,7 +122,7 @@ impl Reports {
             && ack.generation <= server.sent
         {
             server.acknowledged = ack.generation;
-            self.acknowledged += 1;
+            self.acknowledged.inc();
         }
         self.tell()
     }
@@ -144,11 +150,6 @@ impl Reports {
         &self.servers
     }
 
-    /// How many reports were sent and how many acknowledged, over all dns-bs.
-    pub fn counts(&self) -> (u64, u64) {
-        (self.sent, self.acknowledged)
-    }
-
     /// A report to everybody who lacks something and owes no acknowledgement.
     fn tell(&mut self) -> Vec<Outgoing> {
         let mut out = Vec::new();
@@ -160,7 +161,7 @@ impl Reports {
             let base = if server.full { 0 } else { server.sent };
             server.sent = self.generation;
             server.full = false;
-            self.sent += 1;
+            self.sent.inc();
             let newer = || self.rankings.iter().filter(|(_, (changed, _))| *changed > base);
             let report = Report {
                 generation: self.generation,
@@ -222,7 +223,7 @@ mod tests {
         assert_eq!(said(&r.change(vec![ranking("a", "y")], vec![])), NONE, "one at a time");
         assert_eq!(said(&r.change(vec![ranking("c", "z")], vec!["b".parse().unwrap()])), NONE);
         assert_eq!(said(&r.acknowledged(&b1, ack(2))), ["b1 4←2 a.=y c.=z -b."]);
-        assert_eq!(r.counts(), (3, 2));
+        assert_eq!((r.sent.get(), r.acknowledged.get()), (3, 2));
     }
 
     #[test]
