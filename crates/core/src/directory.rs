@@ -14,7 +14,7 @@ use crate::{
     name::Name,
     net::Prefix,
     report::Ranking,
-    table::{Group, MapTable},
+    table::{MapTable, Member},
 };
 pub use crate::{
     ranked::RankedSites,
@@ -136,7 +136,7 @@ pub struct Directory {
     labels: Arc<HashMap<Identity, LbIndex>>,
     resolvers: MapTable,
     clients: MapTable,
-    default_group: Option<Arc<Group>>,
+    default_group: Arc<[Member]>,
     own: Option<LbIndex>,
 }
 
@@ -152,7 +152,7 @@ impl Directory {
             labels: Arc::default(),
             resolvers: MapTable::default(),
             clients: MapTable::default(),
-            default_group: None,
+            default_group: Arc::default(),
             own: None,
         }
     }
@@ -172,9 +172,9 @@ impl Directory {
         (self.resolvers, self.clients) = (resolvers, clients);
     }
 
-    /// Replaces the group that unmapped resolvers get.
-    pub fn set_default_group(&mut self, group: Option<Group>) {
-        self.default_group = group.map(Arc::new);
+    /// Replaces the DNS-LBs that unmapped resolvers get.
+    pub fn set_default_group(&mut self, members: impl IntoIterator<Item = Member>) {
+        self.default_group = members.into_iter().collect();
     }
 
     /// At a DNS-LB: which of the DNS-LBs it is.
@@ -422,8 +422,8 @@ impl Directory {
         &self.clients
     }
 
-    /// The group that unmapped resolvers get.
-    pub fn default_group(&self) -> Option<&Group> {
-        self.default_group.as_deref()
+    /// The DNS-LBs that unmapped resolvers get.
+    pub fn default_group(&self) -> &[Member] {
+        &self.default_group
     }
 }

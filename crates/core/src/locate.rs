@@ -13,7 +13,7 @@ use crate::{
     dns::{Decision, query::Subnet},
     fleet::{Fnv, mix},
     net::{canonical, family_bits, mask},
-    table::{Group, Located, Member},
+    table::{Located, Member},
 };
 
 /// Who asks.
@@ -84,7 +84,7 @@ pub fn locate<'d>(directory: &'d Directory, client: &Client, zone: &'d ZoneEntry
     let at = Chooser { directory, zone, service, key: scope_key(address, located.scope) };
     let route = located
         .group
-        .and_then(|group| at.entry(group))
+        .and_then(|group| at.entry(group.members()))
         .or_else(|| at.neighbour(address))
         .or_else(|| at.default_group())
         .unwrap_or_else(|| at.aggregate());
@@ -130,7 +130,7 @@ impl<'d> Chooser<'d> {
     }
 
     /// The way of a matched entry; `None` when nobody of it is left.
-    fn entry(&self, group: &Group) -> Option<Route<'d>> {
+    fn entry(&self, group: &[Member]) -> Option<Route<'d>> {
         let (worth, lb) = self.pick(group)?;
         let settings = self.directory.settings();
         Some(match worth {
@@ -149,15 +149,15 @@ impl<'d> Chooser<'d> {
         let settings = self.directory.settings();
         let least = if address.is_ipv4() { settings.neighbour_bits_v4 } else { settings.neighbour_bits_v6 }?;
         let near = self.directory.resolvers().nearest(address, least)?;
-        self.guess(near.group?, Decision::Neighbour)
+        self.guess(near.group?.members(), Decision::Neighbour)
     }
 
     fn default_group(&self) -> Option<Route<'d>> {
-        self.guess(self.directory.default_group()?, Decision::DefaultGroup)
+        self.guess(self.directory.default_group(), Decision::DefaultGroup)
     }
 
     /// Somebody who was not located but is better than nobody: only when fit, and not for long.
-    fn guess(&self, group: &Group, decision: Decision) -> Option<Route<'d>> {
+    fn guess(&self, group: &[Member], decision: Decision) -> Option<Route<'d>> {
         let (worth, lb) = self.pick(group)?;
         let ttl = self.directory.settings().guess_ttl;
         (worth == Worth::Ready).then(|| self.hand_out(lb, ttl, decision, decision))
@@ -195,10 +195,10 @@ impl<'d> Chooser<'d> {
     }
 
     /// Worthiest first, then lowest preference, then by weight with the scope's hash.
-    fn pick(&self, group: &Group) -> Option<(Worth, LbIndex)> {
+    fn pick(&self, group: &[Member]) -> Option<(Worth, LbIndex)> {
         let worth = |member: &Member| self.worth(member.lb).map(|w| (w, member.preference));
-        let best = group.members.iter().filter_map(worth).min()?;
-        let candidates = || group.members.iter().filter(|m| worth(m) == Some(best));
+        let best = group.iter().filter_map(worth).min()?;
+        let candidates = || group.iter().filter(|m| worth(m) == Some(best));
         let total: u64 = candidates().map(|m| u64::from(m.weight.max(1))).sum();
         let mut point = self.key % total.max(1);
         for member in candidates() {

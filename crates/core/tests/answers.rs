@@ -9,7 +9,7 @@ use dglb_core::{
     fleet::{Fleet, FleetServer, FleetTtls},
     name::Name,
     report::{Figures, Health, RankedSite, Ranking},
-    table::{Group, Member},
+    table::Member,
 };
 use hickory_proto::{
     op::{Edns, Message, MessageType, OpCode, Query, ResponseCode},
@@ -136,7 +136,7 @@ fn index(directory: &Directory, label: &str) -> LbIndex {
 
 fn with_default(mut directory: Directory, label: &str) -> Directory {
     let lb = index(&directory, label);
-    directory.set_default_group(Some(Group { members: vec![Member { lb, preference: 0, weight: 1 }] }));
+    directory.set_default_group([Member { lb, preference: 0, weight: 1 }]);
     directory
 }
 

@@ -3,3 +3,4 @@
 //! `dglb_core`'s, and what is particular to one daemon is that daemon's.
 
 pub mod config;
+pub mod link;

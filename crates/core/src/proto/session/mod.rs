@@ -79,6 +79,8 @@ pub struct Session {
     events: VecDeque<Event>,
     reading: bool,
     last_heard: Instant,
+    /// From when silence is held against the peer: later than `last_heard` after a pause of ours.
+    silent_since: Instant,
     next_ping: Instant,
     handshake_end: Instant,
     stats: Stats,
@@ -128,6 +130,7 @@ impl Session {
             events: VecDeque::new(),
             reading: true,
             last_heard: now,
+            silent_since: now,
             next_ping: now + config.ping_after,
             handshake_end: now + config.handshake_timeout,
             stats: Stats::default(),
@@ -236,7 +239,7 @@ impl Session {
     /// not held against the peer; PINGs go on, so the peer sees this side alive.
     pub fn set_reading(&mut self, reading: bool, now: Instant) {
         if reading && !self.reading {
-            self.last_heard = now;
+            self.silent_since = now;
         }
         self.reading = reading;
     }
@@ -246,7 +249,7 @@ impl Session {
         match self.state {
             State::Closed => {}
             State::Established => {
-                if self.reading && now >= self.last_heard + self.config.dead_after {
+                if self.reading && now >= self.silent_since + self.config.dead_after {
                     self.outbox.clear();
                     let text = format!("nothing heard for {:?}", self.config.dead_after);
                     self.say_last(&Message::Bye(Bye { reason: ByeReason::TimedOut, text }));
@@ -269,7 +272,7 @@ impl Session {
     pub fn poll_timeout(&self) -> Option<Instant> {
         match self.state {
             State::Closed => None,
-            State::Established if self.reading => Some(self.next_ping.min(self.last_heard + self.config.dead_after)),
+            State::Established if self.reading => Some(self.next_ping.min(self.silent_since + self.config.dead_after)),
             State::Established => Some(self.next_ping),
             _ => Some(self.handshake_end),
         }
@@ -325,7 +328,7 @@ impl Session {
 
     fn establish(&mut self, peer: Peer, now: Instant) {
         self.state = State::Established;
-        self.last_heard = now;
+        self.silent_since = now;
         self.next_ping = now + self.config.ping_after;
         self.events.push_back(Event::Established(peer));
     }
