@@ -1,5 +1,6 @@
 //! dns-lb: measures the sites from its point of presence and answers with the best one.
 
+pub mod config;
 pub mod keeper;
 pub mod measurements;
 pub mod metrics;

@@ -18,6 +18,8 @@ use tokio::sync::mpsc;
 
 /// How often the file is looked at.
 pub const POLL: Duration = Duration::from_secs(1);
+/// Where resolvers are looked for if nothing else is configured.
+pub const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// Where systemd-resolved writes the servers behind its own stub.
 pub const BEHIND_STUB: &str = "/run/systemd/resolve/resolv.conf";
 
