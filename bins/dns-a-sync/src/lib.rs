@@ -1,1 +1,7 @@
 //! placeholder
+mod compose;
+mod config;
+mod dns_a;
+mod generation;
+mod source;
+mod wire;
