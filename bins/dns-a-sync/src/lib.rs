@@ -1,7 +1,9 @@
 //! placeholder
-mod compose;
-mod config;
-mod dns_a;
-mod generation;
-mod source;
+pub mod compose;
+pub mod config;
+pub mod delegation;
+pub mod dns_a;
+pub mod generation;
+pub mod metrics;
+pub mod source;
 mod wire;

@@ -5,7 +5,6 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     sync::Arc,
-    time::Duration,
 };
 
 use dglb_core::name::Name;
@@ -15,13 +14,14 @@ use hickory_proto::{
 };
 use thiserror::Error;
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     task::JoinSet,
-    time::{MissedTickBehavior, interval},
+    time::sleep,
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    config::Config,
     dns_a::{AskError, DnsA},
     wire::from_hickory,
 };
@@ -70,24 +70,26 @@ pub enum SourceError {
     Task,
 }
 
-/// Reads every `period`, at once at first, until told to stop or nobody listens.
+/// Reads at once, at the configured interval and when the configuration changes, until told to
+/// stop or nobody listens.
 pub async fn poll(
-    source: Source,
-    period: Duration,
+    mut config: watch::Receiver<Arc<Config>>,
     readings: mpsc::Sender<Result<Reading, SourceError>>,
     stop: CancellationToken,
 ) {
-    let mut tick = interval(period);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let read = async {
+    let work = async {
         loop {
-            tick.tick().await;
-            if readings.send(source.read().await).await.is_err() {
+            let current = Arc::clone(&config.borrow_and_update());
+            if readings.send(Source::configured(&current).read().await).await.is_err() {
                 return;
+            }
+            tokio::select! {
+                changed = config.changed() => if changed.is_err() { return },
+                () = sleep(current.dns_a.interval) => {}
             }
         }
     };
-    let _ = stop.run_until_cancelled(read).await;
+    let _ = stop.run_until_cancelled(work).await;
 }
 
 /// What is read, and where.
@@ -102,6 +104,14 @@ impl Source {
     /// Reads `names` from `dns_a`, whose zone `zone` gives the serial.
     pub fn new(dns_a: Arc<DnsA>, zone: Name, names: BTreeSet<Name>) -> Self {
         Self { dns_a, zone, names }
+    }
+
+    /// Reads every site's name.
+    pub fn configured(config: &Config) -> Self {
+        let dns_a = DnsA::new(config.dns_a.server, config.dns_a.timeout, None);
+        let services = config.zones.iter().flat_map(|z| &z.services);
+        let names = services.flat_map(|s| &s.sites).map(|s| s.dns_name.clone()).collect();
+        Self::new(Arc::new(dns_a), config.dns_a.zone.clone(), names)
     }
 
     /// Reads once.
