@@ -64,9 +64,9 @@ impl Origin {
         Ok(if foreign { self.issue() } else { None })
     }
 
-    /// What was issued last is on its way to `peer`.
-    pub fn sent(&mut self, peer: &Identity) {
-        self.sent.insert(peer.clone());
+    /// What was issued last is on its way to `peer`. Returns whether that is new.
+    pub fn sent(&mut self, peer: &Identity) -> bool {
+        self.sent.insert(peer.clone())
     }
 
     /// To whom what was issued last may have gone.

@@ -1,5 +1,9 @@
 //! The configuration, checked: what could be known to be wrong from the file alone is not in it.
 
+mod key;
+mod read;
+mod zone;
+
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use dglb_core::{
@@ -8,7 +12,11 @@ use dglb_core::{
     name::Name,
 };
 
+use dglb_node::{admin::Address, link::PlainTcp};
+
 use crate::dns_a::Key;
+
+pub use read::config;
 
 /// Everything that dns-a-sync is told.
 #[derive(Clone, Debug)]
@@ -25,6 +33,8 @@ pub struct Config {
     pub plain_tcp: PlainTcp,
     /// What becomes of the delegation.
     pub delegation: DelegationConfig,
+    /// Where status and metrics are served.
+    pub admin: Address,
     /// Where to keep what was published last, so that generations and guard rails outlive a restart.
     pub state_dir: Option<PathBuf>,
     /// Publish the first reading even if it is much smaller than what was published before.
@@ -102,15 +112,6 @@ pub struct ServerConfig {
     pub address: SocketAddr,
 }
 
-/// Where the map protocol may go without TLS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PlainTcp {
-    /// To this host alone.
-    Loopback,
-    /// Anywhere: for labs.
-    Any,
-}
-
 /// What becomes of the delegation.
 #[derive(Clone, Copy, Debug)]
 pub struct DelegationConfig {
@@ -120,6 +121,20 @@ pub struct DelegationConfig {
     pub cname_ttl: u32,
     /// From one look at what DNS-A serves to the next. Default 1 min.
     pub interval: Duration,
+    /// How long after the start every dns-b is waited for before what the others say is written.
+    /// Default 10 s.
+    pub settle: Duration,
+}
+
+impl Default for DelegationConfig {
+    fn default() -> Self {
+        Self {
+            mode: DelegationMode::Print,
+            cname_ttl: 3600,
+            interval: Duration::from_secs(60),
+            settle: Duration::from_secs(10),
+        }
+    }
 }
 
 /// What becomes of the delegation.

@@ -103,7 +103,7 @@ impl StepError {
 
 /// The task that keeps the delegation.
 #[derive(Debug)]
-pub struct Keeper {
+pub struct Delegator {
     /// As it is at the moment; may be replaced while running.
     pub config: watch::Receiver<Arc<Config>>,
     /// How the zones shall be delegated; a zone is missing while no dns-b serves it.
@@ -114,7 +114,7 @@ pub struct Keeper {
     pub metrics: Metrics,
 }
 
-impl Keeper {
+impl Delegator {
     /// Looks at once, whenever something changes, and at the configured interval; after a failure
     /// earlier, with growing pauses.
     pub async fn run(mut self, stop: CancellationToken) {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use dglb_core::{catalogue::ZoneStyle, proto::message::Delegation};
 use dns_a_sync::{
     config::{Config, DelegationMode},
-    delegation::{Delegations, Keeper, Offer, State, Wanted, ZoneDelegation, merge},
+    delegation::{Delegations, Delegator, Offer, State, Wanted, ZoneDelegation, merge},
     metrics::Metrics,
 };
 use tokio::{sync::watch, task::JoinHandle};
@@ -33,7 +33,7 @@ impl Running {
         let (wanted, wanted_out) = watch::channel(BTreeMap::new());
         let (outcome_in, outcome) = watch::channel(Delegations::new());
         let (metrics, stop) = (Metrics::default(), CancellationToken::new());
-        let keeper = Keeper { config: config_out, wanted: wanted_out, outcome: outcome_in, metrics: metrics.clone() };
+        let keeper = Delegator { config: config_out, wanted: wanted_out, outcome: outcome_in, metrics: metrics.clone() };
         let task = tokio::spawn(keeper.run(stop.clone()));
         Self { config, wanted, outcome, metrics, stop, task }
     }
