@@ -89,6 +89,13 @@ pub enum FleetError {
     NoAddress(Identity),
 }
 
+impl FleetServer {
+    /// The label of its name in every zone, in wire form.
+    pub fn label(&self) -> &[u8] {
+        self.identity.wire_label()
+    }
+}
+
 impl Fleet {
     /// Sorts and checks the parts.
     ///
@@ -123,13 +130,13 @@ impl Fleet {
         self.servers.iter().find(|s| s.identity == *identity)
     }
 
-    /// The fall-backs `f1`, `f2` of a DNS-LB's label zones, at most [`MAX_FALLBACKS`], in order:
+    /// The fall-backs `f1`, `f2` of a label's zones (its octets in lower case), at most [`MAX_FALLBACKS`], in order:
     /// rendezvous hashing over the dns-bs that have a fall-back address, so every server computes
     /// the same and one dns-b more or less moves as few labels as can be.
-    pub fn fallbacks(&self, label: &Identity) -> arrayvec::ArrayVec<&FleetServer, MAX_FALLBACKS> {
+    pub fn fallbacks(&self, label: &[u8]) -> arrayvec::ArrayVec<&FleetServer, MAX_FALLBACKS> {
         let mut best: arrayvec::ArrayVec<(u64, &FleetServer), { MAX_FALLBACKS + 1 }> = arrayvec::ArrayVec::new();
         for server in self.servers.iter().filter(|s| !s.fallback.is_empty()) {
-            let weight = rendezvous(server.identity.as_str(), label.as_str());
+            let weight = rendezvous(server.identity.as_str().as_bytes(), label);
             let at = best.partition_point(|(w, _)| *w > weight);
             if at < MAX_FALLBACKS {
                 best.insert(at, (weight, server));
@@ -141,12 +148,12 @@ impl Fleet {
 }
 
 /// A weight that every build of every server must agree on: FNV-1a over both names, then mixed.
-fn rendezvous(server: &str, label: &str) -> u64 {
+fn rendezvous(server: &[u8], label: &[u8]) -> u64 {
     let mut hash = Fnv::default();
     // `str::hash` may change between releases of Rust; the bytes may not.
-    hash.write(server.as_bytes());
+    hash.write(server);
     hash.write(b"/");
-    hash.write(label.as_bytes());
+    hash.write(label);
     mix(hash.finish())
 }
 
@@ -207,7 +214,7 @@ mod tests {
         let fleet = fleet(&["b1", "b2", "b3", "b4"]);
         let mut load = std::collections::HashMap::new();
         for n in 0..1000 {
-            let chosen = fleet.fallbacks(&format!("lb{n}").parse().unwrap());
+            let chosen = fleet.fallbacks(format!("lb{n}").as_bytes());
             assert_eq!(chosen.len(), 2);
             assert_ne!(chosen[0], chosen[1]);
             for server in chosen {
@@ -221,7 +228,7 @@ mod tests {
     fn losing_a_server_moves_only_its_labels() {
         let (four, three) = (fleet(&["b1", "b2", "b3", "b4"]), fleet(&["b1", "b2", "b3"]));
         for n in 0..200 {
-            let label = format!("lb{n}").parse().unwrap();
+            let label = format!("lb{n}").into_bytes();
             let before: Vec<_> = four.fallbacks(&label).iter().map(|s| s.identity.clone()).collect();
             let after: Vec<_> = three.fallbacks(&label).iter().map(|s| s.identity.clone()).collect();
             if before.iter().all(|i| i.as_str() != "b4") {

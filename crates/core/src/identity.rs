@@ -1,6 +1,11 @@
 //! Identities of peers, which are also the labels of DNS-LBs (design section 6).
 
-use std::{fmt, str::FromStr};
+use std::{
+    borrow::Borrow,
+    fmt,
+    hash::{Hash, Hasher},
+    str::FromStr,
+};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -10,9 +15,12 @@ pub const RESERVED: [&str; 5] = ["ns", "f1", "f2", "prove", "any"];
 
 /// The name of a peer: `[a-z0-9-]`, 1 to 32 characters, no hyphen at either end, none of
 /// [`RESERVED`]. A DNS-LB's identity is its label in every zone.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Identity(Box<str>);
+pub struct Identity(
+    /// As a DNS label in wire form: a length octet, which is ASCII here, then the text.
+    Box<str>,
+);
 
 /// Why a text is no [`Identity`].
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -31,7 +39,12 @@ pub enum IdentityError {
 impl Identity {
     /// The identity as text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.0[1..]
+    }
+
+    /// The identity as a DNS label in wire form, length octet first.
+    pub fn wire_label(&self) -> &[u8] {
+        self.0.as_bytes()
     }
 
     /// Whether a DNS label, in wire form without its length octet and already in lower case,
@@ -59,7 +72,7 @@ impl FromStr for Identity {
         if !Self::is_valid_label(text.as_bytes()) {
             return Err(IdentityError::Character(text.to_owned()));
         }
-        Ok(Self(text.into()))
+        Ok(Self(format!("{}{text}", char::from(text.len() as u8)).into()))
     }
 }
 
@@ -73,13 +86,44 @@ impl TryFrom<String> for Identity {
 
 impl From<Identity> for String {
     fn from(identity: Identity) -> Self {
-        identity.0.into()
+        identity.as_str().to_owned()
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.as_str())
+    }
+}
+
+// Looked up by the octets of a label as it stands in a question, without its length octet.
+impl Borrow<[u8]> for Identity {
+    fn borrow(&self) -> &[u8] {
+        self.as_str().as_bytes()
+    }
+}
+
+impl Ord for Identity {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.as_str().cmp(other.as_str())
+    }
+}
+
+impl PartialOrd for Identity {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Hash for Identity {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().as_bytes().hash(state);
     }
 }
 
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 

@@ -11,13 +11,22 @@
 //! build the next one aside and swap it in through [`published::Published`].
 #![forbid(unsafe_code)]
 
+pub mod aggregate;
+pub mod answer;
 pub mod catalogue;
+pub mod chunked;
 pub mod directory;
 pub mod dns;
+pub mod estimate;
 pub mod fleet;
 pub mod identity;
+pub mod locate;
 pub mod name;
 pub mod net;
 pub mod proto;
 pub mod published;
+pub mod rank;
+pub mod ranked;
 pub mod report;
+pub mod table;
+pub mod zone;

@@ -1,6 +1,6 @@
 //! Domain names in wire form (RFC 1035 section 3.1), lower-cased (RFC 4343).
 
-use std::{fmt, str::FromStr};
+use std::{borrow::Borrow, fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -184,6 +184,13 @@ fn unescape(octets: &mut impl Iterator<Item = u8>) -> Option<u8> {
     let digit = |o: Option<u8>| o.filter(u8::is_ascii_digit).map(|d| u32::from(d - b'0'));
     let value = u32::from(first - b'0') * 100 + digit(octets.next())? * 10 + digit(octets.next())?;
     u8::try_from(value).ok().map(|v| v.to_ascii_lowercase())
+}
+
+// Looked up by a suffix of a question's name.
+impl Borrow<[u8]> for Name {
+    fn borrow(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 impl TryFrom<String> for Name {

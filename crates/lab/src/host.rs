@@ -255,7 +255,7 @@ fn plain_command(program: &toml::Value) -> Result<Launch, String> {
     let ready = match (plain.ready_tcp, plain.ready_udp53, plain.ready_file) {
         (None, None, None) => Ready::None,
         (Some(address), None, None) => Ready::Tcp(address),
-        (None, Some(addresses), None) => Ready::Udp53(addresses),
+        (None, Some(addresses), None) => Ready::Dns(addresses.into_iter().map(|a| SocketAddr::new(a, 53)).collect()),
         (None, None, Some(path)) => Ready::File(path),
         _ => return Err("give at most one of ready_tcp, ready_udp53, ready_file".into()),
     };

@@ -1,7 +1,7 @@
 //! Waiting until a program does what it is there for.
 
 use std::{
-    net::{IpAddr, TcpStream, UdpSocket},
+    net::{IpAddr, SocketAddr, TcpStream, UdpSocket},
     process::ExitStatus,
     thread,
     time::{Duration, Instant},
@@ -43,7 +43,7 @@ pub(crate) fn wait(
 
 fn is_ready(ready: &Ready) -> bool {
     match ready {
-        Ready::Udp53(addresses) => addresses.iter().all(|&address| answers_dns(address)),
+        Ready::Dns(addresses) => addresses.iter().all(|&address| answers_dns(address)),
         Ready::Tcp(address) => TcpStream::connect_timeout(address, PATIENCE).is_ok(),
         Ready::File(path) => path.exists(),
         Ready::None => true,
@@ -51,14 +51,14 @@ fn is_ready(ready: &Ready) -> bool {
 }
 
 /// Whether anything that looks like an answer comes back; what it says does not matter.
-fn answers_dns(address: IpAddr) -> bool {
+fn answers_dns(address: SocketAddr) -> bool {
     /// `. SOA IN`, no recursion desired.
     const QUESTION: [u8; 17] = [0x4c, 0x61, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 6, 0, 1];
     let any: IpAddr = if address.is_ipv4() { [0; 4].into() } else { [0u16; 8].into() };
     let ask = || {
         let socket = UdpSocket::bind((any, 0))?;
         socket.set_read_timeout(Some(PATIENCE))?;
-        socket.connect((address, 53))?;
+        socket.connect(address)?;
         socket.send(&QUESTION)?;
         let mut answer = [0; 512];
         let length = socket.recv(&mut answer)?;

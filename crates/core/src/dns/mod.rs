@@ -1,8 +1,25 @@
 //! DNS on the wire: one packet in, one packet out, the same for every transport.
 
+pub mod query;
+pub mod rcode;
+pub mod rrset;
+pub mod rtype;
+
+mod edns;
+mod render;
+pub(crate) mod writer;
+
 use std::net::SocketAddr;
 
-use crate::directory::Directory;
+use self::{
+    query::{Class, Parsed, Query},
+    render::{OwnEdns, Rendered},
+};
+use crate::{
+    answer::{Question, answer},
+    directory::Directory,
+    locate::Client,
+};
 
 /// How a question came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -130,6 +147,41 @@ impl Decision {
 /// Answers one packet into `reply`, which must hold 65 535 octets for TCP and at least 1 232 for
 /// UDP. Total: whatever the packet is, this returns.
 pub fn respond(directory: &Directory, asked: &Asked<'_>, reply: &mut [u8]) -> Handled {
-    let _ = (directory, asked, reply);
-    Handled { length: 0, rcode: 0, truncated: false, decision: Decision::Dropped }
+    let own = OwnEdns { payload: directory.settings().udp_payload };
+    // A source port of 0 can only be a forgery: a reply to it goes nowhere (RFC 6056 section 3.2).
+    let parsed = if asked.peer.port() == 0 { Parsed::Drop } else { query::parse(asked.packet) };
+    match parsed {
+        Parsed::Drop => Handled { length: 0, rcode: rcode::NOERROR, truncated: false, decision: Decision::Dropped },
+        Parsed::Reject(reject) => handled(&render::reject(&reject, &own, reply), reject.rcode, Decision::Malformed),
+        Parsed::Query(query) if refused(&query) => {
+            handled(&render::refusal(&query, &own, reply), rcode::REFUSED, Decision::Refused)
+        }
+        Parsed::Query(query) => {
+            let subnet = query.edns.and_then(|e| e.subnet);
+            let client = Client::new(directory, asked.peer.ip(), subnet);
+            let question = Question { name: &query.name, qtype: query.qtype, client, role: asked.role };
+            let answer = answer(directory, &question);
+            let limit = size_limit(&query, asked.transport, &own);
+            let rendered = render::answer(&query, &answer, &client, &own, (reply, limit));
+            handled(&rendered, answer.rcode, answer.decision)
+        }
+    }
+}
+
+fn handled(rendered: &Rendered, rcode: u16, decision: Decision) -> Handled {
+    Handled { length: rendered.length, rcode, truncated: rendered.truncated, decision }
+}
+
+/// Classes that nobody has here, and meta types other than ANY: transfers are not offered.
+fn refused(query: &Query<'_>) -> bool {
+    query.class != Class::In || (rtype::FIRST_META..=rtype::LAST_META).contains(&query.qtype)
+}
+
+/// RFC 1035 section 4.2.1 without EDNS, RFC 6891 section 6.2.3 with it.
+fn size_limit(query: &Query<'_>, transport: Transport, own: &OwnEdns) -> usize {
+    match (transport, &query.edns) {
+        (Transport::Tcp, _) => usize::from(u16::MAX),
+        (Transport::Udp, None) => 512,
+        (Transport::Udp, Some(edns)) => usize::from(edns.payload.min(own.payload).max(512)),
+    }
 }

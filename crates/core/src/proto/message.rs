@@ -126,6 +126,8 @@ pub enum RefuseReason {
     Duplicate,
     /// No room; come back later.
     Busy,
+    /// The HELLO broke the protocol.
+    Protocol,
     /// A reason of a later version.
     Other(u32),
 }
@@ -292,6 +294,8 @@ pub enum ByeReason {
     Duplicate,
     /// Nothing was heard for too long.
     TimedOut,
+    /// The peer did not read what was sent to it.
+    Slow,
     /// A reason of a later version.
     Other(u32),
 }

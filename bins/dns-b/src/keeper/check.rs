@@ -1,0 +1,109 @@
+//! Checks of the DNS-LBs' DNS sides, as far as they need no socket (design section 4): whom to
+//! ask for what, and what the outcomes mean.
+
+use std::{
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+use dglb_core::{
+    directory::{LbIndex, ZoneEntry},
+    identity::Identity,
+    name::Name,
+};
+
+use super::Keeper;
+
+/// Between two rounds until the first that goes well.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What checks have shown of one DNS-LB.
+#[derive(Clone, Debug, Default)]
+pub(super) struct CheckState {
+    /// The checks went well at least once since it started or moved.
+    pub(super) passed: bool,
+    failures: u8,
+    /// When the next round is due; `None` for at once.
+    next: Option<Instant>,
+    /// What went wrong last.
+    pub(super) problem: Option<String>,
+}
+
+impl CheckState {
+    /// Whether it has failed too often in a row.
+    pub(super) fn failing(&self, fall: u8) -> bool {
+        self.failures >= fall
+    }
+}
+
+/// A DNS-LB to be checked: every address, over UDP and TCP.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Whom.
+    pub lb: LbIndex,
+    /// Its label.
+    pub identity: Identity,
+    /// Where it says it answers.
+    pub addresses: Vec<IpAddr>,
+    /// One of its label zones.
+    pub label_zone: Name,
+}
+
+/// What checking one DNS-LB has shown.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    /// Whom.
+    pub lb: LbIndex,
+    /// The addresses that were asked: if it has moved since, the outcome means nothing.
+    pub addresses: Vec<IpAddr>,
+    /// What came of it.
+    pub outcome: CheckOutcome,
+}
+
+/// The outcome of one round of checks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CheckOutcome {
+    /// Every address that this host can reach at all answered as it should.
+    Passed,
+    /// Somebody did not, and how.
+    Failed(String),
+}
+
+impl Keeper {
+    /// The linked DNS-LBs whose next round is due. A DNS-LB that has not passed yet is asked again
+    /// after a second, since it waits to be handed out.
+    pub fn take_due_checks(&mut self, now: Instant) -> Vec<Target> {
+        let Some(zone) = self.directory.zones().map(ZoneEntry::name).min() else {
+            return Vec::new();
+        };
+        let mut due = Vec::new();
+        for (index, truth) in self.lbs.iter_mut().filter(|(_, truth)| truth.link.is_some()) {
+            let lb = self.directory.find_lb(*index).filter(|lb| !lb.addresses.is_empty());
+            let (Some(lb), true) = (lb, truth.check.next.is_none_or(|next| next <= now)) else { continue };
+            let Ok(label_zone) = zone.child(lb.identity.as_str()) else { continue };
+            let wait = if truth.check.passed { self.check.interval } else { self.check.interval.min(RETRY) };
+            truth.check.next = Some(now + wait);
+            let (identity, addresses) = (lb.identity.clone(), lb.addresses.clone());
+            due.push(Target { lb: *index, identity, addresses, label_zone });
+        }
+        due
+    }
+
+    /// Takes the outcome of a round of checks in.
+    pub fn checked(&mut self, checked: Checked, now: Instant) {
+        let same = self.directory.find_lb(checked.lb).is_some_and(|lb| lb.addresses == checked.addresses);
+        let Some(truth) = self.lbs.get_mut(&checked.lb).filter(|_| same) else { return };
+        match checked.outcome {
+            CheckOutcome::Passed => {
+                self.figures.checks_passed += 1;
+                truth.check = CheckState { passed: true, failures: 0, next: truth.check.next, problem: None };
+            }
+            CheckOutcome::Failed(problem) => {
+                self.figures.checks_failed += 1;
+                truth.check.failures = truth.check.failures.saturating_add(1);
+                truth.check.problem = Some(problem);
+            }
+        }
+        self.judge(checked.lb, now);
+    }
+}

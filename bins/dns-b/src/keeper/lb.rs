@@ -1,0 +1,385 @@
+//! DNS-LBs: what they say of themselves, how long it holds, and whether they may be handed out.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use dglb_core::{
+    directory::{LbIndex, LbState},
+    identity::Identity,
+    name::Name,
+    proto::message::{
+        BootId, EntryKind, Map, MapAck, MapEntry, Message, Ready, Refused, RefusedReason, Report, ReportAck, Resync,
+        Unmap,
+    },
+    report::Ranking,
+    table::{Claim, Source},
+};
+
+use super::{Keeper, LinkId, check::CheckState};
+
+/// What is known of a DNS-LB beyond the directory.
+#[derive(Debug)]
+pub(super) struct LbTruth {
+    pub(super) link: Option<LinkId>,
+    pub(super) boot: BootId,
+    pub(super) map_generation: u64,
+    pub(super) report_generation: u64,
+    /// READY was said for `map_generation` by this boot.
+    pub(super) ready: bool,
+    pub(super) check: CheckState,
+    /// How long it asked its entries to live without a word from it.
+    pub(super) lease: Duration,
+    /// Set while there is no link.
+    pub(super) lease_end: Option<Instant>,
+    pub(super) last_report: Option<Instant>,
+    /// As reported, by service: re-applied when a zone's catalogue comes later than the report.
+    pub(super) rankings: HashMap<Name, Ranking>,
+    pub(super) entries: usize,
+}
+
+/// Most entries of one DNS-LB, so that none can crowd out the others.
+const MAX_ENTRIES: usize = 10_000;
+/// Most services that one DNS-LB may rank.
+const MAX_RANKINGS: usize = 100_000;
+
+impl Keeper {
+    pub(super) fn lb_connected(&mut self, link: LinkId, identity: &Identity, boot: BootId, now: Instant) {
+        let index = self.directory.upsert_lb(identity, &[]);
+        let lease = self.max_lease;
+        let truth = self.lbs.entry(index).or_insert_with(|| LbTruth {
+            link: None,
+            boot,
+            map_generation: 0,
+            report_generation: 0,
+            ready: false,
+            check: CheckState::default(),
+            lease,
+            lease_end: None,
+            last_report: None,
+            rankings: HashMap::new(),
+            entries: 0,
+        });
+        truth.link = Some(link);
+        truth.lease_end = None;
+        if truth.boot != boot {
+            // A new process measures anew: its name waits until it says READY again.
+            truth.boot = boot;
+            truth.ready = false;
+            truth.check = CheckState::default();
+            self.directory.update_lb(index, |lb| lb.handed_out = false);
+        }
+        self.renew_default_group();
+        self.judge(index, now);
+    }
+
+    pub(super) fn lb_disconnected(&mut self, index: LbIndex, now: Instant) {
+        if let Some(truth) = self.lbs.get_mut(&index) {
+            truth.link = None;
+            truth.lease_end = Some(now + truth.lease);
+        }
+        self.judge(index, now);
+    }
+
+    pub(super) fn map(&mut self, link: LinkId, identity: &Identity, map: &Map, now: Instant) {
+        let Some(index) = self.directory.lb_of(identity) else { return };
+        let Some(truth) = self.lbs.get_mut(&index) else { return };
+        if map.generation < truth.map_generation {
+            let text = format!("generation {} is older than {}, which is held", map.generation, truth.map_generation);
+            let refuse = |e: &MapEntry| Refused { prefix: e.prefix, reason: RefusedReason::Stale, text: text.clone() };
+            self.figures.stale += 1;
+            let refused = map.entries.iter().map(refuse).collect();
+            let ack = MapAck { generation: map.generation, accepted: 0, refused };
+            self.outbox.push((link, Message::MapAck(ack)));
+            return;
+        }
+        if map.generation > truth.map_generation {
+            truth.ready = false;
+        }
+        truth.map_generation = map.generation;
+        truth.lease = Duration::from_millis(u64::from(map.lease_ms)).min(self.max_lease);
+        let (accepted, refused) = self.admit(identity, &map.entries);
+        self.figures.refused_entries += refused.len() as u64;
+        for entry in &refused {
+            tracing::warn!(dns_lb = %identity, prefix = %entry.prefix, reason = %entry.text, "map entry refused");
+        }
+        self.claim(index, map.generation, &accepted);
+        self.move_to(index, map);
+        let ack = MapAck { generation: map.generation, accepted: accepted.len() as u32, refused };
+        self.outbox.push((link, Message::MapAck(ack)));
+        self.judge(index, now);
+    }
+
+    /// Entries within the identity's authority, and the others with the reason.
+    fn admit(&self, identity: &Identity, entries: &[MapEntry]) -> (Vec<MapEntry>, Vec<Refused>) {
+        let allowed = self.peers.get(identity).map_or(&[][..], |p| &p.may_map);
+        let (mut accepted, mut refused) = (Vec::new(), Vec::new());
+        for entry in entries {
+            let refuse = |reason, text: String| Refused { prefix: entry.prefix, reason, text };
+            if accepted.len() == MAX_ENTRIES {
+                let text = format!("more than {MAX_ENTRIES} entries");
+                refused.push(refuse(RefusedReason::Limit, text));
+            } else if !allowed.iter().any(|p| p.covers(&entry.prefix)) {
+                let text = format!("outside of what \"{identity}\" may map");
+                refused.push(refuse(RefusedReason::NotAllowed, text));
+            } else {
+                accepted.push(entry.clone());
+            }
+        }
+        (accepted, refused)
+    }
+
+    fn claim(&mut self, index: LbIndex, generation: u64, entries: &[MapEntry]) {
+        let claim = |e: &MapEntry| Claim {
+            prefix: e.prefix,
+            preference: e.preference,
+            weight: e.weight.max(1),
+            source: Source::Static,
+        };
+        // The lease is kept here, once for both tables: it runs only while there is no link.
+        let all = self.all.set(index, generation, None, entries.iter().map(claim));
+        let networks = entries.iter().filter(|e| e.kind == EntryKind::Client).map(claim);
+        let clients = self.clients.set(index, generation, None, networks);
+        if let Err(error) = all.and(clients) {
+            tracing::error!(%error, "the map table takes no more entries");
+            self.figures.refused_entries += 1;
+        }
+        if let Some(truth) = self.lbs.get_mut(&index) {
+            truth.entries = entries.len();
+        }
+        self.publish_tables();
+    }
+
+    fn publish_tables(&mut self) {
+        self.directory.set_tables(self.all.table().clone(), self.clients.table().clone());
+        self.changed = true;
+    }
+
+    /// Its addresses, where they are others than before: then they are checked anew.
+    fn move_to(&mut self, index: LbIndex, map: &Map) {
+        let moved = self.directory.find_lb(index).is_some_and(|lb| lb.addresses != map.addresses);
+        if moved {
+            self.directory.update_lb(index, |lb| {
+                lb.addresses.clone_from(&map.addresses);
+                lb.handed_out = false;
+            });
+            if let Some(truth) = self.lbs.get_mut(&index) {
+                truth.check = CheckState::default();
+            }
+        }
+    }
+
+    pub(super) fn unmap(&mut self, link: LinkId, identity: &Identity, unmap: &Unmap) {
+        let Some(index) = self.directory.lb_of(identity) else { return };
+        let Some(truth) = self.lbs.get_mut(&index) else { return };
+        let newer = unmap.generation > truth.map_generation;
+        if newer {
+            truth.map_generation = unmap.generation;
+            if unmap.prefixes.is_empty() {
+                self.all.remove_all(index);
+                self.clients.remove_all(index);
+            } else {
+                self.all.remove(index, unmap.prefixes.iter().copied());
+                self.clients.remove(index, unmap.prefixes.iter().copied());
+            }
+            truth.entries = self.all.held(index).count();
+            self.publish_tables();
+        } else {
+            self.figures.stale += 1;
+        }
+        let accepted = self.lbs.get(&index).map_or(0, |t| t.entries as u32);
+        let ack = MapAck { generation: unmap.generation, accepted, refused: Vec::new() };
+        self.outbox.push((link, Message::MapAck(ack)));
+    }
+
+    pub(super) fn report(&mut self, link: LinkId, identity: &Identity, report: Report, now: Instant) {
+        let Some(index) = self.directory.lb_of(identity) else { return };
+        let Some(truth) = self.lbs.get_mut(&index) else { return };
+        if report.generation <= truth.report_generation && report.base != 0 {
+            self.figures.stale += 1;
+            return;
+        }
+        if report.base != 0 && report.base != truth.report_generation {
+            self.outbox.push((link, Message::Resync(Resync::Report)));
+            return;
+        }
+        truth.report_generation = report.generation;
+        truth.last_report = Some(now);
+        self.figures.reports += 1;
+        let whole = report.base == 0;
+        let named: std::collections::HashSet<&Name> = report.rankings.iter().map(|r| &r.service).collect();
+        let mut gone = report.removed.clone();
+        if whole {
+            gone.extend(truth.rankings.keys().filter(|service| !named.contains(service)).cloned());
+        }
+        for service in gone {
+            truth.rankings.remove(&service);
+            self.directory.remove_ranking(index, &service);
+        }
+        let free = MAX_RANKINGS.saturating_sub(truth.rankings.len());
+        for ranking in report.rankings.into_iter().take(free.max(MAX_RANKINGS / 2)) {
+            // Unknown services stay in store: their zone's catalogue may be on its way.
+            if self.directory.set_ranking(index, &ranking).is_err() {
+                self.figures.unknown_rankings += 1;
+            }
+            truth.rankings.insert(ranking.service.clone(), ranking);
+        }
+        self.changed = true;
+        self.outbox.push((link, Message::ReportAck(ReportAck { generation: report.generation })));
+        self.judge(index, now);
+    }
+
+    /// After a change of a zone: rankings that could not be used before.
+    pub(super) fn reapply_rankings(&mut self, zone: &Name) {
+        for (index, truth) in &self.lbs {
+            for ranking in truth.rankings.values().filter(|r| r.service.is_within(zone)) {
+                let _ = self.directory.set_ranking(*index, ranking);
+            }
+        }
+        self.changed = true;
+    }
+
+    pub(super) fn ready(&mut self, identity: &Identity, ready: &Ready) {
+        let Some(index) = self.directory.lb_of(identity) else { return };
+        if let Some(truth) = self.lbs.get_mut(&index)
+            && ready.map_generation == truth.map_generation
+            && ready.servers.contains(&self.identity)
+        {
+            truth.ready = true;
+            self.hand_out_if_fit(index);
+        }
+    }
+
+    /// Once said, a DNS-LB stays handed out until it restarts, moves or its lease ends: while it is
+    /// suspect its label is answered by the fall-backs.
+    fn hand_out_if_fit(&mut self, index: LbIndex) {
+        let fit = self.lbs.get(&index).is_some_and(|t| t.ready && t.check.passed);
+        if fit && self.directory.find_lb(index).is_some_and(|lb| !lb.handed_out) {
+            self.directory.update_lb(index, |lb| lb.handed_out = true);
+            self.changed = true;
+            if let Some(lb) = self.directory.find_lb(index) {
+                tracing::info!(dns_lb = %lb.identity, "handed out from now on");
+            }
+        }
+    }
+
+    /// Brings a DNS-LB's state in line with what is known of it.
+    pub(super) fn judge(&mut self, index: LbIndex, now: Instant) {
+        let Some(truth) = self.lbs.get(&index) else { return };
+        let gone = truth.lease_end.is_some_and(|end| end <= now);
+        let well = truth.link.is_some() && !truth.check.failing(self.check.fall);
+        let state = if gone {
+            LbState::Gone
+        } else if well || self.figures.own_fault {
+            LbState::Alive
+        } else {
+            LbState::Suspect
+        };
+        if self.directory.find_lb(index).is_some_and(|lb| lb.state != state) {
+            self.directory.update_lb(index, |lb| lb.state = state);
+            self.changed = true;
+            if let Some(lb) = self.directory.find_lb(index) {
+                tracing::info!(dns_lb = %lb.identity, ?state, "state changed");
+            }
+        }
+        self.hand_out_if_fit(index);
+    }
+
+    /// When more than 30 % of all DNS-LBs, and at least three, fail within one lease, the fault is
+    /// presumed to be this server's own: nobody is demoted (design section 4).
+    pub(super) fn judge_all(&mut self, now: Instant) {
+        let living = self.lbs.values().filter(|t| t.lease_end.is_none_or(|end| end > now));
+        let (total, failing) = living.fold((0, 0), |(total, failing), truth| {
+            let fails = truth.link.is_none() || truth.check.failing(self.check.fall);
+            (total + 1, failing + usize::from(fails))
+        });
+        let own_fault = failing >= 3 && failing * 10 > total * 3;
+        if own_fault != self.figures.own_fault {
+            self.figures.own_fault = own_fault;
+            tracing::warn!(failing, total, own_fault, "many DNS-LBs fail at once: is it this server's own fault?");
+        }
+        let all: Vec<LbIndex> = self.lbs.keys().copied().collect();
+        for index in all {
+            self.judge(index, now);
+        }
+    }
+
+    /// Leases that ended: the entries go, the label stays known.
+    pub(super) fn expire(&mut self, now: Instant) {
+        let ended = |t: &&mut LbTruth| t.lease_end.is_some_and(|end| end <= now);
+        let mut gone = Vec::new();
+        for (index, truth) in &mut self.lbs {
+            if let Some(truth) = Some(truth).filter(ended)
+                && (truth.entries > 0 || !truth.rankings.is_empty() || truth.ready)
+            {
+                truth.entries = 0;
+                truth.ready = false;
+                truth.rankings.clear();
+                truth.last_report = None;
+                truth.check = CheckState::default();
+                gone.push(*index);
+            }
+        }
+        for index in gone {
+            self.all.remove_all(index);
+            self.clients.remove_all(index);
+            self.directory.remove_rankings(index);
+            self.directory.update_lb(index, |lb| {
+                lb.handed_out = false;
+                lb.borrows = None;
+                lb.state = LbState::Gone;
+            });
+            self.figures.leases_ended += 1;
+            self.publish_tables();
+        }
+    }
+
+    /// A DNS-LB that has not reported for long answers, at the fall-back, with the ranking of the
+    /// fresh DNS-LB whose figures for the sites are nearest to its own (design section 3).
+    pub(super) fn borrow_rankings(&mut self, now: Instant) {
+        let stale = |t: &LbTruth| t.last_report.is_none_or(|at| now.duration_since(at) > self.stale_after);
+        let wanted: Vec<(LbIndex, Option<LbIndex>)> = self
+            .lbs
+            .iter()
+            .map(|(index, truth)| {
+                let fresh = || self.lbs.iter().filter(|(other, t)| *other != index && !stale(t));
+                let nearest = || {
+                    let near = fresh().filter_map(|(other, t)| Some((distance(&truth.rankings, &t.rankings)?, *other)));
+                    near.min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1))).map(|(_, other)| other)
+                };
+                (*index, if stale(truth) { nearest() } else { None })
+            })
+            .collect();
+        for (index, borrows) in wanted {
+            if self.directory.find_lb(index).is_some_and(|lb| lb.borrows != borrows) {
+                self.directory.update_lb(index, |lb| lb.borrows = borrows);
+                self.changed = true;
+            }
+        }
+    }
+}
+
+/// Mean difference of two DNS-LBs' latencies to the addresses that both measured, in microseconds;
+/// `None` where there is none.
+fn distance(a: &HashMap<Name, Ranking>, b: &HashMap<Name, Ranking>) -> Option<f64> {
+    let figures = |ranking: &Ranking| {
+        ranking
+            .sites
+            .iter()
+            .flat_map(|s| &s.addresses)
+            .filter_map(|f| Some((f.address, f.latency_us?)))
+            .collect::<Vec<_>>()
+    };
+    let (mut sum, mut count) = (0.0, 0.0);
+    for (service, ranking) in a {
+        let Some(other) = b.get(service).map(figures) else { continue };
+        for (address, latency) in figures(ranking) {
+            if let Some((_, theirs)) = other.iter().find(|(theirs, _)| *theirs == address) {
+                sum += (f64::from(latency) - f64::from(*theirs)).abs();
+                count += 1.0;
+            }
+        }
+    }
+    (count > 0.0).then(|| sum / count)
+}

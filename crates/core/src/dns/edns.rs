@@ -1,0 +1,48 @@
+//! The OPT record (RFC 6891) and its options, reading and writing.
+
+use super::{
+    query::{Edns, Record, Subnet},
+    rcode,
+};
+
+/// Option codes, from the IANA registry "DNS EDNS0 Option Codes".
+pub(super) const NSID: u16 = 3;
+pub(super) const CLIENT_SUBNET: u16 = 8;
+pub(super) const COOKIE: u16 = 10;
+pub(super) const EXTENDED_ERROR: u16 = 15;
+
+/// EDE INFO-CODEs (RFC 8914 section 4).
+pub(super) const EDE_OTHER: u16 = 0;
+pub(super) const EDE_STALE: u16 = 3;
+pub(super) const EDE_NOT_READY: u16 = 14;
+pub(super) const EDE_NOT_AUTHORITATIVE: u16 = 20;
+
+/// The options of an OPT record, with the response code that they deserve.
+pub(super) fn read<'p>(record: &Record<'p>) -> (Edns<'p>, u16) {
+    let [_extended_rcode, version, flags, _] = record.ttl;
+    let mut edns = Edns { payload: record.class, dnssec_ok: flags & 0x80 != 0, ..Edns::default() };
+    // RFC 6891 section 6.1.3: an unknown version is told so, whatever else is in the record.
+    if version > 0 {
+        return (edns, rcode::BADVERS);
+    }
+    let mut rest = record.rdata;
+    while let [c0, c1, l0, l1, tail @ ..] = rest {
+        let length = usize::from(u16::from_be_bytes([*l0, *l1]));
+        let Some((data, tail)) = tail.split_at_checked(length) else {
+            return (edns, rcode::FORMERR);
+        };
+        rest = tail;
+        match u16::from_be_bytes([*c0, *c1]) {
+            NSID => edns.nsid = true,
+            COOKIE => edns.cookie = Some(data),
+            CLIENT_SUBNET => match Subnet::read(data) {
+                Some(subnet) if edns.subnet.is_none() => edns.subnet = Some(subnet),
+                _ => return (edns, rcode::FORMERR),
+            },
+            // RFC 6891 section 6.1.2: unknown options are ignored.
+            _ => {}
+        }
+    }
+    let rcode = if rest.is_empty() { rcode::NOERROR } else { rcode::FORMERR };
+    (edns, rcode)
+}

@@ -1,0 +1,16 @@
+//! Response codes (IANA registry "DNS RCODEs").
+
+/// No error.
+pub const NOERROR: u16 = 0;
+/// The question could not be read.
+pub const FORMERR: u16 = 1;
+/// The server cannot answer now.
+pub const SERVFAIL: u16 = 2;
+/// The name does not exist.
+pub const NXDOMAIN: u16 = 3;
+/// The opcode is not implemented.
+pub const NOTIMP: u16 = 4;
+/// The server will not answer this.
+pub const REFUSED: u16 = 5;
+/// Unknown EDNS version (RFC 6891 section 9).
+pub const BADVERS: u16 = 16;

@@ -1,0 +1,238 @@
+//! From an answer to octets: sections in order, whole RRsets or none, OPT always kept.
+
+use std::net::IpAddr;
+
+use super::{
+    edns,
+    query::{Edns, Query, Reject},
+    rcode,
+    rrset::{Data, Ede, Glue, LABEL_SERVERS, RrSet, of_family},
+    rtype,
+    writer::{Full, Parts, Section, Writer},
+};
+use crate::{answer::Answer, locate::Client};
+
+/// OPT without options (RFC 6891 section 6.1.2).
+const OPT_FIXED: usize = 11;
+
+/// Our side of the OPT record.
+pub(super) struct OwnEdns {
+    /// The largest UDP payload that we take and give.
+    pub(super) payload: u16,
+}
+
+/// How long a reply was and whether something was left out.
+pub(super) struct Rendered {
+    pub(super) length: usize,
+    pub(super) truncated: bool,
+}
+
+/// Writes the reply to a question.
+pub(super) fn answer(
+    query: &Query<'_>,
+    answer: &Answer<'_>,
+    client: &Client,
+    own: &OwnEdns,
+    (buffer, limit): (&mut [u8], usize),
+) -> Rendered {
+    let reserved = query.edns.as_ref().map_or(0, |_| opt_length(client, answer.ede));
+    let mut writer = Writer::new(buffer, limit, reserved, query.header, query.question);
+    if answer.authoritative {
+        writer.set_authoritative();
+    }
+    writer.set_rcode(answer.rcode);
+    let truncated = sections(&mut writer, answer).is_err();
+    if truncated {
+        writer.set_truncated();
+    }
+    if let Some(edns) = &query.edns {
+        writer.release(reserved);
+        // Exactly this room was reserved.
+        let _ = opt(&mut writer, edns, own, answer, client);
+    }
+    Rendered { length: writer.length(), truncated }
+}
+
+/// Writes a reply that is a response code and no more.
+pub(super) fn reject(reject: &Reject<'_>, own: &OwnEdns, buffer: &mut [u8]) -> Rendered {
+    let limit = buffer.len().min(512);
+    let mut writer = Writer::new(buffer, limit, 0, reject.header, reject.question.unwrap_or_default());
+    writer.set_rcode(reject.rcode);
+    if let Some(edns) = &reject.edns {
+        let _ = opt_head(&mut writer, edns, own, reject.rcode).and_then(|()| writer.u16(0));
+    }
+    Rendered { length: writer.length(), truncated: false }
+}
+
+/// RFC 2181 section 9: TC only when something required was left out. Glue of a referral is
+/// required (RFC 9471 section 3), other additional records are not.
+fn sections(writer: &mut Writer<'_>, answer: &Answer<'_>) -> Result<(), Full> {
+    for set in &answer.answer {
+        rrset(writer, Section::Answer, set)?;
+    }
+    if let Some(set) = &answer.authority {
+        rrset(writer, Section::Authority, set)?;
+    }
+    let required = answer.answer.is_empty();
+    match glue(writer, &answer.glue) {
+        Err(Full) if required => Err(Full),
+        _ => Ok(()),
+    }
+}
+
+fn glue(writer: &mut Writer<'_>, glue: &Glue<'_>) -> Result<(), Full> {
+    match glue {
+        Glue::None => Ok(()),
+        Glue::Label { apex, ttl, lb, fallbacks } => {
+            let addresses = [*lb].into_iter().chain(fallbacks.iter().map(|f| &f.fallback[..]));
+            for (server, addresses) in LABEL_SERVERS.iter().zip(addresses) {
+                let owner: Parts<'_> = [*server].into_iter().chain(apex.iter().copied()).collect();
+                addresses_of(writer, &owner, *ttl, addresses)?;
+            }
+            Ok(())
+        }
+        Glue::Fleet { fleet, zone } => {
+            for server in &fleet.servers {
+                let owner: Parts<'_> = [server.label(), zone.wire()].into_iter().collect();
+                addresses_of(writer, &owner, fleet.ttl.apex_ns, &server.referral)?;
+            }
+            Ok(())
+        }
+    }
+}
+
+fn addresses_of(writer: &mut Writer<'_>, owner: &Parts<'_>, ttl: u32, addresses: &[IpAddr]) -> Result<(), Full> {
+    for family in [rtype::A, rtype::AAAA] {
+        if addresses.iter().any(|a| of_family(a, family)) {
+            let set = RrSet { owner: owner.clone(), rtype: family, ttl, data: Data::Fixed(addresses) };
+            rrset(writer, Section::Additional, &set)?;
+        }
+    }
+    Ok(())
+}
+
+/// One RRset, whole or not at all.
+fn rrset(writer: &mut Writer<'_>, section: Section, set: &RrSet<'_>) -> Result<(), Full> {
+    let mark = writer.mark();
+    match records(writer, set) {
+        Ok(count) => {
+            writer.count(section, count);
+            Ok(())
+        }
+        Err(Full) => {
+            writer.rewind(mark);
+            Err(Full)
+        }
+    }
+}
+
+fn records(writer: &mut Writer<'_>, set: &RrSet<'_>) -> Result<u16, Full> {
+    let mut count = 0;
+    let mut record = |writer: &mut Writer<'_>, rdata: &mut dyn FnMut(&mut Writer<'_>) -> Result<(), Full>| {
+        count += 1;
+        writer.record_head(&set.owner, set.rtype, set.ttl)?;
+        writer.rdata(rdata)
+    };
+    match &set.data {
+        Data::Name(target) => record(writer, &mut |w| w.name(target))?,
+        Data::Addresses(addresses) => {
+            for address in addresses {
+                record(writer, &mut |w| octets(w, address))?;
+            }
+        }
+        Data::Fixed(addresses) => {
+            for address in addresses.iter().filter(|a| of_family(a, set.rtype)) {
+                record(writer, &mut |w| octets(w, address))?;
+            }
+        }
+        Data::FleetNs { fleet, zone } => {
+            for server in &fleet.servers {
+                let name: Parts<'_> = [server.label(), zone.wire()].into_iter().collect();
+                record(writer, &mut |w| w.name(&name))?;
+            }
+        }
+        Data::LabelNs { lb, fallbacks } => {
+            let servers = &LABEL_SERVERS[usize::from(!lb)..=*fallbacks];
+            for server in servers {
+                let name: Parts<'_> = [*server].into_iter().chain(set.owner.iter().copied()).collect();
+                record(writer, &mut |w| w.name(&name))?;
+            }
+        }
+        Data::Soa(soa) => record(writer, &mut |w| {
+            w.name(&soa.mname)?;
+            w.name(&[soa.rname].into_iter().collect())?;
+            [soa.serial, soa.ttl.refresh, soa.ttl.retry, soa.ttl.expire, soa.ttl.negative]
+                .iter()
+                .try_for_each(|field| w.u32(*field))
+        })?,
+        Data::Text(strings) => record(writer, &mut |w| {
+            strings.iter().try_for_each(|s| w.bytes(&[s.len() as u8]).and_then(|()| w.bytes(s)))
+        })?,
+        Data::Records(list) => {
+            for item in *list {
+                record(writer, &mut |w| w.bytes(&item.rdata))?;
+            }
+        }
+    }
+    Ok(count)
+}
+
+fn octets(writer: &mut Writer<'_>, address: &IpAddr) -> Result<(), Full> {
+    match address {
+        IpAddr::V4(v4) => writer.bytes(&v4.octets()),
+        IpAddr::V6(v6) => writer.bytes(&v6.octets()),
+    }
+}
+
+fn opt_length(client: &Client, ede: Option<Ede>) -> usize {
+    let subnet = client.subnet.map_or(0, |s| 8 + usize::from(s.source.div_ceil(8)));
+    OPT_FIXED + subnet + ede.map_or(0, |e| 6 + e.wire().1.len())
+}
+
+fn opt_head(writer: &mut Writer<'_>, edns: &Edns<'_>, own: &OwnEdns, code: u16) -> Result<(), Full> {
+    writer.count(Section::Additional, 1);
+    writer.bytes(&[0])?;
+    writer.u16(41)?;
+    writer.u16(own.payload)?;
+    let flags = if edns.dnssec_ok { 0x80 } else { 0 };
+    // RFC 6891 section 6.1.3: the upper eight bits of the response code; version 0.
+    writer.bytes(&[(code >> 4) as u8, 0, flags, 0])
+}
+
+fn opt(
+    writer: &mut Writer<'_>,
+    edns: &Edns<'_>,
+    own: &OwnEdns,
+    answer: &Answer<'_>,
+    client: &Client,
+) -> Result<(), Full> {
+    opt_head(writer, edns, own, answer.rcode)?;
+    writer.rdata(|w| {
+        if let Some(subnet) = client.subnet {
+            // RFC 7871 section 7.2.1: family, source prefix and address as asked.
+            let used = usize::from(subnet.source.div_ceil(8));
+            w.u16(edns::CLIENT_SUBNET)?;
+            w.u16(4 + used as u16)?;
+            w.u16(if subnet.address.is_ipv4() { 1 } else { 2 })?;
+            w.bytes(&[subnet.source, answer.scope])?;
+            match subnet.address {
+                IpAddr::V4(v4) => w.bytes(&v4.octets()[..used])?,
+                IpAddr::V6(v6) => w.bytes(&v6.octets()[..used])?,
+            }
+        }
+        if let Some((code, text)) = answer.ede.map(Ede::wire) {
+            w.u16(edns::EXTENDED_ERROR)?;
+            w.u16(2 + text.len() as u16)?;
+            w.u16(code)?;
+            w.bytes(text.as_bytes())?;
+        }
+        Ok(())
+    })
+}
+
+/// The reply to a question of a class or type that is not served.
+pub(super) fn refusal(query: &Query<'_>, own: &OwnEdns, buffer: &mut [u8]) -> Rendered {
+    let rejected =
+        Reject { header: query.header, question: Some(query.question), edns: query.edns, rcode: rcode::REFUSED };
+    reject(&rejected, own, buffer)
+}

@@ -1,0 +1,328 @@
+//! CATALOGUE.
+
+use bytes::Bytes;
+
+use super::{
+    addresses, convert, from_addresses, from_name, name, name_field, narrow,
+    report::{MAX_ADDRESSES, MAX_SITE_NAME, MAX_SITES},
+    required, u8_field, u16_field, u32_field, u64_field,
+};
+use crate::{
+    catalogue::{self, Mode, ProbeKind, ZoneStyle},
+    proto::{
+        body::BodyError,
+        scan::{Kind, Shape, many, one},
+    },
+};
+
+/// Most services of one zone.
+const MAX_SERVICES: usize = 16_384;
+/// Most static records of one zone.
+const MAX_RECORDS: usize = 16_384;
+/// Most probes of one service.
+const MAX_PROBES: usize = 16;
+/// Longest path of a probe, in octets.
+const MAX_PATH: usize = 2_048;
+
+pub(in crate::proto) const CATALOGUE: Shape = Shape {
+    name: "Catalogue",
+    fields: &[
+        name_field(1, "zone"),
+        u64_field(2, "generation"),
+        u32_field(3, "soa_serial"),
+        u32_field(4, "style"),
+        u32_field(5, "cname_ttl"),
+        many(6, "services", Kind::Message(&SERVICE), MAX_SERVICES),
+        many(7, "records", Kind::Message(&RECORD), MAX_RECORDS),
+    ],
+};
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Catalogue {
+    #[prost(bytes = "bytes", tag = "1")]
+    zone: Bytes,
+    #[prost(uint64, tag = "2")]
+    generation: u64,
+    #[prost(uint32, tag = "3")]
+    soa_serial: u32,
+    #[prost(uint32, tag = "4")]
+    style: u32,
+    #[prost(uint32, tag = "5")]
+    cname_ttl: u32,
+    #[prost(message, repeated, tag = "6")]
+    services: Vec<Service>,
+    #[prost(message, repeated, tag = "7")]
+    records: Vec<StaticRecord>,
+}
+
+const SERVICE: Shape = Shape {
+    name: "Service",
+    fields: &[
+        name_field(1, "name"),
+        name_field(2, "host"),
+        u32_field(3, "mode"),
+        u32_field(4, "ttl"),
+        u8_field(5, "answers"),
+        one(6, "policy", Kind::Message(&POLICY)),
+        many(7, "probes", Kind::Message(&PROBE), MAX_PROBES),
+        many(8, "sites", Kind::Message(&SITE), MAX_SITES),
+    ],
+};
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Service {
+    #[prost(bytes = "bytes", tag = "1")]
+    name: Bytes,
+    #[prost(bytes = "bytes", tag = "2")]
+    host: Bytes,
+    #[prost(uint32, tag = "3")]
+    mode: u32,
+    #[prost(uint32, tag = "4")]
+    ttl: u32,
+    #[prost(uint32, tag = "5")]
+    answers: u32,
+    #[prost(message, optional, tag = "6")]
+    policy: Option<Policy>,
+    #[prost(message, repeated, tag = "7")]
+    probes: Vec<Probe>,
+    #[prost(message, repeated, tag = "8")]
+    sites: Vec<Site>,
+}
+
+const POLICY: Shape = Shape {
+    name: "Policy",
+    fields: &[
+        u32_field(1, "margin_ms"),
+        u32_field(2, "margin_percent"),
+        one(3, "latency", Kind::Double),
+        one(4, "cost", Kind::Double),
+    ],
+};
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Policy {
+    #[prost(uint32, tag = "1")]
+    margin_ms: u32,
+    #[prost(uint32, tag = "2")]
+    margin_percent: u32,
+    #[prost(double, tag = "3")]
+    latency: f64,
+    #[prost(double, tag = "4")]
+    cost: f64,
+}
+
+const PROBE: Shape = Shape {
+    name: "Probe",
+    fields: &[
+        u32_field(1, "kind"),
+        u16_field(2, "port"),
+        one(3, "path", Kind::Text(MAX_PATH)),
+        u32_field(4, "interval_ms"),
+        u32_field(5, "timeout_ms"),
+        u8_field(6, "fall"),
+        u8_field(7, "rise"),
+    ],
+};
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Probe {
+    #[prost(uint32, tag = "1")]
+    kind: u32,
+    #[prost(uint32, tag = "2")]
+    port: u32,
+    #[prost(string, tag = "3")]
+    path: String,
+    #[prost(uint32, tag = "4")]
+    interval_ms: u32,
+    #[prost(uint32, tag = "5")]
+    timeout_ms: u32,
+    #[prost(uint32, tag = "6")]
+    fall: u32,
+    #[prost(uint32, tag = "7")]
+    rise: u32,
+}
+
+const SITE: Shape = Shape {
+    name: "Site",
+    fields: &[
+        one(1, "name", Kind::Text(MAX_SITE_NAME)),
+        many(2, "addresses", Kind::Address, MAX_ADDRESSES),
+        one(3, "cost", Kind::Double),
+    ],
+};
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Site {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(bytes = "bytes", repeated, tag = "2")]
+    addresses: Vec<Bytes>,
+    #[prost(double, tag = "3")]
+    cost: f64,
+}
+
+const RECORD: Shape = Shape {
+    name: "StaticRecord",
+    fields: &[
+        name_field(1, "name"),
+        u16_field(2, "rtype"),
+        u32_field(3, "ttl"),
+        one(4, "rdata", Kind::Octets(u16::MAX as usize)),
+    ],
+};
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct StaticRecord {
+    #[prost(bytes = "bytes", tag = "1")]
+    name: Bytes,
+    #[prost(uint32, tag = "2")]
+    rtype: u32,
+    #[prost(uint32, tag = "3")]
+    ttl: u32,
+    #[prost(bytes = "bytes", tag = "4")]
+    rdata: Bytes,
+}
+
+impl From<&catalogue::ZoneCatalogue> for Catalogue {
+    fn from(zone: &catalogue::ZoneCatalogue) -> Self {
+        let record = |r: &catalogue::StaticRecord| StaticRecord {
+            name: from_name(&r.name),
+            rtype: r.rtype.into(),
+            ttl: r.ttl,
+            rdata: Bytes::copy_from_slice(&r.rdata),
+        };
+        Self {
+            zone: from_name(&zone.zone),
+            generation: zone.generation,
+            soa_serial: zone.soa_serial,
+            style: match zone.style {
+                ZoneStyle::SubZone => 1,
+                ZoneStyle::Host => 2,
+            },
+            cname_ttl: zone.cname_ttl,
+            services: zone.services.iter().map(Service::from).collect(),
+            records: zone.records.iter().map(record).collect(),
+        }
+    }
+}
+
+impl From<&catalogue::Service> for Service {
+    fn from(service: &catalogue::Service) -> Self {
+        let site =
+            |s: &catalogue::Site| Site { name: s.name.clone(), addresses: from_addresses(&s.addresses), cost: s.cost };
+        let catalogue::Policy { margin_ms, margin_percent, latency, cost } = service.policy;
+        Self {
+            name: from_name(&service.name),
+            host: from_name(&service.host),
+            mode: match service.mode {
+                Mode::Referral => 1,
+                Mode::Direct => 2,
+            },
+            ttl: service.ttl,
+            answers: service.answers.into(),
+            policy: Some(Policy { margin_ms, margin_percent, latency, cost }),
+            probes: service.probes.iter().map(Probe::from).collect(),
+            sites: service.sites.iter().map(site).collect(),
+        }
+    }
+}
+
+impl From<&catalogue::Probe> for Probe {
+    fn from(probe: &catalogue::Probe) -> Self {
+        let (kind, port, path) = match &probe.kind {
+            ProbeKind::Tcp { port } => (1, *port, String::new()),
+            ProbeKind::Http { port, path } => (2, *port, path.clone()),
+        };
+        Self {
+            kind,
+            port: port.into(),
+            path,
+            interval_ms: probe.interval_ms,
+            timeout_ms: probe.timeout_ms,
+            fall: probe.fall.into(),
+            rise: probe.rise.into(),
+        }
+    }
+}
+
+impl TryFrom<Catalogue> for catalogue::ZoneCatalogue {
+    type Error = BodyError;
+
+    fn try_from(wire: Catalogue) -> Result<Self, BodyError> {
+        Ok(Self {
+            zone: name("zone", &wire.zone)?,
+            generation: wire.generation,
+            soa_serial: wire.soa_serial,
+            style: match wire.style {
+                1 => ZoneStyle::SubZone,
+                2 => ZoneStyle::Host,
+                value => return Err(BodyError::Enum { field: "style", value }),
+            },
+            cname_ttl: wire.cname_ttl,
+            services: convert(wire.services)?,
+            records: convert(wire.records)?,
+        })
+    }
+}
+
+impl TryFrom<Service> for catalogue::Service {
+    type Error = BodyError;
+
+    fn try_from(wire: Service) -> Result<Self, BodyError> {
+        let Policy { margin_ms, margin_percent, latency, cost } = required("policy", wire.policy)?;
+        Ok(Self {
+            name: name("name", &wire.name)?,
+            host: name("host", &wire.host)?,
+            mode: match wire.mode {
+                1 => Mode::Referral,
+                2 => Mode::Direct,
+                value => return Err(BodyError::Enum { field: "mode", value }),
+            },
+            ttl: wire.ttl,
+            answers: narrow("answers", wire.answers)?,
+            policy: catalogue::Policy { margin_ms, margin_percent, latency, cost },
+            probes: convert(wire.probes)?,
+            sites: convert(wire.sites)?,
+        })
+    }
+}
+
+impl TryFrom<Probe> for catalogue::Probe {
+    type Error = BodyError;
+
+    fn try_from(wire: Probe) -> Result<Self, BodyError> {
+        let port = narrow("port", wire.port)?;
+        Ok(Self {
+            kind: match wire.kind {
+                1 => ProbeKind::Tcp { port },
+                2 => ProbeKind::Http { port, path: wire.path },
+                value => return Err(BodyError::Enum { field: "kind", value }),
+            },
+            interval_ms: wire.interval_ms,
+            timeout_ms: wire.timeout_ms,
+            fall: narrow("fall", wire.fall)?,
+            rise: narrow("rise", wire.rise)?,
+        })
+    }
+}
+
+impl TryFrom<Site> for catalogue::Site {
+    type Error = BodyError;
+
+    fn try_from(wire: Site) -> Result<Self, BodyError> {
+        Ok(Self { name: wire.name, addresses: addresses("addresses", &wire.addresses)?, cost: wire.cost })
+    }
+}
+
+impl TryFrom<StaticRecord> for catalogue::StaticRecord {
+    type Error = BodyError;
+
+    fn try_from(wire: StaticRecord) -> Result<Self, BodyError> {
+        Ok(Self {
+            name: name("name", &wire.name)?,
+            rtype: narrow("rtype", wire.rtype)?,
+            ttl: wire.ttl,
+            rdata: wire.rdata.into(),
+        })
+    }
+}

@@ -1,0 +1,131 @@
+//! A ranking as answers need it: a few octets a site, resolved against one catalogue.
+
+use std::net::IpAddr;
+
+use arrayvec::ArrayVec;
+
+use crate::{
+    answer::MAX_ANSWERS,
+    catalogue::Service,
+    report::{Health, Ranking},
+};
+
+/// A service's sites, best first.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RankedSites {
+    sites: Box<[SiteRank]>,
+    all_down: bool,
+}
+
+/// One site of a [`RankedSites`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SiteRank {
+    /// Index into the service's sites.
+    pub site: u16,
+    /// Bit set over the site's addresses: those that are not down.
+    pub usable: u16,
+    /// Lower is better; NaN while nothing was measured.
+    pub score: f32,
+}
+
+impl RankedSites {
+    /// Resolves a report against the service that it ranks. Sites and addresses that the catalogue
+    /// does not have are left out, so nobody can make us answer anything else; `None` when nothing
+    /// is left.
+    pub fn resolve(service: &Service, ranking: &Ranking) -> Option<Self> {
+        let mut sites: Vec<SiteRank> = Vec::with_capacity(ranking.sites.len().min(service.sites.len()));
+        for ranked in &ranking.sites {
+            let Some(index) = service.sites.iter().position(|s| s.name == ranked.site) else { continue };
+            if sites.iter().any(|s| usize::from(s.site) == index) {
+                continue;
+            }
+            let bits = service.sites[index].addresses.iter().enumerate().map(|(bit, address)| {
+                let known = ranked.addresses.iter().find(|f| f.address == *address);
+                let usable = known.is_none_or(|f| f.health != Health::Down);
+                u16::from(usable && bit < 16) << (bit & 15)
+            });
+            let score = ranked.score.filter(|s| s.is_finite()).map_or(f32::NAN, |s| s as f32);
+            sites.push(SiteRank { site: index as u16, usable: bits.fold(0, |a, b| a | b), score });
+        }
+        Self::from_order(sites)
+    }
+
+    /// All sites in the customer's order, taken as up.
+    pub(crate) fn customer_order(service: &Service) -> Self {
+        let sites = (0..service.sites.len()).map(|i| SiteRank { site: i as u16, usable: u16::MAX, score: f32::NAN });
+        Self { sites: sites.collect(), all_down: false }
+    }
+
+    /// The same order with another catalogue's numbers; sites that it no longer has are left out,
+    /// addresses that the other did not have are taken as usable.
+    pub(crate) fn renumbered(&self, before: &Service, after: &Service) -> Option<Self> {
+        let sites = self.sites.iter().filter_map(|rank| {
+            let old = before.sites.get(usize::from(rank.site))?;
+            let index = after.sites.iter().position(|s| s.name == old.name)?;
+            let bits = after.sites[index].addresses.iter().enumerate().map(|(bit, address)| {
+                let was = old.addresses.iter().position(|a| a == address);
+                let usable = was.is_none_or(|was| rank.usable & (1 << (was & 15)) != 0);
+                u16::from(usable) << (bit & 15)
+            });
+            Some(SiteRank { site: index as u16, usable: bits.fold(0, |a, b| a | b), score: rank.score })
+        });
+        Self::from_order(sites.collect())
+    }
+
+    pub(crate) fn from_order(sites: Vec<SiteRank>) -> Option<Self> {
+        let all_down = sites.iter().all(|s| s.usable == 0);
+        (!sites.is_empty()).then(|| Self { sites: sites.into(), all_down })
+    }
+
+    /// Best first.
+    pub fn sites(&self) -> &[SiteRank] {
+        &self.sites
+    }
+
+    /// Whether no site has a usable address: then the last good ones are answered.
+    pub fn all_down(&self) -> bool {
+        self.all_down
+    }
+
+    /// The addresses to answer with, for IPv4 or IPv6.
+    ///
+    /// The site is chosen once for both families (design section 5): the best with any usable
+    /// address. If it has addresses of this family but none of them is usable, there is none; only
+    /// if it has no address of this family at all, the next site that has one stands in. Further
+    /// answers, where the service wants more than one, come from sites within the policy's margin.
+    pub fn addresses(&self, service: &Service, ipv4: bool, found: &mut ArrayVec<IpAddr, MAX_ANSWERS>) {
+        let wanted = usize::from(service.answers).min(MAX_ANSWERS);
+        let mut best: Option<f32> = None;
+        for rank in self.sites.iter().filter(|r| self.all_down || r.usable != 0) {
+            let Some(site) = service.sites.get(usize::from(rank.site)) else { continue };
+            if !site.addresses.iter().any(|a| a.is_ipv4() == ipv4) {
+                continue;
+            }
+            if best.is_some_and(|b| !within_margin(service, b, rank.score)) {
+                return;
+            }
+            let addresses = site.addresses.iter().enumerate();
+            for (bit, address) in addresses.filter(|(_, a)| a.is_ipv4() == ipv4) {
+                if found.len() >= wanted {
+                    return;
+                }
+                if self.all_down || rank.usable & (1 << (bit & 15)) != 0 {
+                    found.push(*address);
+                }
+            }
+            best = best.or(Some(rank.score));
+            if wanted == 1 {
+                return;
+            }
+        }
+    }
+}
+
+/// Whether a site is so near the best that it may stand beside it in an answer.
+fn within_margin(service: &Service, best: f32, score: f32) -> bool {
+    let policy = &service.policy;
+    let share = f64::from(best) * f64::from(policy.margin_percent) / 100.0;
+    let margin = share.max(f64::from(policy.margin_ms) * policy.latency);
+    // NaN compares false: what was not measured is not near anything.
+    f64::from(score) - f64::from(best) <= margin
+}

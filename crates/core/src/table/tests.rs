@@ -1,0 +1,86 @@
+//! The design's own examples, one by one. Everything else is in [`super::reference`]'s comparison.
+
+mod against_scan;
+
+use std::net::IpAddr;
+
+use super::*;
+
+pub(super) fn registry(entries: &[(&str, u32)]) -> Registry {
+    let mut registry = Registry::new();
+    for (prefix, lb) in entries {
+        let claim = Claim { prefix: prefix.parse().unwrap(), preference: 0, weight: 1, source: Source::Static };
+        registry.add(LbIndex(*lb), 1, None, [claim]).unwrap();
+    }
+    registry
+}
+
+/// (DNS-LB, matched, scope); the DNS-LB is `None` where nothing matched.
+fn flat(located: Located<'_>) -> (Option<u32>, Option<u8>, u8) {
+    (located.group.map(|g| g.members()[0].lb.0), located.matched, located.scope)
+}
+
+fn lookup(entries: &[(&str, u32)], address: &str, source: u8) -> (Option<u32>, Option<u8>, u8) {
+    flat(registry(entries).table().lookup(address.parse().unwrap(), source))
+}
+
+fn nearest(entries: &[(&str, u32)], address: &str, least: u8) -> Option<(Option<u32>, Option<u8>, u8)> {
+    let address: IpAddr = address.parse().unwrap();
+    registry(entries).table().nearest(address, least).map(flat)
+}
+
+const A: Option<u32> = Some(1);
+const B: Option<u32> = Some(2);
+
+#[test]
+fn the_scope_ends_where_another_answer_begins() {
+    let design = [("10.0.0.0/16", 1), ("10.0.1.0/24", 2)];
+    assert_eq!(lookup(&design, "10.0.2.0", 24), (A, Some(16), 23));
+    assert_eq!(lookup(&design, "10.0.1.0", 24), (B, Some(24), 24));
+    assert_eq!(lookup(&design, "10.0.0.9", 32), (A, Some(16), 24));
+    assert_eq!(lookup(&design, "10.0.128.0", 24), (A, Some(16), 17));
+    assert_eq!(lookup(&design, "10.1.0.0", 24), (None, None, 16));
+    assert_eq!(lookup(&design, "192.0.2.1", 32), (None, None, 1));
+    assert_eq!(lookup(&design, "2001:db8::1", 128), (None, None, 0));
+    assert_eq!(lookup(&[], "192.0.2.1", 32), (None, None, 0));
+    assert_eq!(lookup(&[("0.0.0.0/0", 1)], "192.0.2.1", 32), (A, Some(0), 0));
+}
+
+#[test]
+fn equal_neighbours_merge_into_a_shorter_scope() {
+    let halves = [("10.0.0.0/17", 1), ("10.0.128.0/17", 1)];
+    assert_eq!(lookup(&halves, "10.0.1.1", 32), (A, Some(17), 16));
+    let redundant = [("10.0.0.0/16", 1), ("10.0.1.0/24", 1), ("10.0.1.7/32", 1)];
+    assert_eq!(lookup(&redundant, "10.0.1.7", 32), (A, Some(32), 16));
+    assert_eq!(lookup(&redundant, "10.0.1.0", 24), (A, Some(24), 16));
+    let everywhere = [("::/1", 1), ("8000::/1", 1)];
+    assert_eq!(lookup(&everywhere, "2001:db8::1", 128), (A, Some(1), 0));
+    let hidden = [("10.0.0.0/16", 2), ("10.0.0.0/17", 1), ("10.0.128.0/17", 1)];
+    assert_eq!(lookup(&hidden, "10.0.1.1", 32), (A, Some(17), 16));
+}
+
+#[test]
+fn entries_beyond_the_source_lengthen_the_scope_and_decide_nothing() {
+    let resolver = [("192.0.2.0/24", 1), ("192.0.2.77/32", 2)];
+    assert_eq!(lookup(&resolver, "192.0.2.0", 24), (A, Some(24), 32));
+    assert_eq!(lookup(&resolver, "192.0.2.77", 24), (A, Some(24), 32), "bits beyond the source play no part");
+    assert_eq!(lookup(&resolver, "192.0.2.64", 26), (A, Some(24), 32));
+    assert_eq!(lookup(&resolver, "192.0.2.0", 26), (A, Some(24), 26));
+    assert_eq!(lookup(&resolver, "192.0.0.0", 16), (None, None, 32));
+    assert_eq!(lookup(&resolver, "0.0.0.0", 0), (None, None, 32));
+    let hidden = [("10.0.0.0/16", 2), ("10.0.0.0/17", 1), ("10.0.128.0/17", 1)];
+    assert_eq!(lookup(&hidden, "10.0.0.0", 16), (B, Some(16), 17), "everybody gets A, but only if asked for /17");
+}
+
+#[test]
+fn the_nearest_entry_is_the_one_that_shares_most_bits() {
+    let two = [("10.0.1.0/24", 1), ("10.0.64.0/24", 2)];
+    assert_eq!(nearest(&two, "10.0.3.1", 8), Some((A, Some(24), 18)));
+    assert_eq!(nearest(&two, "10.0.65.1", 8), Some((B, Some(24), 18)));
+    assert_eq!(nearest(&two, "10.0.200.1", 8), Some((B, Some(24), 17)), "equal bits, but numerically nearer");
+    assert_eq!(nearest(&two, "10.0.200.1", 17), None);
+    assert_eq!(nearest(&two, "10.0.64.1", 8), Some((B, Some(24), 24)));
+    assert_eq!(nearest(&two[..1], "10.0.200.1", 8), Some((A, Some(24), 8)));
+    assert_eq!(nearest(&two, "2001:db8::1", 0), None);
+    assert_eq!(nearest(&[], "10.0.0.1", 0), None);
+}

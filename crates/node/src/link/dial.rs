@@ -1,0 +1,91 @@
+//! The dialling side: one server, again and again.
+
+use std::{io, net::SocketAddr, time::Duration, time::Instant};
+
+use dglb_core::proto::{Session, message::Hello};
+use tokio::{net::TcpStream, time::timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info};
+
+use super::{Backoff, Down, DownReason, Driver, Ended, Events, LinkEvent, LinkId, LinkMetrics, LinkSettings};
+
+/// A link that is lost sooner than this does not count as a sign of health.
+const STEADY: Duration = Duration::from_secs(1);
+
+/// Keeps a link to one server up.
+#[derive(Clone, Debug)]
+pub struct Dialler {
+    /// The link's name in the events, the same for every attempt.
+    pub id: LinkId,
+    /// Whom to dial.
+    pub server: SocketAddr,
+    /// Times, limits, and where plain TCP is allowed.
+    pub settings: LinkSettings,
+    /// What is counted.
+    pub metrics: LinkMetrics,
+}
+
+impl Dialler {
+    /// Dials until `stop` is cancelled or nobody listens to `events`; then leaves with BYE. `hello`
+    /// is asked for what to say at each attempt. Attempts are spaced by [`Backoff`], which starts
+    /// over once a link was up for a second. Every failed attempt is a [`LinkEvent::Down`].
+    pub async fn run(self, hello: impl Fn() -> Hello + Send, events: Events, stop: CancellationToken) {
+        let mut backoff = Backoff::default();
+        while !stop.is_cancelled() && !events.is_closed() {
+            let down = match self.attempt(hello(), &events, &stop).await {
+                Ok(ended) => {
+                    if ended.up_for.is_some_and(|up| up >= STEADY) {
+                        backoff.reset();
+                    }
+                    info!(server = %self.server, reason = %ended.reason, "link down");
+                    Down {
+                        was_up: ended.up_for.is_some(),
+                        last_heard: Some(ended.last_heard),
+                        reason: ended.reason.into(),
+                    }
+                }
+                Err(reason) => {
+                    debug!(server = %self.server, %reason, "no link");
+                    Down { was_up: false, last_heard: None, reason }
+                }
+            };
+            if events.send((self.id, LinkEvent::Down(down))).await.is_err() {
+                return;
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(backoff.next(rand::random())) => {}
+            }
+        }
+    }
+
+    async fn attempt(&self, hello: Hello, events: &Events, stop: &CancellationToken) -> Result<Ended, DownReason> {
+        self.settings.plain_tcp.check(self.server).inspect_err(|_| {
+            self.metrics.plain_refused.inc();
+        })?;
+        let peer = self.server;
+        let connected = tokio::select! {
+            () = stop.cancelled() => Err(io::ErrorKind::Interrupted.into()),
+            stream = timeout(self.settings.connect_timeout, TcpStream::connect(peer)) => {
+                stream.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+            }
+        };
+        let stream = connected.and_then(|stream| stream.set_nodelay(true).map(|()| stream)).map_err(|error| {
+            self.metrics.connect_failures.inc();
+            DownReason::Connect { peer, error }
+        })?;
+        self.metrics.connections.inc();
+        let session = Session::dial(self.settings.session.clone(), hello, Instant::now())
+            .map_err(|error| DownReason::Connect { peer, error: io::Error::other(error) })?;
+        let driver = Driver {
+            id: self.id,
+            remote: peer,
+            settings: self.settings.clone(),
+            events: events.clone(),
+            metrics: self.metrics.clone(),
+            handshake: None,
+            stop: stop.clone(),
+        };
+        Ok(driver.run(stream, session).await)
+    }
+}

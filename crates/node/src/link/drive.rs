@@ -1,0 +1,400 @@
+//! One connection from its first octet to its last.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use bytes::{Buf, BytesMut};
+use dglb_core::proto::{
+    CloseReason, CodecError, Event, FrameCodec, ProtocolError, SendError, Session,
+    message::{Bye, ByeReason, Refuse, RefuseReason},
+    session::Stats,
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    sync::{OwnedSemaphorePermit, mpsc, oneshot},
+    time::timeout,
+};
+use tokio_util::{
+    codec::{Decoder, Encoder},
+    sync::CancellationToken,
+};
+use tracing::warn;
+
+use super::{Command, Decision, Events, LinkEvent, LinkId, LinkMetrics, LinkSender, LinkSettings};
+
+/// Frames are collected up to this size for one write.
+const BATCH: usize = 64 << 10;
+/// A read asks for this much.
+const READ: usize = 4 << 10;
+/// A read buffer that has grown beyond this is given back once it is empty.
+const KEEP: usize = 32 << 10;
+/// Longest wait without a look at the clock.
+const IDLE: Duration = Duration::from_secs(60);
+/// Most octets that are read and thrown away while the peer closes.
+const LAST_OCTETS: usize = 256 << 10;
+
+/// How a connection ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Why.
+    pub reason: CloseReason,
+    /// When the last frame came, or the connection was made.
+    pub last_heard: Instant,
+    /// How long the link was up; `None` if it never was.
+    pub up_for: Option<Duration>,
+    /// Whether the daemon has heard of this connection.
+    pub announced: bool,
+}
+
+/// Runs one [`Session`] over one byte stream.
+pub struct Driver {
+    /// The link, as the events name it.
+    pub id: LinkId,
+    /// The other side.
+    pub remote: SocketAddr,
+    /// Times and sizes.
+    pub settings: LinkSettings,
+    /// Where the daemon listens.
+    pub events: Events,
+    /// What is counted.
+    pub metrics: LinkMetrics,
+    /// Given back when the link is up, or over.
+    pub handshake: Option<OwnedSemaphorePermit>,
+    /// Leaves with BYE when cancelled.
+    pub stop: CancellationToken,
+}
+
+impl Driver {
+    /// Runs the session until the link is over and everything that could be said was said.
+    /// [`LinkEvent::Down`] is the caller's to send.
+    pub async fn run<S: AsyncRead + AsyncWrite + Unpin>(self, stream: S, session: Session) -> Ended {
+        let (commands, queue) = mpsc::channel(self.settings.commands.max(1));
+        let (closing, close) = mpsc::channel(1);
+        let link = Link {
+            codec: FrameCodec::default(),
+            inbound: BytesMut::new(),
+            outbound: BytesMut::new(),
+            sent_all: Instant::now(),
+            over: None,
+            pending: None,
+            queue,
+            close,
+            sender: Some(LinkSender { commands, closing }),
+            decision: None,
+            up_since: None,
+            announced: false,
+            counted: Stats::default(),
+            session,
+            driver: self,
+        };
+        link.run(stream).await
+    }
+}
+
+struct Link {
+    driver: Driver,
+    session: Session,
+    codec: FrameCodec,
+    inbound: BytesMut,
+    outbound: BytesMut,
+    /// When nothing was left to be written for the last time.
+    sent_all: Instant,
+    /// When the session has closed.
+    over: Option<Instant>,
+    /// What the daemon has had no room for yet. While there is one nothing is read.
+    pending: Option<Event>,
+    queue: mpsc::Receiver<Command>,
+    close: mpsc::Receiver<Bye>,
+    /// Given to the daemon when the link is up.
+    sender: Option<LinkSender>,
+    decision: Option<oneshot::Receiver<Decision>>,
+    up_since: Option<Instant>,
+    announced: bool,
+    /// What the metrics have of the session's.
+    counted: Stats,
+}
+
+impl Link {
+    async fn run<S: AsyncRead + AsyncWrite + Unpin>(mut self, stream: S) -> Ended {
+        let (mut reader, mut writer) = tokio::io::split(stream);
+        let (events, stop) = (self.driver.events.clone(), self.driver.stop.clone());
+        let reason = loop {
+            self.advance();
+            if let Some(Event::Closed(_)) = self.pending
+                && self.outbound.is_empty()
+                && let Some(Event::Closed(reason)) = self.pending.take()
+            {
+                break reason;
+            }
+            let deadline = self.deadline();
+            let established = self.session.is_established();
+            let reading = self.pending.is_none();
+            if reading {
+                self.inbound.reserve(READ);
+            }
+            tokio::select! {
+                read = reader.read_buf(&mut self.inbound), if reading => self.has_read(&read),
+                wrote = writer.write(&self.outbound), if !self.outbound.is_empty() => self.has_written(&wrote),
+                permit = events.reserve(), if self.can_tell() => match permit {
+                    Ok(permit) => self.tell(permit),
+                    // The daemon listens no more.
+                    Err(_) => {
+                        self.pending = None;
+                        self.leave();
+                    }
+                },
+                command = self.queue.recv(), if established && self.session.has_room() => self.command(command),
+                Some(bye) = self.close.recv(), if established => self.farewell(bye),
+                decision = wait(&mut self.decision), if self.decision.is_some() => self.decide(decision),
+                () = stop.cancelled(), if self.over.is_none() => self.leave(),
+                () = tokio::time::sleep_until(deadline.into()) => self.time(),
+            }
+        };
+        let linger = self.driver.settings.linger;
+        if !matches!(reason, CloseReason::Lost) {
+            let _ = timeout(linger, say_goodbye(&mut reader, &mut writer)).await;
+        }
+        self.ended(reason)
+    }
+
+    /// Brings everything forward that needs no waiting.
+    fn advance(&mut self) {
+        if self.pending.is_none() {
+            self.pending = self.session.poll_event();
+        }
+        while self.pending.is_none() && !self.session.is_closed() && self.decode() {
+            self.pending = self.session.poll_event();
+        }
+        self.session.set_reading(self.pending.is_none(), Instant::now());
+        if self.inbound.is_empty() && self.inbound.capacity() > KEEP {
+            self.inbound = BytesMut::new();
+        }
+        if self.outbound.is_empty() {
+            self.sent_all = Instant::now();
+            self.fill();
+        }
+        self.count();
+        if self.session.is_closed() && self.over.is_none() {
+            self.over = Some(Instant::now());
+        }
+        if let Some(Event::Established(_)) = self.pending
+            && self.up_since.is_none()
+        {
+            self.up_since = Some(Instant::now());
+            self.driver.handshake = None;
+            self.driver.metrics.established.inc();
+            self.driver.metrics.up.inc();
+        }
+    }
+
+    /// Counts what has happened since the last time.
+    fn count(&mut self) {
+        let (now, before, metrics) = (self.session.stats(), self.counted, &self.driver.metrics);
+        metrics.frames_in.inc_by(now.frames_in - before.frames_in);
+        metrics.frames_out.inc_by(now.frames_out - before.frames_out);
+        metrics.unknown_messages.inc_by(now.unknown_messages - before.unknown_messages);
+        metrics.unknown_fields.inc_by(now.unknown_fields - before.unknown_fields);
+        self.counted = now;
+    }
+
+    /// Handles one frame; says whether there was one.
+    fn decode(&mut self) -> bool {
+        self.codec.set_limit(self.session.frame_limit());
+        match self.codec.decode(&mut self.inbound) {
+            Ok(Some(frame)) => {
+                // The session's own close event says what was wrong.
+                let _ = self.session.handle(frame, Instant::now());
+                true
+            }
+            Ok(None) => false,
+            Err(CodecError::Frame(error)) => {
+                self.session.fail(ProtocolError::Frame(error));
+                true
+            }
+            Err(CodecError::Io(_)) => {
+                self.session.lost();
+                true
+            }
+        }
+    }
+
+    fn fill(&mut self) {
+        while self.outbound.len() < BATCH {
+            let Some(frame) = self.session.poll_transmit() else { return };
+            if self.codec.encode(frame, &mut self.outbound).is_err() {
+                // Bodies are far below what a length field can say.
+                self.session.lost();
+                return;
+            }
+        }
+    }
+
+    fn has_read(&mut self, read: &std::io::Result<usize>) {
+        match read {
+            Ok(n) if *n > 0 => {
+                self.driver.metrics.octets_in.inc_by(*n as u64);
+            }
+            _ => {
+                self.outbound.clear();
+                self.session.lost();
+            }
+        }
+    }
+
+    fn has_written(&mut self, wrote: &std::io::Result<usize>) {
+        match wrote {
+            Ok(n) if *n > 0 => {
+                self.driver.metrics.octets_out.inc_by(*n as u64);
+                self.outbound.advance(*n);
+            }
+            _ => {
+                self.outbound.clear();
+                self.session.lost();
+            }
+        }
+    }
+
+    fn command(&mut self, command: Option<Command>) {
+        let sent = match command {
+            Some(Command::Message(message)) => self.session.send(&message),
+            Some(Command::Encoded(encoded)) => self.session.send_encoded(encoded),
+            // The daemon has dropped its sender.
+            None => return self.leave(),
+        };
+        match sent {
+            Ok(()) | Err(SendError::Closed) => {}
+            Err(error) => {
+                self.driver.metrics.unsendable.inc();
+                warn!(peer = %self.driver.remote, %error, "message not sent");
+            }
+        }
+    }
+
+    /// Leaves after what the daemon has said before.
+    fn farewell(&mut self, bye: Bye) {
+        self.queue.close();
+        while self.session.has_room()
+            && let Ok(command) = self.queue.try_recv()
+        {
+            self.command(Some(command));
+        }
+        self.session.close(bye);
+    }
+
+    fn leave(&mut self) {
+        self.farewell(Bye { reason: ByeReason::Shutdown, text: "shutting down".to_owned() });
+    }
+
+    fn decide(&mut self, decision: Option<Decision>) {
+        self.decision = None;
+        let refuse = match decision {
+            Some(Decision::Welcome(welcome)) => match self.session.welcome(*welcome, Instant::now()) {
+                Ok(()) | Err(SendError::Closed) => return,
+                Err(error) => {
+                    self.driver.metrics.unsendable.inc();
+                    warn!(peer = %self.driver.remote, %error, "WELCOME not sent");
+                    Refuse { reason: RefuseReason::Busy, text: "cannot say WELCOME".to_owned() }
+                }
+            },
+            Some(Decision::Refuse(refuse)) => refuse,
+            None => Refuse { reason: RefuseReason::Busy, text: "nobody decides".to_owned() },
+        };
+        // Closed meanwhile: nothing left to refuse.
+        let _ = self.session.refuse(refuse);
+    }
+
+    /// Hands the pending event to the daemon.
+    fn tell(&mut self, permit: mpsc::Permit<'_, (LinkId, LinkEvent)>) {
+        let remote = self.driver.remote;
+        let event = match self.pending.take() {
+            Some(Event::HelloReceived(hello)) => {
+                let (decision, wait) = oneshot::channel();
+                self.decision = Some(wait);
+                LinkEvent::Hello { hello, remote, decision }
+            }
+            Some(Event::Established(peer)) => match self.sender.take() {
+                Some(link) => LinkEvent::Up { peer, remote, link },
+                None => return,
+            },
+            Some(Event::Message(message)) => LinkEvent::Message(message),
+            Some(Event::Closed(_)) | None => return,
+        };
+        self.announced = true;
+        permit.send((self.driver.id, event));
+    }
+
+    fn can_tell(&self) -> bool {
+        self.pending.as_ref().is_some_and(|e| !matches!(e, Event::Closed(_)))
+    }
+
+    fn deadline(&self) -> Instant {
+        let settings = &self.driver.settings;
+        let stall = (!self.outbound.is_empty()).then(|| self.sent_all + settings.stall_timeout);
+        let linger = self.over.filter(|_| !self.outbound.is_empty()).map(|over| over + settings.linger);
+        // Nothing to wait for but the daemon: look again now and then.
+        let idle = Instant::now() + IDLE;
+        [self.session.poll_timeout(), stall, linger].into_iter().flatten().fold(idle, Instant::min)
+    }
+
+    fn time(&mut self) {
+        let now = Instant::now();
+        let settings = &self.driver.settings;
+        if self.over.is_some_and(|over| now >= over + settings.linger) {
+            // What the peer has not read by now it will not.
+            self.outbound.clear();
+            while self.session.poll_transmit().is_some() {}
+        } else if !self.outbound.is_empty() && now >= self.sent_all + settings.stall_timeout {
+            self.session.close(Bye { reason: ByeReason::Slow, text: "not reading".to_owned() });
+            self.outbound.clear();
+            while self.session.poll_transmit().is_some() {}
+        }
+        self.session.handle_timeout(now);
+    }
+
+    fn ended(self, reason: CloseReason) -> Ended {
+        let metrics = &self.driver.metrics;
+        match &reason {
+            CloseReason::Violation(_) => metrics.violations.inc(),
+            CloseReason::TimedOut => metrics.timed_out.inc(),
+            CloseReason::ByeFromUs(Bye { reason: ByeReason::Slow, .. }) => metrics.slow.inc(),
+            _ => 0,
+        };
+        if self.up_since.is_some() {
+            metrics.up.dec();
+        } else {
+            metrics.handshake_failures.inc();
+        }
+        Ended {
+            reason,
+            last_heard: self.session.last_heard(),
+            up_for: self.up_since.map(|since| since.elapsed()),
+            announced: self.announced,
+        }
+    }
+}
+
+/// The daemon's decision, `None` if it dropped the question.
+async fn wait(decision: &mut Option<oneshot::Receiver<Decision>>) -> Option<Decision> {
+    match decision {
+        Some(receiver) => receiver.await.ok(),
+        None => std::future::pending().await,
+    }
+}
+
+/// Closes our half and reads until the peer closes its own: closing with octets unread would reset
+/// the connection, and the peer might never see our BYE.
+async fn say_goodbye(reader: &mut (impl AsyncRead + Unpin), writer: &mut (impl AsyncWrite + Unpin)) {
+    if writer.shutdown().await.is_err() {
+        return;
+    }
+    let mut scrap = [0; READ];
+    let mut left = LAST_OCTETS;
+    while let Ok(n) = reader.read(&mut scrap).await
+        && n > 0
+        && n < left
+    {
+        left -= n;
+    }
+}
