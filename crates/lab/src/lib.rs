@@ -15,6 +15,7 @@
 pub mod cli;
 pub mod programs;
 pub mod sandbox;
+pub mod world;
 
 mod control;
 mod host;

@@ -53,8 +53,7 @@ fn dns_a(section: &Section<'_>) -> Option<DnsAConfig> {
 
 fn delegation(section: &Section<'_>) -> DelegationConfig {
     let default = DelegationConfig::default();
-    let modes =
-        [("print", DelegationMode::Print), ("update", DelegationMode::Update), ("off", DelegationMode::Off)];
+    let modes = [("print", DelegationMode::Print), ("update", DelegationMode::Update), ("off", DelegationMode::Off)];
     DelegationConfig {
         mode: section.or("mode", choice(&modes), default.mode),
         cname_ttl: section.or("cname-ttl", seconds(1..=MAX_TTL), default.cname_ttl),
@@ -122,7 +121,10 @@ fn check_services(zone: &zone::Read<'_>, parent: Option<&Name>, zones: &BTreeSet
         for (site, config) in table.tables("site").iter().zip(&service.sites) {
             if let Some(zone) = zones.iter().find(|zone| config.dns_name.is_within(zone)) {
                 let name = &config.dns_name;
-                site.problem("dns-name", format!("{name} lies in {zone}, which DNS-A delegates away: it has no address there"));
+                site.problem(
+                    "dns-name",
+                    format!("{name} lies in {zone}, which DNS-A delegates away: it has no address there"),
+                );
             }
         }
     }

@@ -70,7 +70,8 @@ fn service(section: &Section<'_>, apex: Option<&Name>) -> Option<ServiceConfig> 
     }
     let tables = section.tables("site");
     let sites: Vec<_> = tables.iter().map(site).collect();
-    let names = tables.iter().zip(&sites).filter_map(|(table, site)| Some((table.clone(), site.as_ref()?.name.clone())));
+    let names =
+        tables.iter().zip(&sites).filter_map(|(table, site)| Some((table.clone(), site.as_ref()?.name.clone())));
     Section::distinct("name", names);
     let sites: Option<Vec<_>> = sites.into_iter().collect();
     let sites = sites.filter(|s| !s.is_empty());
@@ -90,7 +91,10 @@ fn policy(section: &Section<'_>) -> Policy {
 
 fn probes(section: &Section<'_>) -> Option<Vec<Probe>> {
     if !section.has("probe") {
-        section.problem("probe", "how shall the sites be measured? Such as probe = [{ kind = \"http\", port = 80, path = \"/\" }]");
+        section.problem(
+            "probe",
+            "how shall the sites be measured? Such as probe = [{ kind = \"http\", port = 80, path = \"/\" }]",
+        );
     }
     let tables = section.tables("probe");
     let probes: Option<Vec<_>> = tables.iter().map(probe).collect();
