@@ -80,6 +80,10 @@ pub struct Map {
     pub plain_tcp: PlainTcp,
     /// How long map entries outlive the link.
     pub lease: Duration,
+    /// Silence after which a dns-b is asked whether it is there.
+    pub keep_alive: Duration,
+    /// Silence after which it is taken for dead.
+    pub dead_after: Duration,
 }
 
 /// `[probe]`
@@ -171,16 +175,22 @@ const PLAIN_TCP: [(&str, PlainTcp); 3] =
     [("never", PlainTcp::Never), ("loopback", PlainTcp::Loopback), ("any", PlainTcp::Anywhere)];
 
 fn read_map(section: &Section<'_>) -> Map {
-    let default = Map { plain_tcp: PlainTcp::Never, lease: Duration::from_secs(60) };
-    section.table("map").map_or(default.clone(), |map| Map {
-        // A wrong value is noted already; taken as the default it would be noted at every dns-b.
-        plain_tcp: map.optional("plain-tcp", choice(&PLAIN_TCP)).unwrap_or(if map.has("plain-tcp") {
-            PlainTcp::Anywhere
-        } else {
-            default.plain_tcp
-        }),
+    let seconds = Duration::from_secs;
+    let default =
+        Map { plain_tcp: PlainTcp::Never, lease: seconds(60), keep_alive: seconds(5), dead_after: seconds(15) };
+    let Some(map) = section.table("map") else { return default };
+    // A wrong value is noted already; taken as the default it would be noted at every dns-b.
+    let unclear = if map.has("plain-tcp") { PlainTcp::Anywhere } else { default.plain_tcp };
+    let read = Map {
+        plain_tcp: map.optional("plain-tcp", choice(&PLAIN_TCP)).unwrap_or(unclear),
         lease: map.or("lease", duration("1s", "1h"), default.lease),
-    })
+        keep_alive: map.or("keep-alive", duration("100ms", "1m"), default.keep_alive),
+        dead_after: map.or("dead-after", duration("300ms", "10m"), default.dead_after),
+    };
+    if read.dead_after < read.keep_alive * 2 {
+        map.problem("dead-after", "must be at least twice \"keep-alive\", or links end for want of words");
+    }
+    read
 }
 
 fn read_servers(section: &Section<'_>, own: Option<&Identity>, plain_tcp: PlainTcp) -> Option<Vec<Server>> {
@@ -250,7 +260,7 @@ mod tests {
         assert_eq!(sample.isp.resolvers, least.isp.resolvers);
         assert_eq!((sample.isp.preference, sample.isp.weight), (least.isp.preference, least.isp.weight));
         assert_eq!((sample.probe, sample.report_interval), (least.probe, least.report_interval));
-        assert_eq!((sample.map.lease, sample.dns.lanes), (least.map.lease, least.dns.lanes));
+        assert_eq!((sample.map, sample.dns.lanes), (least.map, least.dns.lanes));
         assert_eq!(sample.servers.len(), 2);
     }
 
@@ -285,7 +295,8 @@ mod tests {
     fn all_mistakes_at_once() {
         let text = "identity = 'ns'\ndns = { listen = ['192.0.2.53'], lane = 2 }\nisp.resolvers = ['0.0.0.0']\n\
                     isp.resolv-conf = '/etc/resolv.conf'\nisp.weight = 0\nprobe.concurrency = 0\n\
-                    report.interval = '10'\nmap.plain-tcp = 'yes'\n[[dns-b]]\nidentity = 'b1'\n\
+                    report.interval = '10'\nmap.plain-tcp = 'yes'\nmap.keep-alive = '9s'\n\
+                    [[dns-b]]\nidentity = 'b1'\n\
                     address = '127.0.0.1:1'\n[[dns-b]]\nidentity = 'b1'\naddress = '127.0.0.1:1'\n";
         let mistakes = load_text(text).unwrap_err();
         let starts: Vec<&str> = mistakes.iter().map(|m| m.split(": ").next().unwrap()).collect();

@@ -53,6 +53,8 @@ pub enum Event {
     Sample(Sample),
     /// The DNS-ISP has these addresses now.
     Resolvers(Vec<IpAddr>),
+    /// The configuration claims this now.
+    Claim(Claim),
     /// The link to a dns-b is up.
     Up(Identity, Box<Welcome>),
     /// A dns-b said something.
@@ -131,6 +133,7 @@ impl Keeper {
                 }
             }
             Event::Resolvers(resolvers) => effects.send.extend(self.registration.set_resolvers(resolvers)),
+            Event::Claim(claim) => effects.send.extend(self.registration.set_claim(claim)),
             Event::Up(server, welcome) => self.up(&server, *welcome, &mut effects),
             Event::Said(server, message) => self.said(server, message, now, &mut effects),
             Event::Down(server) => {

@@ -37,6 +37,21 @@ pub enum Outcome {
     Local,
 }
 
+/// Every value of [`Outcome::as_str`].
+pub const OUTCOMES: [&str; 11] = [
+    "ok",
+    "local",
+    "refused",
+    "reset",
+    "timeout-connect",
+    "timeout-first-byte",
+    "timeout-body",
+    "wrong-status",
+    "truncated",
+    "malformed",
+    "unreachable",
+];
+
 /// How long the phases of a good probe took, each from the start of the probe.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Times {
@@ -340,6 +355,7 @@ mod tests {
         ] {
             let outcome = get(replying(reply).await).await;
             assert_eq!(outcome.as_str(), expected, "{reply:?}: {outcome:?}");
+            assert!(OUTCOMES.contains(&expected));
         }
         assert_eq!(get(replying("HTTP/1.1 503 No\r\n\r\n").await).await, Outcome::Failed(Failure::WrongStatus(503)));
     }

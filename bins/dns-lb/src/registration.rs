@@ -72,10 +72,15 @@ impl Registration {
 
     /// The DNS-ISP has other addresses now.
     pub fn set_resolvers(&mut self, resolvers: Vec<IpAddr>) -> Vec<Outgoing> {
-        if resolvers == self.claim.resolvers {
+        self.set_claim(Claim { resolvers, ..self.claim.clone() })
+    }
+
+    /// Claims something else from now on.
+    pub fn set_claim(&mut self, claim: Claim) -> Vec<Outgoing> {
+        if claim == self.claim {
             return Vec::new();
         }
-        self.claim.resolvers = resolvers;
+        self.claim = claim;
         self.generation += 1;
         self.tell()
     }
