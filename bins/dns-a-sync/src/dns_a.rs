@@ -2,15 +2,15 @@
 //! counts only if it answers the very question that was asked.
 
 use std::{
-    fmt, io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::Arc,
+    fmt,
+    net::SocketAddr,
     time::{Duration, SystemTime},
 };
 
 use dglb_core::name::Name;
+use dglb_node::ask::{self, Via};
 use hickory_proto::{
-    op::{Edns, Message, MessageType, OpCode, Query, ResponseCode},
+    op::{Message, MessageType, ResponseCode},
     rr::{
         RecordType, TSigner,
         rdata::tsig::{TsigAlgorithm, TsigError},
@@ -19,16 +19,14 @@ use hickory_proto::{
 use thiserror::Error;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpStream, UdpSocket},
+    net::TcpStream,
     time::timeout,
 };
 
 use crate::wire::to_hickory;
 
-/// What we can take by UDP without fragments (DNS flag day 2020).
-const UDP_PAYLOAD: u16 = 1232;
-/// Times that a question is sent by UDP.
-const UDP_TRIES: u32 = 2;
+/// Times that a question is asked before the server counts as dead.
+const TRIES: u32 = 2;
 /// Seconds that clocks may differ (RFC 8945 section 10 recommends 300).
 const FUDGE: u16 = 300;
 
@@ -62,32 +60,12 @@ pub fn algorithm(text: &str) -> Option<TsigAlgorithm> {
     }
 }
 
-/// How a question travels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
-    /// UDP first, TCP if the answer is truncated.
-    Either,
-    /// TCP, for answers whose additional section must be whole.
-    Tcp,
-}
-
 /// Why DNS-A gave no usable answer.
-#[derive(Clone, Debug, Error)]
+#[derive(Debug, Error)]
 pub enum AskError {
-    /// A socket said no.
-    #[error("{server}: {source}")]
-    Io {
-        /// DNS-A.
-        server: SocketAddr,
-        /// What the socket said.
-        source: Arc<io::Error>,
-    },
-    /// Nothing came in time.
-    #[error("{0} does not answer")]
-    TimedOut(SocketAddr),
-    /// Something came that is no answer to the question.
-    #[error("{0} sent something that is no answer to the question")]
-    Malformed(SocketAddr),
+    /// None came.
+    #[error(transparent)]
+    None(#[from] ask::AskError),
     /// REFUSED, SERVFAIL and their like.
     #[error("{server} answers {rcode} for {name} {rtype}")]
     Failed {
@@ -111,11 +89,11 @@ pub enum AskError {
 }
 
 /// Why DNS-A did not take an update (RFC 2136).
-#[derive(Clone, Debug, Error)]
+#[derive(Debug, Error)]
 pub enum UpdateError {
-    /// It did not get through.
+    /// No answer came.
     #[error(transparent)]
-    Ask(#[from] AskError),
+    None(#[from] ask::AskError),
     /// TSIG trouble that the server reports; such a report cannot be signed.
     #[error("{server} rejects the TSIG key: {what}")]
     Key {
@@ -160,7 +138,7 @@ pub struct DnsA {
 }
 
 impl DnsA {
-    /// The server at `server`; one exchange takes `timeout` at most, one question twice that by UDP.
+    /// The server at `server`; an update takes `timeout` at most, a question twice that.
     pub fn new(server: SocketAddr, timeout: Duration, key: Option<Key>) -> Self {
         Self { server, timeout, key }
     }
@@ -174,30 +152,26 @@ impl DnsA {
     ///
     /// # Errors
     /// [`AskError`], all but [`AskError::Lame`].
-    pub async fn ask(&self, name: &Name, rtype: RecordType, transport: Transport) -> Result<Message, AskError> {
-        let mut question = Message::query();
-        question.metadata.recursion_desired = false;
-        question.add_query(Query::query(to_hickory(name), rtype));
-        let mut edns = Edns::new();
-        edns.set_max_payload(UDP_PAYLOAD);
-        question.set_edns(edns);
-        let answer = match transport {
-            Transport::Either => self.by_udp(&question).await?,
-            Transport::Tcp => self.by_tcp(&question).await?.0,
+    pub async fn ask(&self, name: &Name, rtype: RecordType, via: Via) -> Result<Message, AskError> {
+        let mut tries = 1..TRIES;
+        let answer = loop {
+            match ask::ask(self.server, via, name, rtype, self.timeout).await {
+                Err(ask::AskError::TimedOut { .. }) if tries.next().is_some() => {}
+                answer => break answer?,
+            }
         };
-        let answer = if answer.truncation { self.by_tcp(&question).await?.0 } else { answer };
         match answer.response_code {
             ResponseCode::NoError | ResponseCode::NXDomain => Ok(answer),
             rcode => Err(AskError::Failed { server: self.server, name: name.clone(), rtype, rcode }),
         }
     }
 
-    /// Like [`DnsA::ask`] by either transport, but only an authoritative answer counts.
+    /// Like [`DnsA::ask`] over whatever it takes, but only an authoritative answer counts.
     ///
     /// # Errors
     /// [`AskError`].
     pub async fn ask_authority(&self, name: &Name, rtype: RecordType) -> Result<Message, AskError> {
-        let answer = self.ask(name, rtype, Transport::Either).await?;
+        let answer = self.ask(name, rtype, Via::UdpThenTcp).await?;
         if !answer.authoritative {
             return Err(AskError::Lame { server: self.server, name: name.clone() });
         }
@@ -211,9 +185,9 @@ impl DnsA {
     pub async fn update(&self, mut message: Message) -> Result<(), UpdateError> {
         let mut verifier = None;
         if let Some(Key(signer)) = &self.key {
-            verifier = message.finalize(signer, now()).map_err(|_| AskError::Malformed(self.server))?;
+            verifier = message.finalize(signer, now()).map_err(|e| ask::AskError::Question(e.to_string()))?;
         }
-        let (answer, octets) = self.by_tcp(&message).await?;
+        let (answer, octets) = self.exchange(&message).await?;
         if let Some(mut verifier) = verifier {
             if let Some(what) = answer.signature().and_then(|tsig| tsig_error(tsig.data.error)) {
                 return Err(UpdateError::Key { server: self.server, what });
@@ -230,68 +204,34 @@ impl DnsA {
         }
     }
 
-    async fn by_udp(&self, question: &Message) -> Result<Message, AskError> {
-        let octets = question.to_vec().map_err(|_| AskError::Malformed(self.server))?;
-        let from = match self.server {
-            SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
-            SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
-        };
-        let socket = UdpSocket::bind(from).await.map_err(|e| self.io(e))?;
-        socket.connect(self.server).await.map_err(|e| self.io(e))?;
-        for _ in 0..UDP_TRIES {
-            socket.send(&octets).await.map_err(|e| self.io(e))?;
-            if let Ok(answer) = timeout(self.timeout, receive(&socket, question)).await {
-                return answer.map_err(|e| self.io(e));
-            }
-        }
-        Err(AskError::TimedOut(self.server))
-    }
-
-    async fn by_tcp(&self, question: &Message) -> Result<(Message, Vec<u8>), AskError> {
-        let octets = question.to_vec().map_err(|_| AskError::Malformed(self.server))?;
+    /// Sends an update and receives its answer, also as it came, for the signature.
+    async fn exchange(&self, message: &Message) -> Result<(Message, Vec<u8>), ask::AskError> {
+        let server = self.server;
+        let octets = message.to_vec().map_err(|e| ask::AskError::Question(e.to_string()))?;
+        let length = u16::try_from(octets.len()).map_err(|e| ask::AskError::Question(e.to_string()))?;
         let exchange = async {
-            let mut stream = TcpStream::connect(self.server).await?;
-            let length = u16::try_from(octets.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
-            let mut framed = length.to_be_bytes().to_vec();
-            framed.extend_from_slice(&octets);
-            stream.write_all(&framed).await?;
+            let mut stream = TcpStream::connect(server).await?;
+            stream.write_all(&[&length.to_be_bytes(), &octets[..]].concat()).await?;
             let mut answer = vec![0; usize::from(stream.read_u16().await?)];
             stream.read_exact(&mut answer).await?;
             Ok(answer)
         };
-        let received = timeout(self.timeout, exchange).await.map_err(|_| AskError::TimedOut(self.server))?;
-        let octets = received.map_err(|e| self.io(e))?;
-        let answer = answer_to(question, &octets).ok_or(AskError::Malformed(self.server))?;
+        let received = timeout(self.timeout, exchange).await;
+        let received = received.map_err(|_| ask::AskError::TimedOut { server, timeout: self.timeout })?;
+        let octets = received.map_err(|source| ask::AskError::Socket { server, source })?;
+        let answer = answer_to(message, &octets).ok_or(ask::AskError::Mismatch { server })?;
         Ok((answer, octets))
     }
-
-    fn io(&self, source: io::Error) -> AskError {
-        AskError::Io { server: self.server, source: Arc::new(source) }
-    }
 }
 
-/// The first datagram that answers the question; all others are passed over.
-async fn receive(socket: &UdpSocket, question: &Message) -> io::Result<Message> {
-    let mut buffer = [0; 4096];
-    loop {
-        let length = socket.recv(&mut buffer).await?;
-        if let Some(answer) = answer_to(question, &buffer[..length]) {
-            return Ok(answer);
-        }
-    }
-}
-
-/// The answer in `octets`, if they answer `question`: same number, operation and question. Servers
-/// may leave the question out when they report an error.
-fn answer_to(question: &Message, octets: &[u8]) -> Option<Message> {
+/// The answer in `octets`, if they answer the update `message`: same number and operation, and the
+/// same zone where it is repeated, which servers may leave out (RFC 2136 section 3.8).
+fn answer_to(message: &Message, octets: &[u8]) -> Option<Message> {
     let answer = Message::from_vec(octets).ok()?;
     let same = answer.message_type == MessageType::Response
-        && answer.id == question.id
-        && answer.op_code == question.op_code
-        && match answer.queries.first() {
-            Some(_) => answer.queries == question.queries,
-            None => question.op_code == OpCode::Update || answer.response_code != ResponseCode::NoError,
-        };
+        && answer.id == message.id
+        && answer.op_code == message.op_code
+        && (answer.queries.is_empty() || answer.queries == message.queries);
     same.then_some(answer)
 }
 

@@ -43,7 +43,7 @@ pub struct Reading {
 }
 
 /// Why there is no reading. Nothing changes downstream then.
-#[derive(Clone, Debug, Error)]
+#[derive(Debug, Error)]
 pub enum SourceError {
     /// DNS-A did not answer, or without authority.
     #[error(transparent)]

@@ -13,6 +13,9 @@ use super::{Config, DelegationConfig, DelegationMode, DnsAConfig, ServerConfig, 
 /// The largest time to live (RFC 2181 section 8).
 pub(super) const MAX_TTL: u32 = i32::MAX as u32;
 
+const PLAIN_TCP: [(&str, PlainTcp); 3] =
+    [("never", PlainTcp::Never), ("loopback", PlainTcp::Loopback), ("any", PlainTcp::Anywhere)];
+
 /// Reads the top level; for [`dglb_node::config::load`].
 pub fn config(section: &Section<'_>) -> Option<Config> {
     let identity = section.required("identity", text);
@@ -20,9 +23,10 @@ pub fn config(section: &Section<'_>) -> Option<Config> {
     let parent = dns_a.as_ref().map(|d| &d.zone);
     let zones = zones(section, parent);
     let plain_tcp = section.table("map").and_then(|map| {
-        map.optional("plain-tcp", choice(&[("loopback", PlainTcp::Loopback), ("any", PlainTcp::Anywhere)]))
+        map.optional("plain-tcp", choice(&PLAIN_TCP))
     });
-    let servers = servers(section, plain_tcp.unwrap_or(PlainTcp::Loopback));
+    let plain_tcp = plain_tcp.unwrap_or_default();
+    let servers = servers(section, plain_tcp);
     let delegation = section.table("delegation").map_or_else(DelegationConfig::default, |s| delegation(&s));
     if delegation.mode == DelegationMode::Update && dns_a.as_ref().is_some_and(|d| d.key.is_none()) {
         section.problem("delegation", "mode = \"update\" needs the key that DNS-A lets update its zone: [dns-a] key");
@@ -34,7 +38,7 @@ pub fn config(section: &Section<'_>) -> Option<Config> {
         dns_a: dns_a?,
         zones: zones?,
         servers: servers?,
-        plain_tcp: plain_tcp.unwrap_or(PlainTcp::Loopback),
+        plain_tcp,
         delegation,
         admin: admin?,
         state_dir,

@@ -2,6 +2,7 @@
 //! never taken for "nothing there".
 
 use dglb_core::name::Name;
+use dglb_node::ask::Via;
 use hickory_proto::{
     op::{Message, ResponseCode},
     rr::RecordType,
@@ -14,7 +15,7 @@ use super::{
     wanted::Wanted,
 };
 use crate::{
-    dns_a::{AskError, DnsA, Transport},
+    dns_a::{AskError, DnsA},
     wire::from_hickory,
 };
 
@@ -23,7 +24,7 @@ const USUAL: [RecordType; 6] =
     [RecordType::A, RecordType::AAAA, RecordType::MX, RecordType::TXT, RecordType::CAA, RecordType::HTTPS];
 
 /// Why it is not known what DNS-A serves.
-#[derive(Clone, Debug, Error)]
+#[derive(Debug, Error)]
 pub enum ReadError {
     /// No answer.
     #[error(transparent)]
@@ -49,7 +50,7 @@ pub async fn read_cut(dns_a: &DnsA, parent: &Name, wanted: &Wanted) -> Result<Cu
     let zone = &wanted.zone;
     let ds = has_answer(&dns_a.ask_authority(zone, RecordType::DS).await?, zone, RecordType::DS);
     // By TCP, so that no glue is left out for want of room.
-    let answer = dns_a.ask(zone, RecordType::NS, Transport::Tcp).await?;
+    let answer = dns_a.ask(zone, RecordType::NS, Via::Tcp).await?;
     let mut cut = Cut { ns: None, glue: Vec::new(), ds, alias: None, hidden: Vec::new() };
     if has_answer(&answer, zone, RecordType::NS) {
         return Err(ReadError::Child(zone.clone()));
@@ -81,7 +82,7 @@ pub async fn read_cut(dns_a: &DnsA, parent: &Name, wanted: &Wanted) -> Result<Cu
 /// # Errors
 /// [`ReadError`].
 pub async fn read_host(dns_a: &DnsA, parent: &Name, host: &Name) -> Result<Host, ReadError> {
-    let answer = dns_a.ask(host, RecordType::CNAME, Transport::Either).await?;
+    let answer = dns_a.ask(host, RecordType::CNAME, Via::UdpThenTcp).await?;
     if let Some((_, set)) = alias(&answer, host).filter(|_| answer.authoritative) {
         return Ok(Host { alias: Some(set), others: Vec::new() });
     }

@@ -12,9 +12,10 @@ use std::{
 
 use dglb_core::catalogue::{Mode, Policy, Probe, ProbeKind, ZoneStyle};
 use dns_a_sync::{
-    config::{Config, DelegationConfig, DelegationMode, DnsAConfig, PlainTcp, ServiceConfig, SiteConfig, ZoneConfig},
-    dns_a::{DnsA, Key, Transport, algorithm},
+    config::{Config, DelegationConfig, DelegationMode, DnsAConfig, ServiceConfig, SiteConfig, ZoneConfig},
+    dns_a::{DnsA, Key, algorithm},
 };
+use dglb_node::{ask::Via, link::PlainTcp};
 use hickory_proto::{
     op::{Message, Query},
     rr::{Name, RData, RecordType},
@@ -151,7 +152,7 @@ impl Named {
 
     /// The zone's SOA serial.
     pub(crate) async fn serial(&self, origin: &str) -> u32 {
-        let answer = self.client(None).ask(&name(origin), RecordType::SOA, Transport::Either).await.unwrap();
+        let answer = self.client(None).ask(&name(origin), RecordType::SOA, Via::UdpThenTcp).await.unwrap();
         answer.answers.iter().find_map(|r| if let RData::SOA(s) = &r.data { Some(s.serial) } else { None }).unwrap()
     }
 
@@ -216,7 +217,9 @@ pub(crate) fn config(named: &Named, key: Option<Key>) -> Config {
             mode: DelegationMode::Update,
             cname_ttl: 1800,
             interval: Duration::from_millis(50),
+            settle: Duration::ZERO,
         },
+        admin: "127.0.0.1:0".parse().unwrap(),
         state_dir: None,
         force: false,
     }
