@@ -123,7 +123,7 @@ fn daemon<const N: usize>(plan: &Plan, kind: &str, config: &str, files: [(&str, 
     program.insert("config".into(), config.into());
     program.insert("files".into(), table(files));
     if kind == "dns-a-sync" {
-        program.insert("ready".into(), table([("file", "admin.sock".into())]));
+        program.insert("ready".into(), table([("tcp", "127.0.0.1:8053".into())]));
     }
     if let Some(folder) = &plan.binaries {
         program.insert("binary".into(), folder.join(kind).display().to_string().into());
@@ -174,7 +174,7 @@ fall = 2
 dns-lb = "{default}"
 
 [admin]
-listen = "unix:admin.sock"
+listen = "127.0.0.1:8053"
 
 [[peer]]
 identity = "sync"
@@ -228,7 +228,7 @@ settle = "2s"
 interval = "5s"
 
 [admin]
-listen = "unix:admin.sock"
+listen = "127.0.0.1:8053"
 {servers}"#,
         servers = servers(plan),
     );
@@ -257,7 +257,7 @@ interval = "1s"
 settle = "500ms"
 
 [admin]
-listen = "unix:admin.sock"
+listen = "127.0.0.1:8053"
 {servers}
 [[zone]]
 name = "{zone}"

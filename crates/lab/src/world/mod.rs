@@ -7,11 +7,13 @@
 
 mod configs;
 mod distances;
+mod running;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 pub use distances::Distances;
+pub use running::{LookUp, World, WorldError};
 
 use crate::topology::{HostSpec, Latency, RoundTrip, Topology};
 
