@@ -26,7 +26,10 @@ pub(super) fn read(section: &Section<'_>) -> Option<Key> {
     let known = names.map(|name| (name, algorithm(name).unwrap_or(TsigAlgorithm::HmacSha256)));
     let algorithm = section.or("algorithm", choice(&known), TsigAlgorithm::HmacSha256);
     if !section.has("secret-file") {
-        section.problem("secret-file", "this key is missing: a file with the secret in base64, or what tsig-keygen prints");
+        section.problem(
+            "secret-file",
+            "this key is missing: a file with the secret in base64, or what tsig-keygen prints",
+        );
     }
     let path = section.path("secret-file")?;
     let secret = match secret(&path) {
@@ -37,7 +40,10 @@ pub(super) fn read(section: &Section<'_>) -> Option<Key> {
         }
     };
     if secret.len() < LEAST {
-        section.warning("secret-file", format!("a secret of {} octets is short; {LEAST} or more are wanted", secret.len()));
+        section.warning(
+            "secret-file",
+            format!("a secret of {} octets is short; {LEAST} or more are wanted", secret.len()),
+        );
     }
     if others_may_read(&path) {
         section.warning("secret-file", format!("{} can be read by everybody on this host", path.display()));

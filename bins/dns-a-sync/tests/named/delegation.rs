@@ -33,7 +33,8 @@ impl Running {
         let (wanted, wanted_out) = watch::channel(BTreeMap::new());
         let (outcome_in, outcome) = watch::channel(Delegations::new());
         let (metrics, stop) = (Metrics::default(), CancellationToken::new());
-        let keeper = Delegator { config: config_out, wanted: wanted_out, outcome: outcome_in, metrics: metrics.clone() };
+        let keeper =
+            Delegator { config: config_out, wanted: wanted_out, outcome: outcome_in, metrics: metrics.clone() };
         let task = tokio::spawn(keeper.run(stop.clone()));
         Self { config, wanted, outcome, metrics, stop, task }
     }
