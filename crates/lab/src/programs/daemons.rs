@@ -18,12 +18,12 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{ExitCode, Termination};
 
 use serde::Deserialize;
 
 use super::settings::{self, DNS_PORT, Family};
-use super::{EX_SOFTWARE, HostContext, Launch, PrepareError, Ready};
+use super::{HostContext, Launch, PrepareError, Ready};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -68,9 +68,13 @@ pub(super) fn prepare(kind: &'static str, table: toml::Table, host: &HostContext
 }
 
 /// Runs a daemon's own main.
-pub(super) fn run(name: &str, _args: &[OsString]) -> ExitCode {
-    eprintln!("{name}: not part of this build");
-    ExitCode::from(EX_SOFTWARE)
+pub(super) fn run(name: &str, args: &[OsString]) -> ExitCode {
+    let arguments = || std::iter::once(OsString::from(name)).chain(args.iter().cloned());
+    match name {
+        "dns-b" => dns_b::run(arguments()).report(),
+        "dns-lb" => dns_lb::run(arguments()).report(),
+        _ => dns_a_sync::run(arguments()).report(),
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::env;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write, stderr};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -175,7 +175,7 @@ impl Program {
 
     /// The counters of a program of our own.
     pub(crate) fn counters(&self) -> BTreeMap<String, u64> {
-        counters::read(self.dir.path()).unwrap()
+        counters::read(self.dir.path()).unwrap_or_else(|error| panic!("{}: {error}\n{}", self.name, self.log()))
     }
 
     /// One counter of a program of our own.
@@ -225,6 +225,13 @@ pub(crate) fn question(name: &str, kind: RecordType) -> Message {
     message
 }
 
+/// The same with RD.
+pub(crate) fn recursive(name: &str, kind: RecordType) -> Message {
+    let mut message = question(name, kind);
+    message.metadata.recursion_desired = true;
+    message
+}
+
 /// Asks over UDP and wants an answer.
 pub(crate) fn ask(server: SocketAddr, message: &Message) -> Message {
     exchange_udp(server, message, ANSWER).unwrap_or_else(|| panic!("{server} does not answer {:?}", message.queries))
@@ -246,8 +253,8 @@ pub(crate) fn ask_tcp(server: SocketAddr, message: &Message) -> Message {
 
 /// Sends octets and returns the reply to them, if any comes in time.
 pub(crate) fn exchange_octets(server: SocketAddr, octets: &[u8], patience: Duration) -> Option<Vec<u8>> {
-    let local: IpAddr = if server.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { "::1".parse().unwrap() };
-    let socket = UdpSocket::bind((local, 0)).unwrap();
+    let any: IpAddr = if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((any, 0)).unwrap();
     socket.connect(server).unwrap();
     socket.set_read_timeout(Some(patience)).unwrap();
     socket.send(octets).ok()?;

@@ -3,10 +3,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use hickory_proto::op::{Message, ResponseCode};
+use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
 
-use crate::harness::{Network, Program, ask, ask_tcp, free_port, question, texts};
+use crate::harness::{Network, Program, ask, ask_tcp, free_port, recursive, texts};
 
 /// The start of the table of a name server of our own.
 const OWN: &str = "kind = \"name-server\"\nlog = true";
@@ -24,13 +24,13 @@ b1.glb A {v4:dnsb}
 
 /// Root, TLD, DNS-A and the server of the delegated zone.
 struct Internet {
-    /// Held as long as its addresses are in use.
-    _network: Network,
     root: Program,
     tld: Program,
     dnsa: Program,
     dnsb: Program,
     root_address: IpAddr,
+    /// Last, so that its addresses stay reserved until the servers have ended.
+    _network: Network,
 }
 
 impl Internet {
@@ -73,12 +73,6 @@ impl Internet {
         let log = std::fs::read_to_string(server.dir().join("questions.log")).unwrap().to_lowercase();
         log.lines().filter(|line| line.split(' ').nth(2) == Some(name)).map(str::to_owned).collect()
     }
-}
-
-fn recursive(name: &str, kind: RecordType) -> Message {
-    let mut message = question(name, kind);
-    message.metadata.recursion_desired = true;
-    message
 }
 
 /// The whole chain, negative answers, TCP, and the cache.
