@@ -8,12 +8,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dglb_core::{catalogue::ZoneCatalogue, name::Name, proto::message::{Message, Resync}};
+use dglb_core::proto::Peer;
+use dglb_core::{
+    catalogue::ZoneCatalogue,
+    name::Name,
+    proto::message::{Message, Resync},
+};
 use dglb_node::{
     admin::Readiness,
     link::{LinkEvent, LinkId, LinkSender},
 };
-use dglb_core::proto::Peer;
 use tokio::{
     sync::{mpsc, watch},
     time::{MissedTickBehavior, interval},
@@ -269,7 +273,8 @@ impl Keeper {
         let uplink = &mut self.uplinks[index];
         let Some(held) = uplink.up(peer, link).cloned() else { return };
         let identity = uplink.identity().clone();
-        for zone in self.config.zones.iter().map(|z| z.name.clone()) {
+        let config = Arc::clone(&self.config);
+        for zone in config.zones.iter().map(|z| z.name.clone()) {
             let origin = self.origins.entry(zone.clone()).or_default();
             let generation = held.get(&zone).copied().unwrap_or(0);
             match origin.heard(&identity, generation) {
@@ -327,7 +332,8 @@ impl Keeper {
         for zone in self.config.zones.iter().map(|z| &z.name) {
             let offers: Vec<&Offer> = self.uplinks.iter().filter_map(|u| u.offer(zone)).collect();
             let served = self.uplinks.iter().any(|u| u.serves(zone));
-            if served && (settled || offers.len() == self.uplinks.len())
+            if served
+                && (settled || offers.len() == self.uplinks.len())
                 && let Some(merged) = merge(offers.into_iter())
             {
                 wanted.insert(zone.clone(), merged);

@@ -111,8 +111,7 @@ impl<const FORCE: bool> Daemon for DnsASync<FORCE> {
         let keeper = Keeper::new(Arc::clone(&config_out.borrow()), origins, state, out);
         let inbox = Inbox { config: config_out.clone(), readings, links };
         tasks.spawn("keeper", keeper.run(inbox, tasks.stop_token()));
-        let delegator =
-            Delegator { config: config_out.clone(), wanted: wanted_out, outcome, metrics: metrics.clone() };
+        let delegator = Delegator { config: config_out.clone(), wanted: wanted_out, outcome, metrics: metrics.clone() };
         tasks.spawn("delegation", delegator.run(tasks.stop_token()));
         let sources = Sources { config: config_out, snapshot: snapshot_out, delegations, boot };
         admin
@@ -149,12 +148,7 @@ fn restore(config: &Config) -> Result<(Option<State>, BTreeMap<Name, Origin>), S
 }
 
 /// Starts a link to every dns-b; its id is the dns-b's place in the configuration.
-fn dial(
-    config: &Config,
-    boot: Boot,
-    metrics: &LinkMetrics,
-    tasks: &mut Tasks,
-) -> mpsc::Receiver<(LinkId, LinkEvent)> {
+fn dial(config: &Config, boot: Boot, metrics: &LinkMetrics, tasks: &mut Tasks) -> mpsc::Receiver<(LinkId, LinkEvent)> {
     let (events, links) = mpsc::channel(EVENTS);
     for (server, id) in config.servers.iter().zip(0..) {
         let settings = LinkSettings { plain_tcp: config.plain_tcp, ..LinkSettings::default() };

@@ -1,10 +1,6 @@
 //! What `/api/v1/status` says.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::Instant,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use dglb_core::catalogue::ZoneStyle;
 use dglb_node::boot::Boot;

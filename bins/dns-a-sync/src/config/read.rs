@@ -22,13 +22,12 @@ pub fn config(section: &Section<'_>) -> Option<Config> {
     let dns_a = section.required_table("dns-a").and_then(|s| dns_a(&s));
     let parent = dns_a.as_ref().map(|d| &d.zone);
     let zones = zones(section, parent);
-    let plain_tcp = section.table("map").and_then(|map| {
-        map.optional("plain-tcp", choice(&PLAIN_TCP))
-    });
+    let plain_tcp = section.table("map").and_then(|map| map.optional("plain-tcp", choice(&PLAIN_TCP)));
     let plain_tcp = plain_tcp.unwrap_or_default();
     let servers = servers(section, plain_tcp);
     let delegation = section.table("delegation").map_or_else(DelegationConfig::default, |s| delegation(&s));
-    if delegation.mode == DelegationMode::Update && dns_a.as_ref().is_some_and(|d| d.key.is_none()) {
+    let keyed = section.table("dns-a").is_none_or(|dns_a| dns_a.has("key"));
+    if delegation.mode == DelegationMode::Update && !keyed {
         section.problem("delegation", "mode = \"update\" needs the key that DNS-A lets update its zone: [dns-a] key");
     }
     let admin = section.required_table("admin").and_then(|admin| admin.required("listen", text));
@@ -79,8 +78,11 @@ fn servers(section: &Section<'_>, plain_tcp: PlainTcp) -> Option<Vec<ServerConfi
         let address: Option<SocketAddr> = table.required("address", text);
         identities.extend(identity.clone().map(|identity| (table.clone(), identity)));
         addresses.extend(address.map(|address| (table.clone(), address)));
-        if let Some(Err(refused)) = address.map(|address| plain_tcp.check(address)) {
-            table.problem("address", format!("{refused}; [map] plain-tcp = \"any\" is for laboratories"));
+        if address.is_some_and(|address| plain_tcp.check(address).is_err()) {
+            let setting = plain_tcp.as_str();
+            let message =
+                format!("[map] plain-tcp is \"{setting}\", which does not allow this; \"any\" is for laboratories");
+            table.problem("address", message);
         }
         servers.extend(identity.zip(address).map(|(identity, address)| ServerConfig { identity, address }));
     }

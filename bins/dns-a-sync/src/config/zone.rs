@@ -17,7 +17,8 @@ pub(super) struct Read<'a> {
     pub(super) services: Vec<Section<'a>>,
 }
 
-/// Reads a zone; everything that a dns-b would refuse is a mistake here already.
+/// Reads a zone; everything that a dns-b would refuse is a mistake here already. Services with a
+/// mistake of their own are left out, so that the others are checked all the same.
 pub(super) fn read<'a>(section: &Section<'a>) -> Option<Read<'a>> {
     let name: Option<Name> = section.required("name", text);
     let styles = [("sub-zone", ZoneStyle::SubZone), ("host", ZoneStyle::Host)];
@@ -27,30 +28,25 @@ pub(super) fn read<'a>(section: &Section<'a>) -> Option<Read<'a>> {
     if !section.has("service") {
         section.problem("service", "the zone has no service: write a [[zone.service]]");
     }
-    let tables = section.tables("service");
-    let services: Vec<_> =
-        tables.iter().map(|table| service(table, name.as_ref().filter(|_| style == ZoneStyle::Host))).collect();
-    let whole = services.iter().all(Option::is_some);
-    let services: Vec<_> = services.into_iter().flatten().collect();
-    if !whole || services.is_empty() {
-        return None;
-    }
-    let config = ZoneConfig { name: name?, style, cname_ttl, records: records?, services };
+    let apex = name.as_ref().filter(|_| style == ZoneStyle::Host);
+    let (tables, services): (Vec<_>, Vec<_>) =
+        section.tables("service").into_iter().filter_map(|table| service(&table, apex).map(|s| (table, s))).unzip();
+    let config = ZoneConfig { name: name?, style, cname_ttl, records, services };
     check(section, &tables, &config);
     warn_of_style(section, &config);
     Some(Read { config, services: tables })
 }
 
-fn records(section: &Section<'_>, zone: Option<&Name>) -> Option<Vec<StaticRecord>> {
+fn records(section: &Section<'_>, zone: Option<&Name>) -> Vec<StaticRecord> {
     let texts: Vec<String> = section.list("records", text);
     let mut records = Vec::new();
     for (index, line) in texts.iter().enumerate() {
-        match parse_records(line, zone?) {
+        match parse_records(line, zone.unwrap_or(&Name::root())) {
             Ok(parsed) => records.extend(parsed),
             Err(error) => section.problem_in("records", index, error),
         }
     }
-    Some(records)
+    records
 }
 
 /// `apex` is the zone's name in host style, where the service is the apex and needs no name.
@@ -70,8 +66,8 @@ fn service(section: &Section<'_>, apex: Option<&Name>) -> Option<ServiceConfig> 
     }
     let tables = section.tables("site");
     let sites: Vec<_> = tables.iter().map(site).collect();
-    let names =
-        tables.iter().zip(&sites).filter_map(|(table, site)| Some((table.clone(), site.as_ref()?.name.clone())));
+    // Asked for again, so that a site with another mistake counts, too.
+    let names = tables.iter().filter_map(|table| Some((table.clone(), table.optional::<String>("name", text)?)));
     Section::distinct("name", names);
     let sites: Option<Vec<_>> = sites.into_iter().collect();
     let sites = sites.filter(|s| !s.is_empty());
@@ -156,7 +152,9 @@ fn check(section: &Section<'_>, services: &[Section<'_>], config: &ZoneConfig) {
             | CatalogueError::TooLong(name)
             | CatalogueError::NoSite(name)
             | CatalogueError::NoProbe(name) => (Some(name), None),
-            CatalogueError::NoService(_) | CatalogueError::Twice(_) => (None, None),
+            // Said already, with its place.
+            CatalogueError::NoService(_) => continue,
+            CatalogueError::Twice(_) => (None, None),
         };
         let service = service.and_then(|name| config.services.iter().position(|s| s.name == *name));
         match service {

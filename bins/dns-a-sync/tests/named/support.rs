@@ -11,11 +11,11 @@ use std::{
 };
 
 use dglb_core::catalogue::{Mode, Policy, Probe, ProbeKind, ZoneStyle};
+use dglb_node::{ask::Via, link::PlainTcp};
 use dns_a_sync::{
     config::{Config, DelegationConfig, DelegationMode, DnsAConfig, ServiceConfig, SiteConfig, ZoneConfig},
     dns_a::{DnsA, Key, algorithm},
 };
-use dglb_node::{ask::Via, link::PlainTcp};
 use hickory_proto::{
     op::{Message, Query},
     rr::{Name, RData, RecordType},

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use dglb_node::ask::AskError;
 use dns_a_sync::{
     delegation::{
         plan::{Prerequisite, Update},
@@ -9,7 +10,6 @@ use dns_a_sync::{
     },
     dns_a::{DnsA, Key, UpdateError, algorithm},
 };
-use dglb_node::ask::AskError;
 use hickory_proto::{
     op::{Message, ResponseCode},
     rr::RecordType,
