@@ -40,6 +40,8 @@ pub struct Settings {
     pub identity: Identity,
     /// What it claims.
     pub claim: Claim,
+    /// Every dns-b.
+    pub servers: Vec<Identity>,
     /// How long a service's first ranking waits for its slowest address.
     pub settle: Duration,
     /// Between two reports of everything.
@@ -59,7 +61,7 @@ pub enum Event {
     Up(Identity, Box<Welcome>),
     /// A dns-b said something.
     Said(Identity, Message),
-    /// The link to a dns-b is down.
+    /// The link to a dns-b is down, or could not be had.
     Down(Identity),
     /// Time went by.
     Tick,
@@ -111,7 +113,7 @@ impl Keeper {
             fleets: BTreeMap::new(),
             drained_by: BTreeSet::new(),
             measurements: Measurements::new(settings.settle),
-            registration: Registration::new(settings.claim.clone()),
+            registration: Registration::new(settings.claim.clone(), settings.servers.clone()),
             reports: Reports::new(metrics.reports_sent.clone(), metrics.reports_acknowledged.clone()),
             reporting: false,
             next_digest: now + settings.digest,

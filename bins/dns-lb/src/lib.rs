@@ -183,6 +183,7 @@ fn keeper_settings(config: &Config, resolvers: Vec<std::net::IpAddr>) -> keeper:
     keeper::Settings {
         identity: config.identity.clone(),
         claim,
+        servers: config.servers.iter().map(|s| s.identity.clone()).collect(),
         settle: config.probe.settle,
         digest: config.report_interval,
     }

@@ -1,8 +1,9 @@
 //! The links to every dns-b: up again whenever they are down, each under the identity that the
 //! configuration expects. What is said over them is the keeper's.
 //!
-//! Invariant: the keeper hears of a dns-b's link in the order up, said …, down; and what could not
-//! be sent ends the link, so that the next WELCOME brings both sides together again.
+//! Invariant: the keeper hears of a dns-b's link in the order up, said …, down, and of an attempt
+//! that failed as down; what could not be sent ends the link, so that the next WELCOME brings both
+//! sides together again.
 
 use std::time::Duration;
 
@@ -168,11 +169,10 @@ impl Link {
                     self.reason = Some(down.reason.to_string());
                 }
                 self.sender = None;
-                let told = std::mem::take(&mut self.told);
-                if told {
+                if std::mem::take(&mut self.told) {
                     self.since = Instant::now();
                 }
-                told.then_some(Event::Down(identity))
+                Some(Event::Down(identity))
             }
             // Only an accepting side hears this.
             LinkEvent::Hello { .. } => None,
