@@ -1,5 +1,5 @@
 //! What every DGLB daemon needs from the outside world, once: configuration, command line, life
-//! cycle, logs, counters, the admin endpoint and DNS sockets. Nothing here decides; decisions are
+//! cycle, logs, counters, the admin endpoint, DNS sockets and map links. Nothing here decides; decisions are
 //! `dglb_core`'s, and what is particular to one daemon is that daemon's.
 //!
 //! ```text
@@ -11,6 +11,7 @@
 //! ```
 
 pub mod admin;
+pub mod ask;
 pub mod boot;
 pub mod cli;
 pub mod config;

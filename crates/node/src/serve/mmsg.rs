@@ -18,8 +18,8 @@ use std::{
 pub(super) const BATCH: usize = 32;
 /// Longest datagram that is looked at, in octets. Questions are far shorter.
 pub(super) const RECEIVE: usize = 4_096;
-/// Longest reply in octets: what reaches nearly everybody unfragmented (DNS flag day 2020).
-pub(super) const REPLY: usize = 1_232;
+/// Longest reply in octets: the most that the answering side may be set to.
+pub(super) const REPLY: usize = 4_096;
 /// Room for one packet-information message of either family, aligned like its header.
 const CONTROL: usize = 64;
 

@@ -21,7 +21,7 @@ use dglb_core::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    task::LocalSet,
+    task::{LocalSet, yield_now},
     time::{Instant, sleep, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -199,6 +199,8 @@ impl Connection {
             let stopping = thread.stop.is_cancelled();
             if stopping {
                 // What came in before the stop is answered; what has not come is not waited for.
+                // The runtime hears of what came in when it is given a turn.
+                yield_now().await;
                 self.make_room();
                 let _ = self.stream.try_read_buf(&mut self.received);
             }

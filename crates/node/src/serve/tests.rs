@@ -402,6 +402,9 @@ async fn what_is_under_way_is_finished_and_the_rest_is_let_go_in_time() {
     under_way.sort_by_key(|transport| *transport == Transport::Tcp);
     assert_eq!(under_way, [Transport::Udp, Transport::Tcp]);
 
+    // Arrives, but cannot have been read before the stop.
+    slow.write_all(&framed(b"late")).unwrap();
+
     let begin = Instant::now();
     let stop = serving.tasks.stop_token();
     let stopping = tokio::spawn(serving.tasks.stop(SOON));
@@ -413,6 +416,7 @@ async fn what_is_under_way_is_finished_and_the_rest_is_let_go_in_time() {
     assert_eq!(udp.recv(&mut [0; 100]).unwrap(), 6);
     assert_eq!(read_message(&mut slow), b"slow\0\0");
     assert_eq!(read_message(&mut slow), b"next\0\0");
+    assert_eq!(read_message(&mut slow), b"late\0\0");
     for stream in [&mut slow, &mut idle, &mut half] {
         assert_closed(stream);
     }
