@@ -11,9 +11,6 @@ mod outbox;
 mod receive;
 mod transfer;
 
-#[cfg(test)]
-mod tests;
-
 use std::{collections::VecDeque, time::Instant};
 
 pub use config::Config;

@@ -9,6 +9,9 @@ mod map;
 mod publish;
 mod report;
 
+#[cfg(test)]
+mod tests;
+
 use std::net::IpAddr;
 
 use bytes::Bytes;
@@ -142,7 +145,7 @@ pub(super) fn parse<T: prost::Message + Default>(body: Bytes) -> Result<T, BodyE
     T::decode(body).map_err(|e| BodyError::Protobuf(e.to_string()))
 }
 
-/// The inverse of [`WirePrefix`]'s conversions.
+/// [`WirePrefix`].
 pub(super) const PREFIX: Shape =
     Shape { name: "Prefix", fields: &[one(1, "address", Kind::Address), one(2, "bits", Kind::Number(128))] };
 
@@ -159,7 +162,12 @@ pub(super) struct WirePrefix {
 
 impl From<&Prefix> for WirePrefix {
     fn from(prefix: &Prefix) -> Self {
-        Self { address: from_address(prefix.address()), bits: prefix.bits().into() }
+        // Not from_address: a prefix of IPv6 stays one, even where it covers mapped addresses.
+        let address = match prefix.address() {
+            IpAddr::V4(v4) => Bytes::copy_from_slice(&v4.octets()),
+            IpAddr::V6(v6) => Bytes::copy_from_slice(&v6.octets()),
+        };
+        Self { address, bits: prefix.bits().into() }
     }
 }
 
@@ -168,7 +176,7 @@ impl TryFrom<WirePrefix> for Prefix {
 
     fn try_from(wire: WirePrefix) -> Result<Self, BodyError> {
         let bits = narrow("bits", wire.bits)?;
-        Ok(Self::strict(address("address", &wire.address)?, bits)?)
+        Ok(Self::strict(any_address("address", &wire.address)?, bits)?)
     }
 }
 
@@ -226,14 +234,19 @@ fn from_address(address: IpAddr) -> Bytes {
     }
 }
 
+/// An address in its one form: an IPv4 address dressed as IPv6 would walk around checks by family.
 fn address(field: &'static str, wire: &[u8]) -> Result<IpAddr, BodyError> {
+    let address = any_address(field, wire)?;
+    if net::canonical(address) == address { Ok(address) } else { Err(BodyError::Address { field, length: wire.len() }) }
+}
+
+fn any_address(field: &'static str, wire: &[u8]) -> Result<IpAddr, BodyError> {
     let address = match wire.len() {
         0 => return Err(BodyError::Missing { field }),
         4 => <[u8; 4]>::try_from(wire).map(IpAddr::from),
         _ => <[u8; 16]>::try_from(wire).map(IpAddr::from),
     };
-    // One address must not come in two forms, or checks by family could be walked around.
-    address.ok().filter(|a| net::canonical(*a) == *a).ok_or(BodyError::Address { field, length: wire.len() })
+    address.map_err(|_| BodyError::Address { field, length: wire.len() })
 }
 
 fn from_addresses(addresses: &[IpAddr]) -> Vec<Bytes> {

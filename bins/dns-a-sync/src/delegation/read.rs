@@ -1,0 +1,151 @@
+//! What DNS-A serves now, by asking it. Whatever it says that cannot be made sense of is an error,
+//! never taken for "nothing there".
+
+use dglb_core::name::Name;
+use dglb_node::ask::Via;
+use hickory_proto::{
+    op::{Message, ResponseCode},
+    rr::RecordType,
+};
+use thiserror::Error;
+
+use super::{
+    plan::{Cut, Host},
+    records::{Data, RrSet},
+    wanted::Wanted,
+};
+use crate::{
+    dns_a::{AskError, DnsA},
+    wire::from_hickory,
+};
+
+/// Types that people put at a host's name, beside aliases.
+const USUAL: [RecordType; 6] =
+    [RecordType::A, RecordType::AAAA, RecordType::MX, RecordType::TXT, RecordType::CAA, RecordType::HTTPS];
+
+/// Why it is not known what DNS-A serves.
+#[derive(Debug, Error)]
+pub enum ReadError {
+    /// No answer.
+    #[error(transparent)]
+    Ask(#[from] AskError),
+    /// It answers for the zone itself, so nobody ever sees a delegation.
+    #[error("DNS-A serves {0} itself: remove that zone from it, since it shall be delegated")]
+    Child(Name),
+    /// The name is not the enterprise zone's to delegate.
+    #[error("{name} lies below {cut}, which DNS-A delegates or serves as a zone of its own")]
+    Below {
+        /// The name asked for.
+        name: Name,
+        /// The zone in between.
+        cut: Name,
+    },
+}
+
+/// What DNS-A, whose zone `parent` is, serves at the zone that shall be delegated as `wanted`.
+///
+/// # Errors
+/// [`ReadError`].
+pub async fn read_cut(dns_a: &DnsA, parent: &Name, wanted: &Wanted) -> Result<Cut, ReadError> {
+    let zone = &wanted.zone;
+    let ds = has_answer(&dns_a.ask_authority(zone, RecordType::DS).await?, zone, RecordType::DS);
+    // By TCP, so that no glue is left out for want of room.
+    let answer = dns_a.ask(zone, RecordType::NS, Via::Tcp).await?;
+    let mut cut = Cut { ns: None, glue: Vec::new(), ds, alias: None, hidden: Vec::new() };
+    if has_answer(&answer, zone, RecordType::NS) {
+        return Err(ReadError::Child(zone.clone()));
+    }
+    if !answer.authoritative {
+        cut.ns = Some(referral(dns_a, &answer, zone, parent)?);
+        cut.glue = glue(&answer, cut.ns.as_ref(), wanted);
+        return Ok(cut);
+    }
+    cut.alias = alias(&answer, zone).map(|(target, _)| target);
+    if cut.alias.is_some() {
+        return Ok(cut);
+    }
+    proven_by(dns_a, &answer, zone, parent)?;
+    if answer.response_code != ResponseCode::NXDomain {
+        cut.hidden = types_at(dns_a, zone).await?;
+        for name in wanted.servers.keys() {
+            for rtype in [RecordType::A, RecordType::AAAA] {
+                let answer = dns_a.ask_authority(name, rtype).await?;
+                cut.glue.extend(RrSet::find(&answer.answers, name, rtype));
+            }
+        }
+    }
+    Ok(cut)
+}
+
+/// What DNS-A, whose zone `parent` is, serves at the name that clients use.
+///
+/// # Errors
+/// [`ReadError`].
+pub async fn read_host(dns_a: &DnsA, parent: &Name, host: &Name) -> Result<Host, ReadError> {
+    let answer = dns_a.ask(host, RecordType::CNAME, Via::UdpThenTcp).await?;
+    if let Some((_, set)) = alias(&answer, host).filter(|_| answer.authoritative) {
+        return Ok(Host { alias: Some(set), others: Vec::new() });
+    }
+    proven_by(dns_a, &answer, host, parent)?;
+    let unused = answer.response_code == ResponseCode::NXDomain;
+    Ok(Host { alias: None, others: if unused { Vec::new() } else { types_at(dns_a, host).await? } })
+}
+
+fn has_answer(answer: &Message, name: &Name, rtype: RecordType) -> bool {
+    RrSet::find(&answer.answers, name, rtype).is_some()
+        || answer.answers.iter().any(|r| r.record_type() == rtype && from_hickory(&r.name).as_ref() == Some(name))
+}
+
+fn alias(answer: &Message, name: &Name) -> Option<(Name, RrSet)> {
+    let set = RrSet::find(&answer.answers, name, RecordType::CNAME)?;
+    let target = set.data.iter().find_map(|d| if let Data::Cname(to) = d { Some(to.clone()) } else { None })?;
+    Some((target, set))
+}
+
+/// The NS set of a referral to `zone`.
+fn referral(dns_a: &DnsA, answer: &Message, zone: &Name, parent: &Name) -> Result<RrSet, ReadError> {
+    if let Some(set) = RrSet::find(&answer.authorities, zone, RecordType::NS) {
+        return Ok(set);
+    }
+    Err(elsewhere(dns_a, answer, RecordType::NS, zone, parent))
+}
+
+/// That there is no record must be said with authority by the enterprise's own zone.
+fn proven_by(dns_a: &DnsA, answer: &Message, name: &Name, parent: &Name) -> Result<(), ReadError> {
+    let soa = answer.authorities.iter().find(|r| r.record_type() == RecordType::SOA);
+    match soa.and_then(|r| from_hickory(&r.name)) {
+        Some(owner) if answer.authoritative && owner == *parent => Ok(()),
+        Some(_) => Err(elsewhere(dns_a, answer, RecordType::SOA, name, parent)),
+        None => Err(elsewhere(dns_a, answer, RecordType::NS, name, parent)),
+    }
+}
+
+/// The error for an answer that comes from another zone than `parent`.
+fn elsewhere(dns_a: &DnsA, answer: &Message, rtype: RecordType, name: &Name, parent: &Name) -> ReadError {
+    let owners = answer.authorities.iter().filter(|r| r.record_type() == rtype).filter_map(|r| from_hickory(&r.name));
+    let between = owners.into_iter().find(|owner| owner.is_within(parent) && owner != parent && name.is_within(owner));
+    match between {
+        Some(cut) if rtype == RecordType::SOA && cut == *name => ReadError::Child(cut),
+        Some(cut) => ReadError::Below { name: name.clone(), cut },
+        None => AskError::Lame { server: dns_a.server(), name: name.clone() }.into(),
+    }
+}
+
+/// The address sets of the name servers, old and new, in a referral's additional section.
+fn glue(answer: &Message, ns: Option<&RrSet>, wanted: &Wanted) -> Vec<RrSet> {
+    let served = ns.into_iter().flat_map(|set| &set.data);
+    let served = served.filter_map(|d| if let Data::Ns(name) = d { Some(name) } else { None });
+    let names: std::collections::BTreeSet<&Name> = served.chain(wanted.servers.keys()).collect();
+    let sets = names.into_iter().flat_map(|name| [(name, RecordType::A), (name, RecordType::AAAA)]);
+    sets.filter_map(|(name, rtype)| RrSet::find(&answer.additionals, name, rtype)).collect()
+}
+
+async fn types_at(dns_a: &DnsA, name: &Name) -> Result<Vec<RecordType>, ReadError> {
+    let mut found = Vec::new();
+    for rtype in USUAL {
+        if has_answer(&dns_a.ask_authority(name, rtype).await?, name, rtype) {
+            found.push(rtype);
+        }
+    }
+    Ok(found)
+}

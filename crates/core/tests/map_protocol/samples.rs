@@ -1,0 +1,196 @@
+//! One message of each number, every field with a value of its own, as in the examples of
+//! `docs/map-protocol.md`.
+
+use dglb_core::{
+    catalogue::{Mode, Policy, Probe, ProbeKind, Service, Site, StaticRecord, ZoneCatalogue, ZoneStyle},
+    fleet::{Fleet, FleetLabel, FleetServer, FleetTtls},
+    proto::message::{
+        BootId, Bye, ByeReason, CatalogueAck, Delegation, EntryKind, Hello, Map, MapAck, MapEntry, Message, PeerRole,
+        Ready, Refuse, RefuseReason, Refused, RefusedReason, Report, ReportAck, Resync, Unmap, Welcome,
+    },
+    report::{Figures, Health, RankedSite, Ranking},
+};
+
+/// All of them.
+pub(crate) fn all() -> Vec<Message> {
+    vec![
+        Message::Hello(hello(PeerRole::DnsLb)),
+        Message::Welcome(Box::new(welcome())),
+        Message::Refuse(Refuse { reason: RefuseReason::Busy, text: "later".into() }),
+        Message::Ping(300),
+        Message::Pong(300),
+        Message::Bye(Bye { reason: ByeReason::Shutdown, text: "restart".into() }),
+        Message::Fleet(Box::new(fleet())),
+        Message::Ready(Ready { map_generation: 5, servers: vec!["b1".parse().unwrap(), "b2".parse().unwrap()] }),
+        Message::Map(map()),
+        Message::MapAck(MapAck {
+            generation: 5,
+            accepted: 1,
+            refused: vec![Refused {
+                prefix: "10.0.0.0/8".parse().unwrap(),
+                reason: RefusedReason::NotAllowed,
+                text: "not yours".into(),
+            }],
+        }),
+        Message::Unmap(Unmap { generation: 6, prefixes: vec!["198.51.100.53/32".parse().unwrap()] }),
+        Message::Report(report()),
+        Message::ReportAck(ReportAck { generation: 9 }),
+        Message::GetReport,
+        Message::Catalogue(Box::new(catalogue())),
+        Message::CatalogueAck(CatalogueAck {
+            zone: "glb.foobar.com".parse().unwrap(),
+            generation: 12,
+            refused: Some("no service".into()),
+        }),
+        Message::Resync(Resync::Catalogue("glb.foobar.com".parse().unwrap())),
+        Message::Drain(true),
+        Message::Delegation(Delegation {
+            zone: "glb.foobar.com".parse().unwrap(),
+            ttl: 86_400,
+            servers: vec![(
+                "b1.glb.foobar.com".parse().unwrap(),
+                vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
+            )],
+        }),
+    ]
+}
+
+pub(crate) fn hello(role: PeerRole) -> Hello {
+    Hello {
+        version_min: 1,
+        version_max: 2,
+        role,
+        identity: "sea1".parse().unwrap(),
+        boot: BootId([0xa0, 0xa1, 0xa2, 0xa3, 0xa4, 0xa5, 0xa6, 0xa7, 0xa8, 0xa9, 0xaa, 0xab, 0xac, 0xad, 0xae, 0xaf]),
+        uptime_ms: 1_500,
+        features: 4,
+    }
+}
+
+pub(crate) fn welcome() -> Welcome {
+    Welcome {
+        version: 1,
+        identity: "b1".parse().unwrap(),
+        boot: BootId([0xb0; 16]),
+        observed: "198.51.100.7:40000".parse().unwrap(),
+        features: 4,
+        fleet: fleet(),
+        map_generation: 5,
+        report_generation: 9,
+        catalogues: vec![("glb.foobar.com".parse().unwrap(), 12)],
+    }
+}
+
+pub(crate) fn fleet() -> Fleet {
+    let fleet = Fleet {
+        serial: 7,
+        operator_zone: "ops.test".parse().unwrap(),
+        hostmaster: "dns.ops.test".parse().unwrap(),
+        servers: vec![FleetServer {
+            identity: "b1".parse().unwrap(),
+            referral: vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
+            fallback: vec!["192.0.2.2".parse().unwrap()],
+        }],
+        labels: vec![FleetLabel { identity: "sea1".parse().unwrap(), addresses: vec!["203.0.113.9".parse().unwrap()] }],
+        ttl: FleetTtls { apex_ns: 86_400, label_ns: 3_600, refresh: 3_601, retry: 600, expire: 604_800, negative: 30 },
+    };
+    Fleet::new(fleet).unwrap()
+}
+
+pub(crate) fn map() -> Map {
+    Map {
+        generation: 5,
+        lease_ms: 60_000,
+        addresses: vec!["198.51.100.7".parse().unwrap()],
+        entries: vec![
+            MapEntry {
+                prefix: "198.51.100.53/32".parse().unwrap(),
+                kind: EntryKind::Resolver,
+                preference: 10,
+                weight: 1,
+            },
+            MapEntry {
+                prefix: "2001:db8:100::/48".parse().unwrap(),
+                kind: EntryKind::Client,
+                preference: 20,
+                weight: 3,
+            },
+        ],
+    }
+}
+
+pub(crate) fn report() -> Report {
+    Report {
+        generation: 9,
+        base: 8,
+        rankings: vec![Ranking {
+            service: "www.glb.foobar.com".parse().unwrap(),
+            catalogue: 12,
+            sites: vec![
+                RankedSite {
+                    site: "ams".into(),
+                    score: Some(12.5),
+                    addresses: vec![Figures {
+                        address: "203.0.113.7".parse().unwrap(),
+                        health: Health::Up,
+                        latency_us: Some(12_500),
+                    }],
+                },
+                RankedSite {
+                    site: "nyc".into(),
+                    score: None,
+                    addresses: vec![Figures {
+                        address: "203.0.113.8".parse().unwrap(),
+                        health: Health::Down,
+                        latency_us: None,
+                    }],
+                },
+            ],
+        }],
+        removed: vec!["old.glb.foobar.com".parse().unwrap()],
+    }
+}
+
+pub(crate) fn catalogue() -> ZoneCatalogue {
+    ZoneCatalogue {
+        zone: "glb.foobar.com".parse().unwrap(),
+        generation: 12,
+        soa_serial: 2_026,
+        style: ZoneStyle::SubZone,
+        cname_ttl: 3_600,
+        services: vec![Service {
+            name: "www.glb.foobar.com".parse().unwrap(),
+            host: "www.foobar.com".parse().unwrap(),
+            mode: Mode::Direct,
+            ttl: 300,
+            answers: 2,
+            policy: Policy { margin_ms: 10, margin_percent: 11, latency: 1.0, cost: 0.5 },
+            probes: vec![
+                Probe {
+                    kind: ProbeKind::Http { port: 8_080, path: "/up".into() },
+                    interval_ms: 10_000,
+                    timeout_ms: 1_000,
+                    fall: 2,
+                    rise: 3,
+                },
+                Probe { kind: ProbeKind::Tcp { port: 443 }, interval_ms: 20_000, timeout_ms: 900, fall: 4, rise: 5 },
+            ],
+            sites: vec![Site { name: "ams".into(), addresses: vec!["203.0.113.7".parse().unwrap()], cost: 2.5 }],
+        }],
+        records: vec![StaticRecord {
+            name: "glb.foobar.com".parse().unwrap(),
+            rtype: 257,
+            ttl: 600,
+            rdata: b"\x00\x05issueca.test".to_vec(),
+        }],
+    }
+}
+
+/// A zone whose CATALOGUE has more than `octets` octets.
+pub(crate) fn large_catalogue(octets: usize) -> ZoneCatalogue {
+    let mut zone = catalogue();
+    let rdata = vec![0xab; 60_000];
+    let record = StaticRecord { rdata, ..zone.records[0].clone() };
+    zone.records = vec![record; octets / 60_000 + 1];
+    zone
+}

@@ -1,0 +1,266 @@
+//! Any message that can be sent.
+
+use std::net::{IpAddr, SocketAddr};
+
+use dglb_core::{
+    catalogue::{Mode, Policy, Probe, ProbeKind, Service, Site, StaticRecord, ZoneCatalogue, ZoneStyle},
+    fleet::{Fleet, FleetLabel, FleetServer, FleetTtls},
+    identity::Identity,
+    name::Name,
+    net::{Prefix, canonical},
+    proto::message::{
+        BootId, Bye, ByeReason, CatalogueAck, Delegation, EntryKind, Hello, Map, MapAck, MapEntry, Message, PeerRole,
+        Ready, Refuse, RefuseReason, Refused, RefusedReason, Report, ReportAck, Resync, Unmap, Welcome,
+    },
+    report::{Figures, Health, RankedSite, Ranking},
+};
+use proptest::{collection::vec, option, prelude::*, sample::select};
+
+/// Any message.
+pub(crate) fn message() -> impl Strategy<Value = Message> {
+    prop_oneof![
+        hello().prop_map(Message::Hello),
+        welcome().prop_map(|w| Message::Welcome(Box::new(w))),
+        refuse().prop_map(Message::Refuse),
+        session_message(),
+    ]
+}
+
+/// Any message of an established link.
+pub(crate) fn session_message() -> impl Strategy<Value = Message> {
+    prop_oneof![
+        fleet().prop_map(|f| Message::Fleet(Box::new(f))),
+        (any::<u64>(), vec(identity(), 0..4))
+            .prop_map(|(map_generation, servers)| Message::Ready(Ready { map_generation, servers })),
+        map().prop_map(Message::Map),
+        map_ack().prop_map(Message::MapAck),
+        (any::<u64>(), vec(prefix(), 0..5))
+            .prop_map(|(generation, prefixes)| Message::Unmap(Unmap { generation, prefixes })),
+        report().prop_map(Message::Report),
+        any::<u64>().prop_map(|generation| Message::ReportAck(ReportAck { generation })),
+        catalogue().prop_map(|c| Message::Catalogue(Box::new(c))),
+        (name(), any::<u64>(), option::of(text()))
+            .prop_map(|(zone, generation, refused)| Message::CatalogueAck(CatalogueAck { zone, generation, refused })),
+        prop_oneof![Just(Resync::Map), Just(Resync::Report), name().prop_map(Resync::Catalogue)]
+            .prop_map(Message::Resync),
+        Just(Message::GetReport),
+        any::<bool>().prop_map(Message::Drain),
+        (name(), any::<u32>(), vec((name(), addresses()), 0..4))
+            .prop_map(|(zone, ttl, servers)| Message::Delegation(Delegation { zone, ttl, servers })),
+        any::<u64>().prop_map(Message::Ping),
+        any::<u64>().prop_map(Message::Pong),
+        bye().prop_map(Message::Bye),
+    ]
+}
+
+fn identity() -> impl Strategy<Value = Identity> {
+    vec(select(&b"abcxyz0189-"[..]), 1..=32)
+        .prop_filter_map("no identity", |octets| String::from_utf8(octets).ok()?.parse().ok())
+}
+
+fn name() -> impl Strategy<Value = Name> {
+    vec(vec(any::<u8>(), 1..12), 0..6).prop_map(|labels| {
+        let mut wire = Vec::new();
+        for label in labels {
+            wire.push(label.len() as u8);
+            wire.extend(label);
+        }
+        wire.push(0);
+        Name::from_wire(&wire).unwrap()
+    })
+}
+
+fn address() -> impl Strategy<Value = IpAddr> {
+    prop_oneof![any::<[u8; 4]>().prop_map(IpAddr::from), any::<[u8; 16]>().prop_map(IpAddr::from)].prop_map(canonical)
+}
+
+fn addresses() -> impl Strategy<Value = Vec<IpAddr>> {
+    vec(address(), 0..4)
+}
+
+fn prefix() -> impl Strategy<Value = Prefix> {
+    (address(), any::<u8>()).prop_map(|(address, bits)| {
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        Prefix::containing(address, bits % (most + 1)).unwrap()
+    })
+}
+
+fn text() -> impl Strategy<Value = String> {
+    "\\PC{0,40}"
+}
+
+fn double() -> impl Strategy<Value = f64> {
+    prop_oneof![Just(0.0), any::<f64>().prop_filter("finite", |f| f.is_finite())]
+}
+
+fn hello() -> impl Strategy<Value = Hello> {
+    let role = select(vec![PeerRole::DnsB, PeerRole::DnsLb, PeerRole::DnsASync, PeerRole::Mservice]);
+    (any::<(u16, u16, [u8; 16], u64, u64)>(), role, identity()).prop_map(|(plain, role, identity)| {
+        let (version_min, version_max, boot, uptime_ms, features) = plain;
+        Hello { version_min, version_max, role, identity, boot: BootId(boot), uptime_ms, features }
+    })
+}
+
+fn welcome() -> impl Strategy<Value = Welcome> {
+    let plain = any::<(u16, [u8; 16], u16, u64, u64, u64)>();
+    (plain, identity(), address(), fleet(), vec((name(), any::<u64>()), 0..4)).prop_map(
+        |((version, boot, port, features, map_generation, report_generation), identity, address, fleet, catalogues)| {
+            Welcome {
+                version,
+                identity,
+                boot: BootId(boot),
+                observed: SocketAddr::new(address, port),
+                features,
+                fleet,
+                map_generation,
+                report_generation,
+                catalogues,
+            }
+        },
+    )
+}
+
+fn refuse() -> impl Strategy<Value = Refuse> {
+    let reason = prop_oneof![
+        select(vec![
+            RefuseReason::Version,
+            RefuseReason::Identity,
+            RefuseReason::Duplicate,
+            RefuseReason::Busy,
+            RefuseReason::Protocol
+        ]),
+        (6_u32..).prop_map(RefuseReason::Other),
+    ];
+    (reason, text()).prop_map(|(reason, text)| Refuse { reason, text })
+}
+
+fn bye() -> impl Strategy<Value = Bye> {
+    let reason = prop_oneof![
+        select(vec![
+            ByeReason::Shutdown,
+            ByeReason::Protocol,
+            ByeReason::Duplicate,
+            ByeReason::TimedOut,
+            ByeReason::Slow
+        ]),
+        (6_u32..).prop_map(ByeReason::Other),
+    ];
+    (reason, text()).prop_map(|(reason, text)| Bye { reason, text })
+}
+
+fn fleet() -> impl Strategy<Value = Fleet> {
+    let server = (identity(), vec(address(), 1..3), addresses())
+        .prop_map(|(identity, referral, fallback)| FleetServer { identity, referral, fallback });
+    let label = (identity(), vec(address(), 1..3)).prop_map(|(identity, addresses)| FleetLabel { identity, addresses });
+    let ttl = any::<[u32; 6]>().prop_map(|[apex_ns, label_ns, refresh, retry, expire, negative]| FleetTtls {
+        apex_ns,
+        label_ns,
+        refresh,
+        retry,
+        expire,
+        negative,
+    });
+    (any::<u32>(), name(), name(), vec(server, 1..4), vec(label, 0..4), ttl).prop_filter_map(
+        "contradicts itself",
+        |(serial, operator_zone, hostmaster, servers, labels, ttl)| {
+            Fleet::new(Fleet { serial, operator_zone, hostmaster, servers, labels, ttl }).ok()
+        },
+    )
+}
+
+fn map() -> impl Strategy<Value = Map> {
+    let kind = select(vec![EntryKind::Resolver, EntryKind::Client]);
+    let entry = (prefix(), kind, any::<u16>(), 1_u16..).prop_map(|(prefix, kind, preference, weight)| MapEntry {
+        prefix,
+        kind,
+        preference,
+        weight,
+    });
+    (any::<(u64, u32)>(), addresses(), vec(entry, 0..6)).prop_map(|((generation, lease_ms), addresses, entries)| Map {
+        generation,
+        lease_ms,
+        addresses,
+        entries,
+    })
+}
+
+fn map_ack() -> impl Strategy<Value = MapAck> {
+    let reason = prop_oneof![
+        select(vec![RefusedReason::NotAllowed, RefusedReason::Limit, RefusedReason::Stale]),
+        (4_u32..).prop_map(RefusedReason::Other),
+    ];
+    let refused = (prefix(), reason, text()).prop_map(|(prefix, reason, text)| Refused { prefix, reason, text });
+    (any::<(u64, u32)>(), vec(refused, 0..4)).prop_map(|((generation, accepted), refused)| MapAck {
+        generation,
+        accepted,
+        refused,
+    })
+}
+
+fn report() -> impl Strategy<Value = Report> {
+    let health = select(vec![Health::Up, Health::Unknown, Health::Down]);
+    let figures = (address(), health, any::<Option<u32>>()).prop_map(|(address, health, latency_us)| Figures {
+        address,
+        health,
+        latency_us,
+    });
+    let site = (text(), option::of(double()), vec(figures, 0..3)).prop_map(|(site, score, addresses)| RankedSite {
+        site,
+        score,
+        addresses,
+    });
+    let ranking = (name(), any::<u64>(), vec(site, 0..4)).prop_map(|(service, catalogue, sites)| Ranking {
+        service,
+        catalogue,
+        sites,
+    });
+    (any::<(u64, u64)>(), vec(ranking, 0..4), vec(name(), 0..3))
+        .prop_map(|((generation, base), rankings, removed)| Report { generation, base, rankings, removed })
+}
+
+fn catalogue() -> impl Strategy<Value = ZoneCatalogue> {
+    let style = select(vec![ZoneStyle::SubZone, ZoneStyle::Host]);
+    let record = (name(), any::<(u16, u32)>(), vec(any::<u8>(), 0..40))
+        .prop_map(|(name, (rtype, ttl), rdata)| StaticRecord { name, rtype, ttl, rdata });
+    (name(), any::<(u64, u32, u32)>(), style, vec(service(), 0..3), vec(record, 0..3)).prop_map(
+        |(zone, (generation, soa_serial, cname_ttl), style, services, records)| ZoneCatalogue {
+            zone,
+            generation,
+            soa_serial,
+            style,
+            cname_ttl,
+            services,
+            records,
+        },
+    )
+}
+
+fn service() -> impl Strategy<Value = Service> {
+    let policy = (any::<(u32, u32)>(), double(), double())
+        .prop_map(|((margin_ms, margin_percent), latency, cost)| Policy { margin_ms, margin_percent, latency, cost });
+    let kind = prop_oneof![
+        any::<u16>().prop_map(|port| ProbeKind::Tcp { port }),
+        (any::<u16>(), text()).prop_map(|(port, path)| ProbeKind::Http { port, path }),
+    ];
+    let probe = (kind, any::<(u32, u32, u8, u8)>()).prop_map(|(kind, (interval_ms, timeout_ms, fall, rise))| Probe {
+        kind,
+        interval_ms,
+        timeout_ms,
+        fall,
+        rise,
+    });
+    let site = (text(), addresses(), double()).prop_map(|(name, addresses, cost)| Site { name, addresses, cost });
+    let mode = select(vec![Mode::Referral, Mode::Direct]);
+    (name(), name(), mode, any::<(u32, u8)>(), policy, vec(probe, 0..3), vec(site, 0..4)).prop_map(
+        |(name, host, mode, (ttl, answers), policy, probes, sites)| Service {
+            name,
+            host,
+            mode,
+            ttl,
+            answers,
+            policy,
+            probes,
+            sites,
+        },
+    )
+}
