@@ -138,7 +138,7 @@ fn site_dies(world: &World, wrong: &mut Vec<String>) -> Result<(), WorldError> {
     let moved = world.wait("client1 is sent elsewhere", FAILOVER, || {
         let got = world.look_up(0, world.qtype(), PATIENCE)?;
         let at = got.address().and_then(|a| world.site_of(a));
-        Ok((at == Some(want), at.map_or_else(|| "no answer".into(), site)))
+        Ok((at == Some(want), got.describe()))
     });
     match moved {
         Ok(took) => println!("  after {took:.1?} it gets {}, the best that is left (bound {FAILOVER:?}).", site(want)),
@@ -150,7 +150,7 @@ fn site_dies(world: &World, wrong: &mut Vec<String>) -> Result<(), WorldError> {
     let back = world.wait("client1 is sent back", FAILOVER + FAILOVER, || {
         let got = world.look_up(0, world.qtype(), PATIENCE)?;
         let at = got.address().and_then(|a| world.site_of(a));
-        Ok((at == Some(dead), at.map_or_else(|| "no answer".into(), site)))
+        Ok((at == Some(dead), got.describe()))
     });
     match back {
         Ok(took) => println!("  after {took:.1?} client1 is back at {}.", site(dead)),

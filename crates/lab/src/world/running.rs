@@ -82,6 +82,15 @@ impl LookUp {
         self.reply.iter().flat_map(|m| &m.answers).find(holds).map(|r| r.name.to_ascii().to_lowercase())
     }
 
+    /// What came, in a few words: the site's address, or why there is none.
+    pub fn describe(&self) -> String {
+        match (&self.reply, self.address()) {
+            (_, Some(address)) => address.to_string(),
+            (Some(reply), None) => format!("{} without an address", reply.metadata.response_code),
+            (None, None) => format!("no answer within {:.1?}", self.took),
+        }
+    }
+
     /// Whether there was an address.
     pub fn succeeded(&self) -> bool {
         self.reply.as_ref().is_some_and(|m| m.metadata.response_code == ResponseCode::NoError)
