@@ -1,1 +1,5 @@
-//! placeholder
+//! Whole daemons, started through the same code as the programs, asked over real sockets: one file
+//! for each subject.
+
+mod lookup;
+mod stop;
