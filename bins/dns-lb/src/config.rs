@@ -301,7 +301,7 @@ mod tests {
         let mistakes = load_text(text).unwrap_err();
         let starts: Vec<&str> = mistakes.iter().map(|m| m.split(": ").next().unwrap()).collect();
         let expected =
-            ["1:1", "1:12", "2:19", "2:34", "3:17", "3:18", "5:14", "6:21", "7:19", "8:17", "13:12", "14:11"];
+            ["1:1", "1:12", "2:19", "2:34", "3:17", "3:18", "5:14", "6:21", "7:19", "8:1", "8:17", "14:12", "15:11"];
         assert_eq!(starts, expected, "{mistakes:#?}");
         assert_eq!(load_text("").unwrap_err().len(), 4);
     }

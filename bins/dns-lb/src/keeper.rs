@@ -5,6 +5,8 @@
 //! Invariant: nobody else changes any of it, and whatever dns-b said, newer wins over older and a
 //! refused message changes nothing.
 
+mod adopt;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
@@ -30,9 +32,6 @@ use crate::{
     reports::Reports,
 };
 
-/// Longest reason in a CATALOGUE-ACK, in octets.
-const MAX_REASON: usize = 1_000;
-
 /// What the keeper is set to.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -40,6 +39,8 @@ pub struct Settings {
     pub identity: Identity,
     /// What it claims.
     pub claim: Claim,
+    /// Every dns-b.
+    pub servers: Vec<Identity>,
     /// How long a service's first ranking waits for its slowest address.
     pub settle: Duration,
     /// Between two reports of everything.
@@ -59,7 +60,7 @@ pub enum Event {
     Up(Identity, Box<Welcome>),
     /// A dns-b said something.
     Said(Identity, Message),
-    /// The link to a dns-b is down.
+    /// The link to a dns-b is down, or could not be had.
     Down(Identity),
     /// Time went by.
     Tick,
@@ -111,7 +112,7 @@ impl Keeper {
             fleets: BTreeMap::new(),
             drained_by: BTreeSet::new(),
             measurements: Measurements::new(settings.settle),
-            registration: Registration::new(settings.claim.clone()),
+            registration: Registration::new(settings.claim.clone(), settings.servers.clone()),
             reports: Reports::new(metrics.reports_sent.clone(), metrics.reports_acknowledged.clone()),
             reporting: false,
             next_digest: now + settings.digest,
@@ -201,81 +202,6 @@ impl Keeper {
             let rankings: Vec<_> = self.measurements.rankings().filter_map(|(_, r)| r.cloned()).collect();
             effects.answers |= !rankings.is_empty();
             self.answer_with(&rankings);
-        }
-    }
-
-    /// Takes over the fleet document of a dns-b, if it is newer than what is in use.
-    fn adopt_fleet(&mut self, server: &Identity, fleet: Fleet, effects: &mut Effects) {
-        let fleet = match Fleet::new(fleet) {
-            Ok(fleet) => Arc::new(fleet),
-            Err(error) => return tracing::warn!(%server, %error, "fleet document refused"),
-        };
-        if let Some(ours) = self.fleet.as_ref().filter(|ours| ours.serial >= fleet.serial) {
-            if *ours != fleet {
-                tracing::warn!(%server, theirs = fleet.serial, ours = ours.serial, "fleet documents disagree");
-            }
-        } else {
-            self.directory.set_fleet(Fleet::clone(&fleet));
-            // Where the operator states this DNS-LB's addresses, all servers give those as glue.
-            let stated = fleet.labels.iter().find(|l| l.identity == self.settings.identity);
-            let addresses = stated.map_or_else(|| self.settings.claim.addresses.clone(), |l| l.addresses.clone());
-            self.directory.update_lb(self.own, |lb| lb.addresses = addresses);
-            self.fleet = Some(Arc::clone(&fleet));
-            effects.answers = true;
-        }
-        self.fleets.insert(server.clone(), fleet);
-    }
-
-    /// Takes over a catalogue, if it is newer than what is in use.
-    ///
-    /// # Errors
-    /// Why not, for people.
-    fn adopt_catalogue(&mut self, catalogue: ZoneCatalogue, now: Instant, effects: &mut Effects) -> Result<(), String> {
-        let held = self.catalogues.get(&catalogue.zone);
-        let generation = catalogue.generation;
-        match held {
-            Some(held) if *held == catalogue => return Ok(()),
-            Some(held) if held.generation == generation => {
-                self.metrics.catalogue_conflicts.inc();
-                return Err(format!("generation {generation} is in use with another content"));
-            }
-            Some(held) if held.generation > generation => {
-                return Err(format!("generation {} is in use, which is newer than {generation}", held.generation));
-            }
-            _ => {}
-        }
-        self.check_owners(&catalogue)?;
-        self.directory.set_zone(catalogue.clone()).map_err(|errors| {
-            let reasons: Vec<_> = errors.iter().map(ToString::to_string).collect();
-            cut(reasons.join("; "))
-        })?;
-        let gone: Vec<Name> = held.map_or_else(Vec::new, |held| {
-            let names = held.services.iter().map(|s| &s.name);
-            names.filter(|name| catalogue.service(name).is_none()).cloned().collect()
-        });
-        for name in &gone {
-            self.measurements.forget(name);
-        }
-        let watch = |s| self.measurements.watch(s, generation, now);
-        let changes: Vec<Change> = catalogue.services.iter().filter_map(watch).collect();
-        self.catalogues.insert(catalogue.zone.clone(), catalogue);
-        (effects.targets, effects.answers) = (true, true);
-        if self.reporting {
-            effects.send.extend(self.reports.change(Vec::new(), gone));
-        }
-        self.ranked(changes, effects);
-        Ok(())
-    }
-
-    /// A service belongs to one zone: two of its name would be measured as one.
-    fn check_owners(&self, catalogue: &ZoneCatalogue) -> Result<(), String> {
-        let others = || self.catalogues.values().filter(|other| other.zone != catalogue.zone);
-        let taken = catalogue.services.iter().find_map(|service| {
-            others().find(|other| other.service(&service.name).is_some()).map(|other| (service, other))
-        });
-        match taken {
-            Some((service, other)) => Err(format!("service {} is in zone {} already", service.name, other.zone)),
-            None => Ok(()),
         }
     }
 
@@ -379,15 +305,6 @@ impl Keeper {
         set(&m.services, self.measurements.rankings().count() as u64);
         set(&m.services_ranked, self.measurements.rankings().filter(|(_, r)| r.is_some()).count() as u64);
     }
-}
-
-/// `reason`, at most [`MAX_REASON`] octets of it.
-fn cut(mut reason: String) -> String {
-    if reason.len() > MAX_REASON {
-        reason.truncate(reason.floor_char_boundary(MAX_REASON));
-        reason.push('…');
-    }
-    reason
 }
 
 #[cfg(test)]

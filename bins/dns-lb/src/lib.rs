@@ -7,7 +7,7 @@
 //! dns-b ◀──────▶ uplink ─────▶ └────────┘ ──messages, targets──▶ uplink, prober
 //! ```
 //!
-//! The keeper is pure and decides; the one task in [`work`] brings it what happened and carries
+//! The keeper is pure and decides; one task brings it what happened and carries
 //! out what it says. DNS threads only ever read the directory that is published last.
 
 pub mod config;
@@ -183,6 +183,7 @@ fn keeper_settings(config: &Config, resolvers: Vec<std::net::IpAddr>) -> keeper:
     keeper::Settings {
         identity: config.identity.clone(),
         claim,
+        servers: config.servers.iter().map(|s| s.identity.clone()).collect(),
         settle: config.probe.settle,
         digest: config.report_interval,
     }

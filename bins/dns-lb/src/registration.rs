@@ -2,8 +2,8 @@
 //! (design sections 3 and 6). Pure: links come and go by method calls, messages come out.
 //!
 //! Invariant: one generation stands for one claim in one run of this process, generations only
-//! grow, and READY goes out only when every dns-b that is connected has acknowledged the claim of
-//! now.
+//! grow, and READY goes out only when it is known which dns-bs are reached, and all those have
+//! acknowledged the claim of now.
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
@@ -51,6 +51,8 @@ pub struct Registration {
 pub struct Server {
     /// Whether its link is up.
     pub connected: bool,
+    /// Whether a link to it was ever tried to its end: until then it may well be reached.
+    pub tried: bool,
     /// The newest generation that this process sent it, over whichever link; 0 for none.
     pub sent: u64,
     /// The newest generation that it acknowledged; 0 for none.
@@ -65,9 +67,10 @@ pub struct Server {
 }
 
 impl Registration {
-    /// A claim that nobody was told yet.
-    pub fn new(claim: Claim) -> Self {
-        Self { claim, generation: 1, servers: BTreeMap::new() }
+    /// A claim that none of `servers` was told yet.
+    pub fn new(claim: Claim, servers: impl IntoIterator<Item = Identity>) -> Self {
+        let servers = servers.into_iter().map(|identity| (identity, Server::default())).collect();
+        Self { claim, generation: 1, servers }
     }
 
     /// The DNS-ISP has other addresses now.
@@ -88,7 +91,7 @@ impl Registration {
     /// The link to `server` is up, which holds generation `held` of this DNS-LB, 0 for none.
     pub fn up(&mut self, server: &Identity, held: u64) -> Vec<Outgoing> {
         let ours = self.servers.entry(server.clone()).or_default();
-        ours.connected = true;
+        (ours.connected, ours.tried) = (true, true);
         ours.ready = None;
         if held == self.generation && held == ours.sent {
             // The acknowledgement was lost with the link, or had come before.
@@ -104,10 +107,10 @@ impl Registration {
         self.tell()
     }
 
-    /// The link to `server` is down.
+    /// The link to `server` is down, or could not be had.
     pub fn down(&mut self, server: &Identity) -> Vec<Outgoing> {
         if let Some(server) = self.servers.get_mut(server) {
-            server.connected = false;
+            (server.connected, server.tried) = (false, true);
             server.ready = None;
         }
         self.tell()
@@ -145,13 +148,17 @@ impl Registration {
         &self.claim
     }
 
-    /// Every dns-b that was ever connected.
+    /// Every dns-b.
     pub fn servers(&self) -> &BTreeMap<Identity, Server> {
         &self.servers
     }
 
-    /// Whether every dns-b that is reached has acknowledged the claim of now, at least one.
+    /// Whether every dns-b was tried, and all that are reached, at least one, have acknowledged the
+    /// claim of now.
     pub fn is_ready(&self) -> bool {
+        if self.servers.values().any(|s| !s.tried) {
+            return false;
+        }
         let mut connected = self.servers.values().filter(|s| s.connected).peekable();
         connected.peek().is_some() && connected.all(|s| s.acknowledged == self.generation)
     }
@@ -209,15 +216,16 @@ fn describe(refused: &Refused) -> String {
 mod tests {
     use super::*;
 
-    fn registration() -> Registration {
-        Registration::new(Claim {
+    fn registration(servers: &[&str]) -> Registration {
+        let claim = Claim {
             addresses: vec!["192.0.2.53".parse().unwrap()],
             resolvers: vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
             networks: vec!["10.0.0.0/8".parse().unwrap()],
             preference: 3,
             weight: 7,
             lease: Duration::from_secs(60),
-        })
+        };
+        Registration::new(claim, servers.iter().map(|s| id(s)))
     }
 
     fn id(text: &str) -> Identity {
@@ -246,7 +254,7 @@ mod tests {
 
     #[test]
     fn the_claim_is_the_whole_of_it() {
-        let mut r = registration();
+        let mut r = registration(&["b1"]);
         let out = r.up(&id("b1"), 0);
         let Message::Map(map) = &out[0].1 else { panic!("{out:?}") };
         assert_eq!((map.generation, map.lease_ms), (1, 60_000));
@@ -263,7 +271,7 @@ mod tests {
 
     #[test]
     fn ready_when_all_that_are_reached_know() {
-        let mut r = registration();
+        let mut r = registration(&["b1", "b2"]);
         let (b1, b2) = (id("b1"), id("b2"));
         assert!(!r.is_ready(), "nobody is reached");
         assert_eq!(said(&r.up(&b1, 0)), ["b1 MAP 1"]);
@@ -280,8 +288,18 @@ mod tests {
     }
 
     #[test]
+    fn not_ready_while_it_is_open_who_is_reached() {
+        let mut r = registration(&["b1", "b2"]);
+        let (b1, b2) = (id("b1"), id("b2"));
+        r.up(&b1, 0);
+        assert_eq!(said(&r.acknowledged(&b1, &ack(1))), NONE, "b2 may be just about to connect");
+        assert_eq!(said(&r.down(&b2)), ["b1 READY 1 b1"], "it cannot be reached");
+        assert_eq!(said(&r.down(&b2)), NONE, "tried again");
+    }
+
+    #[test]
     fn a_change_goes_to_all_and_old_acknowledgements_do_not_count() {
-        let mut r = registration();
+        let mut r = registration(&["b1", "b2"]);
         let (b1, b2) = (id("b1"), id("b2"));
         r.up(&b1, 0);
         r.up(&b2, 0);
@@ -297,7 +315,7 @@ mod tests {
 
     #[test]
     fn after_a_restart_it_counts_on_from_what_they_hold() {
-        let mut r = registration();
+        let mut r = registration(&["b1", "b2"]);
         let (b1, b2, b3) = (id("b1"), id("b2"), id("b3"));
         assert_eq!(said(&r.up(&b1, 5)), ["b1 MAP 6"]);
         // Held 6 is not ours, though the number is the same: it is of an earlier run.
@@ -308,7 +326,7 @@ mod tests {
 
     #[test]
     fn a_dns_b_that_forgot_is_told_again() {
-        let mut r = registration();
+        let mut r = registration(&["b1"]);
         let b1 = id("b1");
         r.up(&b1, 0);
         assert_eq!(said(&r.acknowledged(&b1, &ack(1))), ["b1 READY 1 b1"]);
@@ -321,7 +339,7 @@ mod tests {
 
     #[test]
     fn refusals_are_kept_and_a_stale_claim_is_not_held() {
-        let mut r = registration();
+        let mut r = registration(&["b1"]);
         let b1 = id("b1");
         r.up(&b1, 0);
         let refused = |reason| Refused { prefix: "10.0.0.0/8".parse().unwrap(), reason, text: "no".to_owned() };

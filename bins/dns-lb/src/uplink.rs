@@ -1,8 +1,9 @@
 //! The links to every dns-b: up again whenever they are down, each under the identity that the
 //! configuration expects. What is said over them is the keeper's.
 //!
-//! Invariant: the keeper hears of a dns-b's link in the order up, said …, down; and what could not
-//! be sent ends the link, so that the next WELCOME brings both sides together again.
+//! Invariant: the keeper hears of a dns-b's link in the order up, said …, down, and of an attempt
+//! that failed as down; what could not be sent ends the link, so that the next WELCOME brings both
+//! sides together again.
 
 use std::time::Duration;
 
@@ -41,8 +42,10 @@ pub struct Uplink {
 #[derive(Debug)]
 struct Link {
     server: Server,
-    /// While it is up and not about to be closed.
+    /// While there is a connection.
     sender: Option<LinkSender>,
+    /// Whether nothing more is said over this connection.
+    closing: bool,
     /// Whether the keeper was told that it is up.
     told: bool,
     since: Instant,
@@ -132,7 +135,7 @@ impl Uplink {
 
 impl Link {
     fn new(server: Server) -> Self {
-        Self { server, sender: None, told: false, since: Instant::now(), reason: None }
+        Self { server, sender: None, closing: false, told: false, since: Instant::now(), reason: None }
     }
 
     fn handle(&mut self, event: LinkEvent) -> Option<Event> {
@@ -141,6 +144,7 @@ impl Link {
             LinkEvent::Up { peer: Peer::Acceptor(welcome), link, .. } if welcome.identity == identity => {
                 tracing::info!(server = %identity, address = %self.server.address, "link up");
                 self.sender = Some(link);
+                self.closing = false;
                 self.told = true;
                 self.since = Instant::now();
                 self.reason = None;
@@ -154,7 +158,8 @@ impl Link {
                 let text = format!("expected {identity}, found {found}");
                 tracing::warn!(address = %self.server.address, "wrong dns-b: {text}");
                 self.reason = Some(text.clone());
-                link.close(Bye { reason: ByeReason::Protocol, text });
+                self.sender = Some(link);
+                self.close(ByeReason::Protocol, text);
                 None
             }
             LinkEvent::Message(message) => self.told.then_some(Event::Said(identity, message)),
@@ -164,11 +169,10 @@ impl Link {
                     self.reason = Some(down.reason.to_string());
                 }
                 self.sender = None;
-                let told = std::mem::take(&mut self.told);
-                if told {
+                if std::mem::take(&mut self.told) {
                     self.since = Instant::now();
                 }
-                told.then_some(Event::Down(identity))
+                Some(Event::Down(identity))
             }
             // Only an accepting side hears this.
             LinkEvent::Hello { .. } => None,
@@ -176,11 +180,18 @@ impl Link {
     }
 
     fn send(&mut self, message: Message) {
-        let Some(sender) = &self.sender else { return };
+        let Some(sender) = self.sender.as_ref().filter(|_| !self.closing) else { return };
         if let Err(error) = sender.try_send(message) {
             tracing::warn!(server = %self.server.identity, %error, "message not sent, the link starts anew");
-            sender.close(Bye { reason: ByeReason::Slow, text: error.to_string() });
-            self.sender = None;
+            self.close(ByeReason::Slow, error.to_string());
+        }
+    }
+
+    /// Leaves. The sender is kept, since dropping it would be a farewell of its own.
+    fn close(&mut self, reason: ByeReason, text: String) {
+        self.closing = true;
+        if let Some(sender) = &self.sender {
+            sender.close(Bye { reason, text });
         }
     }
 
@@ -194,6 +205,3 @@ impl Link {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

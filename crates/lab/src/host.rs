@@ -141,6 +141,10 @@ impl Host {
         }
         let Launch { argv, env, ready } = self.plan(topology)?;
         let program = argv.first().cloned().unwrap_or_default();
+        if let Ready::File(path) = &ready {
+            // What an earlier run has left would look like this one's readiness.
+            let _ = fs::remove_file(path);
+        }
         let spawn = || {
             let mut command = self.command(&argv, Some(env), false)?;
             let log = |name| File::options().append(true).create(true).open(self.dir.join(name));
@@ -216,7 +220,7 @@ impl Host {
         let host = || self.spec.name.clone();
         let program = self.spec.program.as_ref().ok_or_else(|| StartError::NoProgram(host()))?;
         if program.get("kind").and_then(toml::Value::as_str) == Some("command") {
-            return plain_command(program).map_err(|mistake| StartError::Command { host: host(), mistake });
+            return plain_command(program, &self.dir).map_err(|mistake| StartError::Command { host: host(), mistake });
         }
         let context = HostContext {
             name: &self.spec.name,
@@ -237,8 +241,8 @@ pub(crate) fn own_resolv_conf(dir: &Path) -> Option<CString> {
 }
 
 /// `{ kind = "command", argv = [..], ready_tcp = "address:port" }`: any program at all. Ready by
-/// `ready_tcp`, `ready_udp53` (addresses), `ready_file`, or at once.
-fn plain_command(program: &toml::Value) -> Result<Launch, String> {
+/// `ready_tcp`, `ready_udp53` (addresses), `ready_file` (in the host's directory), or at once.
+fn plain_command(program: &toml::Value, dir: &Path) -> Result<Launch, String> {
     #[derive(serde::Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Plain {
@@ -256,7 +260,7 @@ fn plain_command(program: &toml::Value) -> Result<Launch, String> {
         (None, None, None) => Ready::None,
         (Some(address), None, None) => Ready::Tcp(address),
         (None, Some(addresses), None) => Ready::Dns(addresses.into_iter().map(|a| SocketAddr::new(a, 53)).collect()),
-        (None, None, Some(path)) => Ready::File(path),
+        (None, None, Some(path)) => Ready::File(dir.join(path)),
         _ => return Err("give at most one of ready_tcp, ready_udp53, ready_file".into()),
     };
     let os = |text: &String| OsStr::new(text).to_owned();

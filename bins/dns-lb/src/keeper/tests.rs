@@ -30,7 +30,8 @@ impl Lb {
             weight: 1,
             lease: Duration::from_secs(60),
         };
-        let settings = Settings { identity: id("sea1"), claim, settle: SETTLE, digest: DIGEST };
+        let servers = vec![id("b1"), id("b2")];
+        let settings = Settings { identity: id("sea1"), claim, servers, settle: SETTLE, digest: DIGEST };
         let (now, metrics) = (Instant::now(), Metrics::default());
         Self { keeper: Keeper::new(settings, metrics.clone(), now), now, metrics }
     }

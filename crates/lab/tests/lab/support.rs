@@ -108,3 +108,14 @@ pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
         thread::sleep(Duration::from_millis(5));
     }
 }
+
+/// Whether this process is there and no zombie.
+pub(crate) fn is_running(process: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"));
+    stat.is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+pub(crate) fn signal(process: u32, name: &str) {
+    let status = std::process::Command::new("/bin/sh").arg("-c").arg(format!("kill -{name} {process}")).status();
+    assert!(status.unwrap().success());
+}
