@@ -11,7 +11,7 @@ use hickory_proto::rr::RecordType;
 
 use crate::harness::{ask, recursive, skip, texts};
 
-const RESOLVERS: [&str; 5] = ["resolver", "unbound", "bind", "kresd", "pdns-recursor"];
+pub(crate) const RESOLVERS: [&str; 5] = ["resolver", "unbound", "bind", "kresd", "pdns-recursor"];
 
 /// Which addresses the hosts have.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -104,7 +104,7 @@ fn topology(addresses: Addresses, dnsa: &str, resolvers: &[&str], lines: &str) -
 }
 
 /// The programs of a list that this machine has; the others are skipped aloud.
-fn installed<'a>(kinds: &[&'a str], lines: &str) -> Vec<&'a str> {
+pub(crate) fn installed<'a>(kinds: &[&'a str], lines: &str) -> Vec<&'a str> {
     let dir = tempfile::tempdir().unwrap();
     let lookup = |_: &str| Some(vec!["10.0.0.1".parse().unwrap()]);
     let addresses = ["10.0.0.2".parse().unwrap()];
@@ -162,7 +162,7 @@ fn is_resolver(asker: &IpAddr) -> bool {
 }
 
 /// One lab at a time: they are busy while they start.
-fn alone(name: &str, body: impl FnOnce()) {
+pub(crate) fn alone(name: &str, body: impl FnOnce()) {
     static TURN: Mutex<()> = Mutex::new(());
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     sandbox::run_test(name, body);

@@ -6,5 +6,6 @@ mod harness;
 mod name_server;
 mod oracles;
 mod real;
+mod silence;
 mod site;
 mod updates;
