@@ -30,6 +30,7 @@ mod runtime;
 mod sys;
 mod topology;
 mod tour;
+mod trace;
 mod wire;
 
 pub use host::{Activity, HOST_VARIABLE, StartError};

@@ -3,7 +3,7 @@
 //! The daemon is this test binary, started again; see [`the_daemon_itself`].
 
 use std::{
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     net::{SocketAddr, UdpSocket},
     os::unix::net::{UnixDatagram, UnixStream},
     path::{Path, PathBuf},
@@ -201,7 +201,13 @@ impl Home {
     /// What the daemon tells the service manager next.
     fn told(&self) -> String {
         let mut octets = [0; 1_000];
-        let length = self.manager.recv(&mut octets).expect("the service manager was told nothing");
+        let length = loop {
+            match self.manager.recv(&mut octets) {
+                // The end of some child may interrupt a call.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                outcome => break outcome.expect("the service manager was told nothing"),
+            }
+        };
         String::from_utf8(octets[..length].to_vec()).unwrap()
     }
 

@@ -5,7 +5,7 @@ use dglb_core::name::Name;
 use dglb_node::ask::Via;
 use hickory_proto::{
     op::{Message, ResponseCode},
-    rr::RecordType,
+    rr::{RData, RecordType},
 };
 use thiserror::Error;
 
@@ -60,8 +60,10 @@ pub async fn read_cut(dns_a: &DnsA, parent: &Name, wanted: &Wanted) -> Result<Cu
         cut.glue = glue(&answer, cut.ns.as_ref(), wanted);
         return Ok(cut);
     }
-    cut.alias = alias(&answer, zone).map(|(target, _)| target);
-    if cut.alias.is_some() {
+    if let Some((target, _)) = alias(&answer, zone) {
+        if !is_wildcard(dns_a, &answer, zone, RecordType::CNAME).await? {
+            cut.alias = Some(target);
+        }
         return Ok(cut);
     }
     proven_by(dns_a, &answer, zone, parent)?;
@@ -70,7 +72,9 @@ pub async fn read_cut(dns_a: &DnsA, parent: &Name, wanted: &Wanted) -> Result<Cu
         for name in wanted.servers.keys() {
             for rtype in [RecordType::A, RecordType::AAAA] {
                 let answer = dns_a.ask_authority(name, rtype).await?;
-                cut.glue.extend(RrSet::find(&answer.answers, name, rtype));
+                if !is_wildcard(dns_a, &answer, name, rtype).await? {
+                    cut.glue.extend(RrSet::find(&answer.answers, name, rtype));
+                }
             }
         }
     }
@@ -84,7 +88,8 @@ pub async fn read_cut(dns_a: &DnsA, parent: &Name, wanted: &Wanted) -> Result<Cu
 pub async fn read_host(dns_a: &DnsA, parent: &Name, host: &Name) -> Result<Host, ReadError> {
     let answer = dns_a.ask(host, RecordType::CNAME, Via::UdpThenTcp).await?;
     if let Some((_, set)) = alias(&answer, host).filter(|_| answer.authoritative) {
-        return Ok(Host { alias: Some(set), others: Vec::new() });
+        let alias = (!is_wildcard(dns_a, &answer, host, RecordType::CNAME).await?).then_some(set);
+        return Ok(Host { alias, others: Vec::new() });
     }
     proven_by(dns_a, &answer, host, parent)?;
     let unused = answer.response_code == ResponseCode::NXDomain;
@@ -92,8 +97,24 @@ pub async fn read_host(dns_a: &DnsA, parent: &Name, host: &Name) -> Result<Host,
 }
 
 fn has_answer(answer: &Message, name: &Name, rtype: RecordType) -> bool {
-    RrSet::find(&answer.answers, name, rtype).is_some()
-        || answer.answers.iter().any(|r| r.record_type() == rtype && from_hickory(&r.name).as_ref() == Some(name))
+    !data(answer, name, rtype).is_empty()
+}
+
+fn data<'a>(answer: &'a Message, name: &Name, rtype: RecordType) -> Vec<&'a RData> {
+    let matching = answer.answers.iter().filter(|r| r.record_type() == rtype);
+    matching.filter(|r| from_hickory(&r.name).as_ref() == Some(name)).map(|r| &r.data).collect()
+}
+
+/// Whether the records at `name` may come from a wildcard (RFC 4592): a name beside it, which
+/// nobody ever wrote, has the same. A wildcard is nobody's record at the name itself; should there
+/// be one all the same, the update's prerequisites find it.
+async fn is_wildcard(dns_a: &DnsA, answer: &Message, name: &Name, rtype: RecordType) -> Result<bool, ReadError> {
+    let found = data(answer, name, rtype);
+    let beside = name.parent().and_then(|parent| parent.child(&format!("{:016x}", rand::random::<u64>())).ok());
+    let (false, Some(beside)) = (found.is_empty(), beside) else { return Ok(false) };
+    let other = dns_a.ask_authority(&beside, rtype).await?;
+    let other = data(&other, &beside, rtype);
+    Ok(found.len() == other.len() && found.iter().all(|d| other.contains(d)))
 }
 
 fn alias(answer: &Message, name: &Name) -> Option<(Name, RrSet)> {
@@ -143,7 +164,8 @@ fn glue(answer: &Message, ns: Option<&RrSet>, wanted: &Wanted) -> Vec<RrSet> {
 async fn types_at(dns_a: &DnsA, name: &Name) -> Result<Vec<RecordType>, ReadError> {
     let mut found = Vec::new();
     for rtype in USUAL {
-        if has_answer(&dns_a.ask_authority(name, rtype).await?, name, rtype) {
+        let answer = dns_a.ask_authority(name, rtype).await?;
+        if has_answer(&answer, name, rtype) && !is_wildcard(dns_a, &answer, name, rtype).await? {
             found.push(rtype);
         }
     }

@@ -186,6 +186,23 @@ async fn host_style_delegates_the_host_itself_and_says_what_it_hides() {
     running.stop().await;
 }
 
+#[tokio::test]
+async fn a_wildcard_is_in_nobodys_way() {
+    for wildcard in ["* A 198.51.100.50\n* MX 10 mail", "* CNAME www.example.net."] {
+        let Some(named) = start(wildcard) else { return };
+        let mut wanted = named.transfer(ORIGIN);
+        wanted.extend(lines(&B1_B2));
+        let mut running = Running::start(with_key(&named));
+        running.want(86_400, &[B1, B2]);
+        let found = running.until(State::InPlace).await;
+        assert!(found.notes.is_empty(), "{:?}", found.notes);
+        running.two_looks().await;
+        assert_eq!(named.transfer(ORIGIN), wanted);
+        assert_eq!(running.metrics.updates_taken(), 2);
+        running.stop().await;
+    }
+}
+
 /// With these records in DNS-A nothing is written, and the problem says this.
 async fn refuses(records: &str, change: impl FnOnce(&mut Config), says: &str) {
     let Some(named) = start(records) else { return };

@@ -1,5 +1,6 @@
 //! Against a real BIND as DNS-A.
 
+mod chain;
 mod delegation;
 mod source;
 mod support;

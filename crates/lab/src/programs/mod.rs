@@ -101,6 +101,20 @@ pub fn prepare(program: &toml::Value, host: &HostContext<'_>) -> Result<Launch, 
     }
 }
 
+/// Whether the program behind a `kind` can be started here: our own always can, a real one where it
+/// is installed and no policy keeps it out of the lab's directories.
+///
+/// # Errors
+/// What is missing, with the line that installs it.
+pub fn usable(kind: &str) -> Result<(), PrepareError> {
+    real::program(kind).map_or(Ok(()), |program| program.locate().map(drop))
+}
+
+/// [`usable`], yes or no.
+pub fn is_usable(kind: &str) -> bool {
+    usable(kind).is_ok()
+}
+
 /// Runs an embedded program or a daemon until it is ended: `args` is what follows `dglb-lab run`,
 /// that is the program's name and its own arguments.
 pub fn run(args: &[OsString]) -> ExitCode {

@@ -11,6 +11,7 @@ mod link;
 mod packet;
 mod queue;
 mod router;
+mod tap;
 
 use std::{
     net::IpAddr,
@@ -21,6 +22,7 @@ use std::{
 pub use link::{Counters, Link};
 pub(crate) use link::{Fate, Pair};
 pub(crate) use router::{Port, Router};
+pub(crate) use tap::{Seen, Tap};
 
 /// Packets that belong to no pair of hosts, counted for the whole wire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,6 +48,7 @@ pub(crate) struct Fabric {
     pairs: Vec<Pair>,
     isolated: Vec<bool>,
     pub(crate) strays: Strays,
+    pub(crate) tap: Tap,
 }
 
 /// A host's number on the wire: its place in the topology.
@@ -55,7 +58,8 @@ impl Wire {
     /// A wire between `size` hosts; `link` tells each ordered pair's link.
     pub(crate) fn new(size: usize, link: impl Fn(HostNumber, HostNumber) -> Link) -> Self {
         let pairs = (0..size * size).map(|at| Pair::new(link(at / size, at % size))).collect();
-        let fabric = Fabric { size, pairs, isolated: vec![false; size], strays: Strays::default() };
+        let fabric =
+            Fabric { size, pairs, isolated: vec![false; size], strays: Strays::default(), tap: Tap::default() };
         Self { fabric: Arc::new(Mutex::new(fabric)) }
     }
 
@@ -85,6 +89,11 @@ impl Wire {
     /// Packets that belonged to no pair.
     pub fn strays(&self) -> Strays {
         self.fabric().strays
+    }
+
+    /// Watches the DNS on the wire from now on.
+    pub(crate) fn watch(&self) -> std::sync::mpsc::Receiver<Seen> {
+        self.fabric().tap.open()
     }
 
     pub(crate) fn fabric(&self) -> MutexGuard<'_, Fabric> {

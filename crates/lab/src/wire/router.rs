@@ -135,8 +135,8 @@ impl Work {
     fn admit(&mut self, from: HostNumber, length: usize, fabric: &mut Fabric) {
         let header = self.ports[from].header.len();
         let packet = self.scratch.get(header..length).unwrap_or_default();
-        let to = match destination(packet) {
-            Destination::Host(address) => self.routes.get(&address).copied(),
+        let address = match destination(packet) {
+            Destination::Host(address) => address,
             Destination::Everybody => {
                 fabric.strays.multicast += 1;
                 return;
@@ -146,10 +146,11 @@ impl Work {
                 return;
             }
         };
-        let Some(to) = to else {
+        let Some(&to) = self.routes.get(&address) else {
             fabric.strays.unroutable += 1;
             return;
         };
+        fabric.tap.show(from, to, address, packet);
         let cut = fabric.is_cut(from, to);
         let pair = fabric.pair(from, to);
         let fate = if cut { Fate::Cut } else { pair.admit(Instant::now(), || self.chance.next()) };

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use toml::{Table, Value};
 
-use super::{DnsA, ENTERPRISE, ISPS, Plan, Resolver, SITES, Style, WWW, site};
+use super::{ENTERPRISE, ISPS, Plan, Resolver, SERVERS, SITES, Style, WWW, site};
 use crate::topology::HostSpec;
 
 /// The key under which dns-a-sync may change DNS-A; it guards nothing outside of a lab.
@@ -13,8 +13,6 @@ const KEY_NAME: &str = "lab-key";
 const KEY_SECRET: &str = "bGFiLWtleS1sYWIta2V5LWxhYi1rZXktbGFiLWtleSE=";
 /// Where dns-bs take map links.
 const MAP_PORT: u16 = 5300;
-/// The dns-bs.
-const SERVERS: [&str; 2] = ["b1", "b2"];
 /// The DNS-LBs; the last is the default group.
 const LBS: [&str; ISPS + 1] = ["lb1", "lb2", "lb3"];
 
@@ -95,25 +93,14 @@ fn enterprise_zone(plan: &Plan) -> String {
 }
 
 fn dns_a(plan: &Plan) -> Value {
-    let kind = match plan.dns_a {
-        DnsA::Embedded => "name-server",
-        DnsA::Bind => "bind-auth",
-    };
     let zone = table([("origin", ENTERPRISE.into()), ("text", enterprise_zone(plan).into())]);
     let key = table([("name", KEY_NAME.into()), ("algorithm", "hmac-sha256".into()), ("secret", KEY_SECRET.into())]);
-    table([("kind", kind.into()), ("zones", Value::Array(vec![zone])), ("key", key)])
+    table([("kind", plan.dns_a.kind().into()), ("zones", Value::Array(vec![zone])), ("key", key)])
 }
 
 fn resolver_program(resolver: Resolver, qmin: &str) -> Value {
-    let kind = match resolver {
-        Resolver::Embedded => "resolver",
-        Resolver::Unbound => "unbound",
-        Resolver::Bind => "bind",
-        Resolver::Knot => "kresd",
-        Resolver::PowerDns => "pdns-recursor",
-    };
     let roots = Value::Array(vec!["root".into()]);
-    table([("kind", kind.into()), ("roots", roots), ("qmin", qmin.into())])
+    table([("kind", resolver.kind().into()), ("roots", roots), ("qmin", qmin.into())])
 }
 
 /// A daemon with its configuration, by the lab's own executable or the shipped one.

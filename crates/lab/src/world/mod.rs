@@ -23,6 +23,8 @@ pub const ENTERPRISE: &str = "foobar.test";
 pub const WWW: &str = "www.foobar.test";
 /// Number of ISPs; DNS-LB `lb<n>` sits in ISP `n`, and the next one is the default group.
 pub const ISPS: usize = 2;
+/// The dns-bs.
+pub const SERVERS: [&str; 2] = ["b1", "b2"];
 /// Number of sites.
 pub const SITES: usize = 3;
 
@@ -39,6 +41,51 @@ pub enum Resolver {
     Knot,
     /// PowerDNS Recursor.
     PowerDns,
+}
+
+impl Resolver {
+    /// Every real one.
+    pub const REAL: [Self; 4] = [Self::Unbound, Self::Bind, Self::Knot, Self::PowerDns];
+
+    /// The `kind` of its program in a topology.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::Embedded => "resolver",
+            Self::Unbound => "unbound",
+            Self::Bind => "bind",
+            Self::Knot => "kresd",
+            Self::PowerDns => "pdns-recursor",
+        }
+    }
+
+    /// What people call it.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Embedded => "the lab's own",
+            Self::Unbound => "Unbound",
+            Self::Bind => "BIND",
+            Self::Knot => "Knot Resolver",
+            Self::PowerDns => "PowerDNS Recursor",
+        }
+    }
+}
+
+impl DnsA {
+    /// The `kind` of its program in a topology.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::Embedded => "name-server",
+            Self::Bind => "bind-auth",
+        }
+    }
+
+    /// What people call it.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Embedded => "the lab's own",
+            Self::Bind => "BIND",
+        }
+    }
 }
 
 /// A program that can stand where DNS-A stands.

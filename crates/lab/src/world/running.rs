@@ -14,7 +14,7 @@ use hickory_proto::{
 use serde_json::Value;
 use thiserror::Error;
 
-use super::{ISPS, Plan, SITES, WWW, site};
+use super::{ISPS, Plan, SERVERS, SITES, Style, WWW, site};
 use crate::lab::{HostError, Lab, Options, UpError};
 
 /// Where every daemon of a world has its admin endpoint, inside its own host.
@@ -82,6 +82,15 @@ impl LookUp {
         self.reply.iter().flat_map(|m| &m.answers).find(holds).map(|r| r.name.to_ascii().to_lowercase())
     }
 
+    /// What came, in a few words: the site's address, or why there is none.
+    pub fn describe(&self) -> String {
+        match (&self.reply, self.address()) {
+            (_, Some(address)) => address.to_string(),
+            (Some(reply), None) => format!("{} without an address", reply.metadata.response_code),
+            (None, None) => format!("no answer within {:.1?}", self.took),
+        }
+    }
+
     /// Whether there was an address.
     pub fn succeeded(&self) -> bool {
         self.reply.as_ref().is_some_and(|m| m.metadata.response_code == ResponseCode::NoError)
@@ -116,9 +125,28 @@ impl World {
     /// [`WorldError::TooLate`] after `within`.
     pub fn settle(&self, within: Duration) -> Result<Duration, WorldError> {
         let started = Instant::now();
-        let left = |started: Instant| within.saturating_sub(started.elapsed());
-        for server in ["b1", "b2"] {
-            self.wait(&format!("{server} hands out every DNS-LB"), left(started), || {
+        let left = || within.saturating_sub(started.elapsed());
+        self.wait_handed_out(left())?;
+        self.wait_delegated(left())?;
+        for isp in 0..ISPS {
+            let own = self.plan.label_name(&format!("lb{}", isp + 1));
+            self.wait(&format!("client{} is answered by lb{}", isp + 1, isp + 1), left(), || {
+                let got = self.look_up(isp, self.qtype(), Duration::from_secs(2))?;
+                let owner = got.owner().unwrap_or_default();
+                Ok((owner.trim_end_matches('.') == own, format!("{owner:?} after {:?}", got.took)))
+            })?;
+        }
+        Ok(started.elapsed())
+    }
+
+    /// Waits until every dns-b hands every DNS-LB out. No resolver is asked.
+    ///
+    /// # Errors
+    /// [`WorldError::TooLate`] after `within`.
+    pub fn wait_handed_out(&self, within: Duration) -> Result<Duration, WorldError> {
+        let started = Instant::now();
+        for server in SERVERS {
+            self.wait(&format!("{server} hands out every DNS-LB"), within.saturating_sub(started.elapsed()), || {
                 let status = self.status(server)?;
                 let lbs = status["dns_lbs"].as_array().map_or(&[][..], Vec::as_slice);
                 let fit = |lb: &&Value| {
@@ -127,15 +155,26 @@ impl World {
                 Ok((lbs.iter().filter(fit).count() == ISPS + 1, status["dns_lbs"].to_string()))
             })?;
         }
-        for isp in 0..ISPS {
-            let own = self.plan.label_name(&format!("lb{}", isp + 1));
-            self.wait(&format!("client{} is answered by lb{}", isp + 1, isp + 1), left(started), || {
-                let got = self.look_up(isp, self.qtype(), Duration::from_secs(2))?;
-                let owner = got.owner().unwrap_or_default();
-                Ok((owner.trim_end_matches('.') == own, format!("{owner:?} after {:?}", got.took)))
-            })?;
-        }
         Ok(started.elapsed())
+    }
+
+    /// Waits until DNS-A delegates the zone to every dns-b and, in sub-zone style, has the service's
+    /// CNAME. No resolver is asked.
+    ///
+    /// # Errors
+    /// [`WorldError::TooLate`] after `within`.
+    pub fn wait_delegated(&self, within: Duration) -> Result<Duration, WorldError> {
+        let dns_a = SocketAddr::new(self.plan.host_addresses("dnsa")[0], 53);
+        let asked = |name: &str, rtype| {
+            let got = self.lab.in_host("sync", || ask(dns_a, name, rtype, Duration::from_secs(1)))?;
+            Ok::<_, WorldError>(got.reply.unwrap_or_else(Message::query))
+        };
+        self.wait("DNS-A delegates the zone to the dns-bs", within, || {
+            let referral = asked(self.plan.zone(), RecordType::NS)?;
+            let servers = referral.authorities.iter().filter(|r| r.record_type() == RecordType::NS).count();
+            let alias = self.plan.style == Style::Host || !asked(WWW, RecordType::CNAME)?.answers.is_empty();
+            Ok((servers == SERVERS.len() && alias, format!("{servers} name servers, CNAME: {alias}")))
+        })
     }
 
     /// Looks at something again and again until it is so.

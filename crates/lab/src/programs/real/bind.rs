@@ -11,7 +11,7 @@ use super::{PrimarySettings, QnameMinimisation, ResolverSettings, of_family};
 
 const RESOLVER: &str = "bind";
 const PRIMARY: &str = "bind-auth";
-const PROGRAM: RealProgram = RealProgram { executable: "named", install: "apt-get install bind9" };
+pub(super) const PROGRAM: RealProgram = RealProgram { executable: "named", install: "apt-get install bind9" };
 
 /// Writes `named.conf` of a recursive resolver, and the root hints.
 pub(in super::super) fn prepare_resolver(table: toml::Table, host: &HostContext<'_>) -> Result<Launch, PrepareError> {

@@ -7,7 +7,7 @@ use super::super::{HostContext, Launch, PrepareError, Ready, settings};
 use super::PrimarySettings;
 
 const KIND: &str = "knot";
-const PROGRAM: RealProgram = RealProgram { executable: "knotd", install: "apt-get install knot" };
+pub(super) const PROGRAM: RealProgram = RealProgram { executable: "knotd", install: "apt-get install knot" };
 
 /// Writes `knot.conf` and the master files. With a key its zones take updates and give transfers.
 pub(in super::super) fn prepare(table: toml::Table, host: &HostContext<'_>) -> Result<Launch, PrepareError> {

@@ -9,7 +9,7 @@ use super::super::{HostContext, Launch, PrepareError, Ready, master, settings};
 use super::{QnameMinimisation, ResolverSettings};
 
 const KIND: &str = "kresd";
-const PROGRAM: RealProgram = RealProgram { executable: "kresd", install: "apt-get install knot-resolver" };
+pub(super) const PROGRAM: RealProgram = RealProgram { executable: "kresd", install: "apt-get install knot-resolver" };
 
 /// Writes `kresd.conf`.
 pub(in super::super) fn prepare(table: toml::Table, host: &HostContext<'_>) -> Result<Launch, PrepareError> {

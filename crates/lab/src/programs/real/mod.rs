@@ -14,9 +14,23 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::Deserialize;
 
+use super::locate::RealProgram;
 use super::master::ZoneSource;
 use super::settings::{self, DNS_PORT, Family};
 use super::{HostContext, PrepareError, TsigKey};
+
+/// The real program behind a `kind`.
+pub(super) fn program(kind: &str) -> Option<RealProgram> {
+    match kind {
+        "unbound" => Some(unbound::PROGRAM),
+        "bind" | "bind-auth" => Some(bind::PROGRAM),
+        "kresd" => Some(kresd::PROGRAM),
+        "pdns-recursor" => Some(pdns_recursor::PROGRAM),
+        "nsd" => Some(nsd::PROGRAM),
+        "knot" => Some(knot::PROGRAM),
+        _ => None,
+    }
+}
 
 /// How a resolver shortens the names it asks (RFC 9156).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]

@@ -7,7 +7,7 @@ use super::super::{HostContext, Launch, PrepareError, Ready, settings};
 use super::PrimarySettings;
 
 const KIND: &str = "nsd";
-const PROGRAM: RealProgram = RealProgram { executable: "nsd", install: "apt-get install nsd" };
+pub(super) const PROGRAM: RealProgram = RealProgram { executable: "nsd", install: "apt-get install nsd" };
 
 /// Writes `nsd.conf` and the master files. With a key its zones can be transferred.
 pub(in super::super) fn prepare(table: toml::Table, host: &HostContext<'_>) -> Result<Launch, PrepareError> {

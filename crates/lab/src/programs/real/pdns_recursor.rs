@@ -9,7 +9,8 @@ use super::super::{HostContext, Launch, PrepareError, Ready, master, settings};
 use super::{QnameMinimisation, ResolverSettings};
 
 const KIND: &str = "pdns-recursor";
-const PROGRAM: RealProgram = RealProgram { executable: "pdns_recursor", install: "apt-get install pdns-recursor" };
+pub(super) const PROGRAM: RealProgram =
+    RealProgram { executable: "pdns_recursor", install: "apt-get install pdns-recursor" };
 /// From this version on a configuration in `key=value` lines must be asked for.
 const YAML_SINCE: (u32, u32) = (5, 2);
 

@@ -7,7 +7,7 @@ use super::super::{HostContext, Launch, PrepareError, Ready, master, settings};
 use super::{QnameMinimisation, ResolverSettings};
 
 const KIND: &str = "unbound";
-const PROGRAM: RealProgram = RealProgram { executable: "unbound", install: "apt-get install unbound" };
+pub(super) const PROGRAM: RealProgram = RealProgram { executable: "unbound", install: "apt-get install unbound" };
 
 /// Writes `unbound.conf` and the root hints.
 pub(in super::super) fn prepare(table: toml::Table, host: &HostContext<'_>) -> Result<Launch, PrepareError> {
