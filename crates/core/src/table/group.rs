@@ -36,6 +36,7 @@ pub struct GroupId(pub u32);
 
 /// The DNS-LBs that serve a prefix: at least one, sorted by preference, then by index.
 #[derive(Clone, Debug)]
+#[repr(align(64))]
 pub struct Group {
     id: GroupId,
     members: Members,

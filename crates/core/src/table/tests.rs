@@ -57,6 +57,9 @@ fn equal_neighbours_merge_into_a_shorter_scope() {
     assert_eq!(lookup(&everywhere, "2001:db8::1", 128), (A, Some(1), 0));
     let hidden = [("10.0.0.0/16", 2), ("10.0.0.0/17", 1), ("10.0.128.0/17", 1)];
     assert_eq!(lookup(&hidden, "10.0.1.1", 32), (A, Some(17), 16));
+    let hidden_beside = [("10.0.0.0/17", 1), ("10.0.128.0/17", 2), ("10.0.128.0/18", 1), ("10.0.192.0/18", 1)];
+    assert_eq!(lookup(&hidden_beside, "10.0.1.1", 32), (A, Some(17), 16), "nobody ever sees B");
+    assert_eq!(lookup(&hidden_beside, "10.0.200.1", 32), (A, Some(18), 16), "nobody ever sees B");
 }
 
 #[test]
