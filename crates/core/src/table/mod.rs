@@ -113,6 +113,12 @@ impl MapTable {
         v4.chain(v6).filter_map(known)
     }
 
+    /// Octets of memory that this version occupies, shared with others or not; counted by a walk
+    /// through all of it.
+    pub fn bytes(&self) -> usize {
+        self.v4.bytes() + self.v6.bytes() + self.groups.bytes()
+    }
+
     fn located(&self, found: Found) -> Located<'_> {
         let Found { group, matched, scope } = found;
         Located { group: group.and_then(|id| self.groups.at(id)), matched, scope }

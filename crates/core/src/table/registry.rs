@@ -359,7 +359,7 @@ impl Claim {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::time::Duration;
 
     use super::*;
@@ -373,7 +373,7 @@ mod tests {
 
     /// Some instant to count from; the tests never read the clock a second time.
     #[allow(clippy::disallowed_methods)]
-    fn now() -> Instant {
+    pub(crate) fn now() -> Instant {
         Instant::now()
     }
 
@@ -426,6 +426,24 @@ mod tests {
         assert_eq!(registry.generation(A), None);
         assert_eq!((registry.remove_all(B), registry.len(), registry.groups()), (1, 0, 0));
         assert!(registry.table().is_empty());
+    }
+
+    #[test]
+    fn a_group_may_have_any_number_of_members_and_the_order_does_not_make_another() {
+        let mut registry = Registry::new();
+        for round in [0, 1] {
+            for i in 0..40 {
+                let lb = LbIndex(if round == 0 { i } else { 39 - i });
+                let prefix = if round == 0 { "10.0.0.0/8" } else { "11.0.0.0/8" };
+                registry.add(lb, 1, None, [claim(prefix, 3 - lb.0 as u16 % 4)]).unwrap();
+                assert_eq!(members(&registry, prefix).len(), i as usize + 1);
+            }
+        }
+        let listed = members(&registry, "10.0.0.0/8");
+        assert!(listed.is_sorted_by_key(|(lb, preference)| (*preference, *lb)));
+        assert_eq!(listed, members(&registry, "11.0.0.0/8"));
+        assert_eq!(registry.groups(), 1);
+        assert_eq!(registry.table().lookup([10, 0, 0, 1].into(), 32).scope, 7);
     }
 
     #[test]
