@@ -189,14 +189,14 @@ impl<'t, K: Key> Path<'t, K> {
         while depth > 0 {
             let level = usize::from((depth - 1) / STRIDE);
             let base = STRIDE * level as u8;
-            // Most often a fork differs somewhere. If not, its parent knows without a search.
-            if level > 0 && self.is_answered(level - 1, self.forks[level - 1].1, answer) {
+            // Where a whole fork agrees, its parent knows. So one fork at most is searched.
+            if level > 0 && self.agree(level - 1, self.forks[level - 1].1, 1, answer) {
                 depth = base;
                 continue;
             }
             let width = 1 << (base + STRIDE - depth);
             let sibling = (self.forks[level].1 & !(width - 1)) ^ width;
-            if !(sibling..sibling + width).all(|slot| self.is_answered(level, slot, answer)) {
+            if !self.agree(level, sibling, width, answer) {
                 return depth;
             }
             depth -= 1;
@@ -204,11 +204,11 @@ impl<'t, K: Key> Path<'t, K> {
         depth
     }
 
-    /// Whether everybody in a block of the fork at `level` gets this answer.
-    fn is_answered(&self, level: usize, slot: usize, answer: Option<GroupId>) -> bool {
-        let slot = &self.forks[level].0.slots[slot];
-        let decided = slot.decided.group().or_else(|| self.inherited(level).group());
-        slot.summary.answer(decided) == Some(answer)
+    /// Whether everybody in `count` blocks of the fork at `level` gets this answer.
+    fn agree(&self, level: usize, first: usize, count: usize, answer: Option<GroupId>) -> bool {
+        let inherited = self.inherited(level);
+        let mut slots = self.forks[level].0.slots[first..first + count].iter();
+        slots.all(|slot| slot.summary.answer(slot.decided.or(inherited).group()) == Some(answer))
     }
 }
 

@@ -175,7 +175,7 @@ proptest! {
             versions.push((registry.table().clone(), model.scan()));
         }
         // Ids of groups that went out of use were given to others since; no old table may notice.
-        for (table, scan) in &versions {
+        for (table, scan) in versions.iter().step_by(versions.len().div_ceil(4)) {
             check(table, scan)?;
         }
         for lb in 0..4 {
