@@ -1,2 +1,10 @@
-//! placeholder
-fn main() {}
+//! dglbctl: asks running DGLB daemons how they are, over their admin endpoints.
+
+mod address;
+mod cli;
+mod fetch;
+mod render;
+
+fn main() -> std::process::ExitCode {
+    cli::run()
+}

@@ -1,2 +1,5 @@
-//! placeholder
-fn main() {}
+//! The dns-a-sync program.
+
+fn main() -> dglb_node::cli::Exit {
+    dns_a_sync::run(std::env::args_os())
+}

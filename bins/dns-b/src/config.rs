@@ -1,11 +1,6 @@
 //! The configuration file of dns-b. `config/dns-b.toml` shows every key.
 
-use std::{
-    collections::HashMap,
-    net::SocketAddr,
-    path::Path,
-    time::Duration,
-};
+use std::{collections::HashMap, net::SocketAddr, num::NonZeroUsize, path::Path, time::Duration};
 
 use dglb_core::{
     catalogue::ZoneStyle, directory::Settings, fleet::Fleet, identity::Identity, name::Name, net::Prefix,
@@ -29,7 +24,7 @@ pub struct Config {
     /// Where it answers label zones itself.
     pub fallback: Vec<SocketAddr>,
     /// Serving threads; `None`: one a core.
-    pub lanes: Option<usize>,
+    pub lanes: Option<NonZeroUsize>,
     /// How answers are found.
     pub settings: Settings,
     /// DNS-LBs for resolvers that nobody sits beside, by preference and weight.
@@ -135,7 +130,7 @@ fn read(section: &Section<'_>) -> Option<Config> {
 struct Dns {
     referral: Vec<SocketAddr>,
     fallback: Vec<SocketAddr>,
-    lanes: Option<usize>,
+    lanes: Option<NonZeroUsize>,
 }
 
 impl Dns {
@@ -144,7 +139,7 @@ impl Dns {
         let dns = section.table("dns");
         let listen = |key: &str| dns.as_ref().map_or_else(Vec::new, |dns| dns.list(key, text));
         let (mut referral, mut fallback): (Vec<SocketAddr>, Vec<SocketAddr>) = (listen("referral"), listen("fallback"));
-        let lanes = dns.as_ref().and_then(|dns| dns.optional("lanes", integer(1..=1024)));
+        let lanes = dns.as_ref().and_then(|dns| dns.optional("lanes", integer(1..=1024))).and_then(NonZeroUsize::new);
         if let Some(own) = own {
             let port_53 = |a: &std::net::IpAddr| SocketAddr::new(*a, 53);
             if referral.is_empty() {
@@ -193,10 +188,12 @@ fn read_default_group(section: &Section<'_>, peers: &HashMap<Identity, Peer>) ->
     members
 }
 
+const PLAIN_TCP: [(&str, PlainTcp); 2] = [("loopback", PlainTcp::Loopback), ("any", PlainTcp::Anywhere)];
+
 fn read_map(section: &Section<'_>) -> Option<MapConfig> {
     let map = section.required_table("map")?;
     let listen = map.required_list("listen", text);
-    let plain_tcp = map.or("plain-tcp", PlainTcp::read, PlainTcp::Refused);
+    let plain_tcp = map.or("plain-tcp", choice(&PLAIN_TCP), PlainTcp::Never);
     let lease = map.or("lease", duration("5s", "1h"), Duration::from_secs(60));
     Some(MapConfig { listen: listen?, plain_tcp, lease })
 }

@@ -1,1 +1,122 @@
-//! placeholder
+//! dns-b, the referral server: knows which DNS-LB sits beside which ISP resolver and refers each
+//! resolver to its own (design sections 2 to 4 and 6).
+//!
+//! ```text
+//! links ──events──▶ run ──▶ keeper ──Directory──▶ serving threads ──▶ resolvers
+//! checker ◀─targets─┘  ▲└──────────messages──────▶ links
+//!    └────outcomes─────┘
+//! ```
+
+pub mod checker;
+pub mod config;
+pub mod keeper;
+pub mod metrics;
+pub mod run;
+
+use std::{ffi::OsString, path::Path, sync::PoisonError};
+
+use dglb_core::{dns::Role, published::Publisher};
+use dglb_node::{
+    admin::{Admin, Readiness},
+    boot::Boot,
+    cli::{self, Exit},
+    config::{ConfigError, Loaded},
+    lifecycle::{Daemon, StartError, Tasks},
+    link::{AcceptSettings, Acceptor, LinkMetrics, LinkSettings},
+    metrics::DnsCounters,
+    serve::{Endpoint, Server},
+};
+use tokio::sync::mpsc;
+
+use config::Config;
+use keeper::Keeper;
+use run::{Run, SharedShown};
+
+/// Events of links that may wait for the keeper; then links wait.
+const EVENTS: usize = 1024;
+
+/// Runs dns-b in this process with the given arguments, the program's name first.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
+    cli::run::<DnsB>(arguments)
+}
+
+/// A running dns-b.
+#[derive(Debug)]
+pub struct DnsB {
+    /// Where the map listeners really are.
+    pub map: Vec<std::net::SocketAddr>,
+    /// Where DNS is really served.
+    pub dns: Vec<std::net::SocketAddr>,
+    /// Where the admin endpoint really is.
+    pub admin: dglb_node::admin::Address,
+    /// What was answered.
+    pub counters: DnsCounters,
+}
+
+impl Daemon for DnsB {
+    const NAME: &'static str = "dns-b";
+    const ABOUT: &'static str = "Refers every ISP resolver to the DNS-LB beside it";
+    type Config = Config;
+
+    fn load(path: &Path) -> Result<Loaded<Config>, ConfigError> {
+        config::load(path)
+    }
+
+    async fn start(config: Config, tasks: &mut Tasks) -> Result<Self, StartError> {
+        let server = bind_dns(&config)?;
+        let admin = Admin::bind(&config.admin)?;
+        let mut registry = dglb_node::metrics::registry(Self::NAME, tasks);
+        let link_metrics = LinkMetrics::default();
+        link_metrics.register(&mut registry);
+        let acceptors = bind_map(&config, &link_metrics).await?;
+        let map = acceptors.iter().filter_map(|a| a.local_addr().ok()).collect();
+
+        let keeper = Keeper::new(&config, Boot::now().id);
+        let publisher = Publisher::new(keeper.directory().clone());
+        let counters = DnsCounters::new();
+        counters.register(&mut registry);
+        let shown = SharedShown::default();
+        metrics::register(&mut registry, shown.clone());
+        let readiness = Readiness::new();
+        readiness.wait("catalogue", "no dns-a-sync has published a zone yet");
+        let (dns, admin_address) = (server.local_addresses(), admin.local_address());
+
+        let internal = |error: std::io::Error| StartError::Internal(error.to_string());
+        server.run(publisher.reader(), &counters, tasks).map_err(internal)?;
+        let status = shown.clone();
+        let show = move || status.lock().unwrap_or_else(PoisonError::into_inner).status.clone();
+        admin.run(tasks, registry, readiness.clone(), show).map_err(internal)?;
+        let (sender, events) = mpsc::channel(EVENTS);
+        for acceptor in acceptors {
+            tasks.spawn("map listener", acceptor.run(sender.clone(), tasks.stop_token()));
+        }
+        drop(sender);
+        let run = Run { keeper, publisher, events, check: config.check, shown, readiness };
+        tasks.spawn("keeper", run.run(tasks.stop_token()));
+        Ok(Self { map, dns, admin: admin_address, counters })
+    }
+
+    fn reload(&mut self, _config: Config) -> Result<(), String> {
+        Err("dns-b takes a new configuration only by a restart yet".into())
+    }
+}
+
+fn bind_dns(config: &Config) -> Result<Server, StartError> {
+    let endpoint = |role| move |address: &std::net::SocketAddr| Endpoint { address: *address, role };
+    let referral = config.referral.iter().map(endpoint(Role::Referral));
+    let endpoints: Vec<Endpoint> = referral.chain(config.fallback.iter().map(endpoint(Role::Fallback))).collect();
+    let mut settings = dglb_node::serve::Settings::default();
+    settings.lanes = config.lanes.unwrap_or(settings.lanes);
+    Ok(Server::bind(&endpoints, settings)?)
+}
+
+async fn bind_map(config: &Config, metrics: &LinkMetrics) -> Result<Vec<Acceptor>, StartError> {
+    let mut acceptors = Vec::new();
+    for address in &config.map.listen {
+        let link = LinkSettings { plain_tcp: config.map.plain_tcp, ..LinkSettings::default() };
+        let settings = AcceptSettings { link, ..AcceptSettings::default() };
+        let socket = |source| StartError::Socket { what: "map listener", address: address.to_string(), source };
+        acceptors.push(Acceptor::bind(*address, settings, metrics.clone()).await.map_err(socket)?);
+    }
+    Ok(acceptors)
+}

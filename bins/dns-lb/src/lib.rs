@@ -1,1 +1,200 @@
-//! placeholder
+//! dns-lb: sits at a point of presence beside an ISP's resolvers, measures the sites of every
+//! service from there, answers with the best one, and tells every dns-b (design section 5).
+//!
+//! ```text
+//! sites ◀─ prober ──samples──▶ ┌────────┐ ──directory──▶ dglb_node::serve ◀──▶ resolvers
+//! resolv.conf ─▶ resolver ───▶ │ keeper │
+//! dns-b ◀──────▶ uplink ─────▶ └────────┘ ──messages, targets──▶ uplink, prober
+//! ```
+//!
+//! The keeper is pure and decides; one task brings it what happened and carries
+//! out what it says. DNS threads only ever read the directory that is published last.
+
+pub mod config;
+pub mod keeper;
+pub mod measurements;
+pub mod metrics;
+pub mod probe;
+pub mod prober;
+pub mod registration;
+pub mod reports;
+pub mod resolver;
+mod status;
+mod tcp_info;
+pub mod uplink;
+mod work;
+
+use std::{
+    ffi::OsString,
+    net::SocketAddr,
+    path::Path,
+    process::{ExitCode, Termination},
+    sync::Arc,
+    time::Duration,
+};
+
+use dglb_core::{dns::Role, published::Publisher};
+use dglb_node::{
+    admin::{self, Admin, Readiness},
+    boot::Boot,
+    cli,
+    config::{ConfigError, Loaded},
+    lifecycle::{Daemon, StartError, Tasks},
+    link::LinkMetrics,
+    metrics::DnsCounters,
+    serve::{Endpoint, Server, Settings},
+};
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, watch};
+
+use crate::{
+    config::{Config, Isp},
+    keeper::Keeper,
+    metrics::Metrics,
+    uplink::Uplink,
+    work::Work,
+};
+
+/// A running dns-lb.
+#[derive(Debug)]
+pub struct DnsLb {
+    config: Config,
+    dns: Vec<SocketAddr>,
+    admin: admin::Address,
+    reloads: mpsc::Sender<Isp>,
+    counters: DnsCounters,
+    metrics: Metrics,
+    readiness: Readiness,
+}
+
+/// The whole of `main`: `arguments` with the program's name first.
+pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    cli::run::<DnsLb>(arguments).report()
+}
+
+impl DnsLb {
+    /// Where DNS is answered, with the real ports, in the configuration's order.
+    pub fn dns_addresses(&self) -> &[SocketAddr] {
+        &self.dns
+    }
+
+    /// Where the admin endpoint listens.
+    pub fn admin_address(&self) -> &admin::Address {
+        &self.admin
+    }
+
+    /// The counters of the DNS side.
+    pub fn dns_counters(&self) -> &DnsCounters {
+        &self.counters
+    }
+
+    /// The counters of measuring and reporting.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Whether a link was up and every service has a ranking.
+    pub fn readiness(&self) -> &Readiness {
+        &self.readiness
+    }
+}
+
+impl Daemon for DnsLb {
+    const NAME: &'static str = "dns-lb";
+    const ABOUT: &'static str =
+        "Measures the sites of every service from beside an ISP's resolvers and answers with the best one";
+    const DRAIN: Duration = Duration::from_secs(5);
+    type Config = Config;
+
+    fn load(path: &Path) -> Result<Loaded<Config>, ConfigError> {
+        config::load(path)
+    }
+
+    async fn start(config: Config, tasks: &mut Tasks) -> Result<Self, StartError> {
+        let endpoints: Vec<_> =
+            config.dns.listen.iter().map(|address| Endpoint { address: *address, role: Role::DnsLb }).collect();
+        let defaults = Settings::default();
+        let settings = Settings { lanes: config.dns.lanes.unwrap_or(defaults.lanes), ..defaults };
+        let server = Server::bind(&endpoints, settings)?;
+        let admin = Admin::bind(&config.admin)?;
+
+        let (boot, metrics, counters, links) =
+            (Boot::now(), Metrics::default(), DnsCounters::new(), LinkMetrics::default());
+        let readiness = Readiness::new();
+        let resolvers = config.isp.resolvers.read().unwrap_or_else(|error| {
+            tracing::warn!(%error, "no resolver is known yet");
+            Vec::new()
+        });
+        let keeper = Keeper::new(keeper_settings(&config, resolvers), metrics.clone(), std::time::Instant::now());
+        let publisher = Publisher::new(keeper.directory().clone());
+        let reader = publisher.reader();
+        let (reloads, reloaded) = mpsc::channel(1);
+        let (shown, status) = watch::channel(Arc::new(Value::Null));
+        let daemon = Self {
+            dns: server.local_addresses(),
+            admin: admin.local_address(),
+            reloads,
+            counters: counters.clone(),
+            metrics: metrics.clone(),
+            readiness: readiness.clone(),
+            config,
+        };
+
+        let mut registry = dglb_node::metrics::registry(Self::NAME, tasks);
+        counters.register(&mut registry);
+        links.register(&mut registry);
+        metrics.register(&mut registry);
+        let uplink = Uplink::start(&daemon.config, boot, &links, tasks);
+        let work = Work::new(
+            keeper,
+            uplink,
+            &daemon.config,
+            work::Outputs { publisher, shown, readiness: readiness.clone(), metrics },
+        );
+        let stop = tasks.stop_token();
+        tasks.spawn("keeper", work.run(reloaded, stop));
+        let internal = |error: std::io::Error| StartError::Internal(error.to_string());
+        server.run(reader, &counters, tasks).map_err(internal)?;
+        let dns = daemon.dns.clone();
+        let show = move || full_status(&status.borrow().clone(), boot, &dns);
+        admin.run(tasks, registry, readiness, show).map_err(internal)?;
+        Ok(daemon)
+    }
+
+    fn reload(&mut self, config: Config) -> Result<(), String> {
+        if let Some(key) = status::immutable_change(&self.config, &config) {
+            return Err(format!("{key} has changed, which takes a restart"));
+        }
+        self.reloads.try_send(config.isp.clone()).map_err(|_| "the reload before is still under way".to_owned())?;
+        self.config = config;
+        Ok(())
+    }
+}
+
+fn keeper_settings(config: &Config, resolvers: Vec<std::net::IpAddr>) -> keeper::Settings {
+    let claim = registration::Claim {
+        addresses: config.dns.advertise.clone(),
+        resolvers,
+        networks: config.isp.networks.clone(),
+        preference: config.isp.preference,
+        weight: config.isp.weight,
+        lease: config.map.lease,
+    };
+    keeper::Settings {
+        identity: config.identity.clone(),
+        claim,
+        servers: config.servers.iter().map(|s| s.identity.clone()).collect(),
+        settle: config.probe.settle,
+        digest: config.report_interval,
+    }
+}
+
+fn full_status(shown: &Value, boot: Boot, dns: &[SocketAddr]) -> Value {
+    let mut whole = shown.clone();
+    if let Some(fields) = whole.as_object_mut() {
+        fields.insert("boot".to_owned(), status::hex(boot.id).into());
+        fields.insert("uptime_seconds".to_owned(), boot.uptime().as_secs().into());
+        fields.insert("listen".to_owned(), json!(dns));
+    }
+    whole
+}

@@ -1,2 +1,5 @@
-//! placeholder
-fn main() {}
+//! See the library.
+
+fn main() -> std::process::ExitCode {
+    dns_lb::run(std::env::args_os())
+}

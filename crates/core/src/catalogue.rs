@@ -95,7 +95,7 @@ impl Default for Policy {
 }
 
 /// One way of measuring a site's address.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Probe {
     /// What is sent.
     pub kind: ProbeKind,
@@ -110,7 +110,7 @@ pub struct Probe {
 }
 
 /// What a probe sends.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProbeKind {
     /// A TCP connection, closed at once.

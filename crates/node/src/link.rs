@@ -1,4 +1,4 @@
-//! The only place where a byte stream meets a map-protocol [`Session`]: for daemons that dial
+//! The only place where a byte stream meets a map-protocol [`Session`](dglb_core::proto::Session): for daemons that dial
 //! ([`Dialler`]) and daemons that accept ([`Acceptor`]) alike. Whatever a peer does, a link holds a
 //! bounded number of octets and messages, and a daemon that falls behind slows its peers down
 //! instead of growing.

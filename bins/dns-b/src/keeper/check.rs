@@ -1,11 +1,21 @@
 //! Checks of the DNS-LBs' DNS sides, as far as they need no socket (design section 4): whom to
 //! ask for what, and what the outcomes mean.
 
-use std::{net::IpAddr, time::Instant};
+use std::{
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
-use dglb_core::{directory::LbIndex, identity::Identity, name::Name};
+use dglb_core::{
+    directory::{LbIndex, ZoneEntry},
+    identity::Identity,
+    name::Name,
+};
 
 use super::Keeper;
+
+/// Between two rounds until the first that goes well.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// What checks have shown of one DNS-LB.
 #[derive(Clone, Debug, Default)]
@@ -13,6 +23,8 @@ pub(super) struct CheckState {
     /// The checks went well at least once since it started or moved.
     pub(super) passed: bool,
     failures: u8,
+    /// When the next round is due; `None` for at once.
+    next: Option<Instant>,
     /// What went wrong last.
     pub(super) problem: Option<String>,
 }
@@ -58,20 +70,23 @@ pub enum CheckOutcome {
 }
 
 impl Keeper {
-    /// Every linked DNS-LB with addresses, and one of its label zones to ask about.
-    pub fn check_targets(&self) -> Vec<Target> {
-        let Some(zone) = self.directory.zones().map(|z| z.name()).min() else {
+    /// The linked DNS-LBs whose next round is due. A DNS-LB that has not passed yet is asked again
+    /// after a second, since it waits to be handed out.
+    pub fn take_due_checks(&mut self, now: Instant) -> Vec<Target> {
+        let Some(zone) = self.directory.zones().map(ZoneEntry::name).min() else {
             return Vec::new();
         };
-        let linked = self.lbs.iter().filter(|(_, truth)| truth.link.is_some());
-        linked
-            .filter_map(|(index, _)| {
-                let lb = self.directory.find_lb(*index).filter(|lb| !lb.addresses.is_empty())?;
-                let label_zone = zone.child(lb.identity.as_str()).ok()?;
-                let (identity, addresses) = (lb.identity.clone(), lb.addresses.clone());
-                Some(Target { lb: *index, identity, addresses, label_zone })
-            })
-            .collect()
+        let mut due = Vec::new();
+        for (index, truth) in self.lbs.iter_mut().filter(|(_, truth)| truth.link.is_some()) {
+            let lb = self.directory.find_lb(*index).filter(|lb| !lb.addresses.is_empty());
+            let (Some(lb), true) = (lb, truth.check.next.is_none_or(|next| next <= now)) else { continue };
+            let Ok(label_zone) = zone.child(lb.identity.as_str()) else { continue };
+            let wait = if truth.check.passed { self.check.interval } else { self.check.interval.min(RETRY) };
+            truth.check.next = Some(now + wait);
+            let (identity, addresses) = (lb.identity.clone(), lb.addresses.clone());
+            due.push(Target { lb: *index, identity, addresses, label_zone });
+        }
+        due
     }
 
     /// Takes the outcome of a round of checks in.
@@ -81,7 +96,7 @@ impl Keeper {
         match checked.outcome {
             CheckOutcome::Passed => {
                 self.figures.checks_passed += 1;
-                truth.check = CheckState { passed: true, failures: 0, problem: None };
+                truth.check = CheckState { passed: true, failures: 0, next: truth.check.next, problem: None };
             }
             CheckOutcome::Failed(problem) => {
                 self.figures.checks_failed += 1;

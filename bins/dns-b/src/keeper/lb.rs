@@ -268,7 +268,7 @@ impl Keeper {
     pub(super) fn judge(&mut self, index: LbIndex, now: Instant) {
         let Some(truth) = self.lbs.get(&index) else { return };
         let gone = truth.lease_end.is_some_and(|end| end <= now);
-        let well = truth.link.is_some() && !truth.check.failing(self.check_fall);
+        let well = truth.link.is_some() && !truth.check.failing(self.check.fall);
         let state = if gone {
             LbState::Gone
         } else if well || self.figures.own_fault {
@@ -291,7 +291,7 @@ impl Keeper {
     pub(super) fn judge_all(&mut self, now: Instant) {
         let living = self.lbs.values().filter(|t| t.lease_end.is_none_or(|end| end > now));
         let (total, failing) = living.fold((0, 0), |(total, failing), truth| {
-            let fails = truth.link.is_none() || truth.check.failing(self.check_fall);
+            let fails = truth.link.is_none() || truth.check.failing(self.check.fall);
             (total + 1, failing + usize::from(fails))
         });
         let own_fault = failing >= 3 && failing * 10 > total * 3;
@@ -364,7 +364,12 @@ impl Keeper {
 /// `None` where there is none.
 fn distance(a: &HashMap<Name, Ranking>, b: &HashMap<Name, Ranking>) -> Option<f64> {
     let figures = |ranking: &Ranking| {
-        ranking.sites.iter().flat_map(|s| &s.addresses).filter_map(|f| Some((f.address, f.latency_us?))).collect::<Vec<_>>()
+        ranking
+            .sites
+            .iter()
+            .flat_map(|s| &s.addresses)
+            .filter_map(|f| Some((f.address, f.latency_us?)))
+            .collect::<Vec<_>>()
     };
     let (mut sum, mut count) = (0.0, 0.0);
     for (service, ranking) in a {

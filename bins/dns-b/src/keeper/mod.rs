@@ -6,11 +6,11 @@
 //! DNS side passed its checks, and it has ranked the service (design sections 3 and 4).
 
 mod check;
-mod down;
 mod lb;
-mod peers;
 mod status;
 mod sync;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::HashMap,
@@ -24,17 +24,15 @@ use dglb_core::{
     identity::Identity,
     name::Name,
     proto::message::{BootId, Bye, ByeReason, Hello, Message, PeerRole, Refuse, RefuseReason, Welcome},
-    table::{Group, Member, Registry},
+    table::{Member, Registry},
 };
 
 pub use check::{CheckOutcome, Checked, Target};
+pub use dglb_node::link::LinkId;
 pub use status::Figures;
 
-use crate::config::{Config, DefaultMember, Peer};
+use crate::config::{CheckConfig, Config, DefaultMember, Peer};
 use lb::LbTruth;
-
-/// One accepted link, numbered in the order of their coming.
-pub type LinkId = u64;
 
 /// What a HELLO deserves.
 #[derive(Debug)]
@@ -53,7 +51,7 @@ pub struct Keeper {
     fleet: Fleet,
     peers: HashMap<Identity, Peer>,
     default_group: Vec<DefaultMember>,
-    check_fall: u8,
+    check: CheckConfig,
     max_lease: Duration,
     stale_after: Duration,
     directory: Directory,
@@ -73,7 +71,6 @@ pub struct Keeper {
 struct Link {
     identity: Identity,
     role: PeerRole,
-    boot: BootId,
     from: SocketAddr,
     since: Instant,
 }
@@ -89,7 +86,7 @@ impl Keeper {
             fleet: config.fleet.clone(),
             peers: config.peers.clone(),
             default_group: config.default_group.clone(),
-            check_fall: config.check.fall,
+            check: config.check,
             max_lease: config.map.lease,
             stale_after: config.stale_after,
             directory,
@@ -134,9 +131,15 @@ impl Keeper {
             self.figures.refused_links += 1;
             return refuse(RefuseReason::Identity, format!("\"{}\" has another role here", hello.identity));
         }
-        let generations = self.generations(&hello.identity, &peer.may_publish.clone());
+        let held = |zone: &Name| self.directory.zone(zone).map(|z| (zone.clone(), z.catalogue().generation));
+        let catalogues = peer.may_publish.iter().filter_map(held).collect();
+        let (map_generation, report_generation) = self
+            .directory
+            .lb_of(&hello.identity)
+            .and_then(|index| self.lbs.get(&index))
+            .map_or((0, 0), |lb| (lb.map_generation, lb.report_generation));
         self.replace_older_link(&hello.identity);
-        let held = Link { identity: hello.identity.clone(), role: hello.role, boot: hello.boot, from, since: now };
+        let held = Link { identity: hello.identity.clone(), role: hello.role, from, since: now };
         self.links.insert(link, held);
         if hello.role == PeerRole::DnsLb {
             self.lb_connected(link, &hello.identity, hello.boot, now);
@@ -148,9 +151,9 @@ impl Keeper {
             observed: from,
             features: 0,
             fleet: self.fleet.clone(),
-            map_generation: generations.0,
-            report_generation: generations.1,
-            catalogues: generations.2,
+            map_generation,
+            report_generation,
+            catalogues,
         }))
     }
 
@@ -162,13 +165,6 @@ impl Keeper {
             self.outbox.push((id, Message::Bye(bye)));
             self.links.remove(&id);
         }
-    }
-
-    fn generations(&self, identity: &Identity, zones: &[Name]) -> (u64, u64, Vec<(Name, u64)>) {
-        let lb = self.directory.lb_of(identity).and_then(|index| self.lbs.get(&index));
-        let held = |zone: &Name| self.directory.zone(zone).map(|z| (zone.clone(), z.catalogue().generation));
-        let catalogues = zones.iter().filter_map(held).collect();
-        lb.map_or((0, 0, Vec::new()), |lb| (lb.map_generation, lb.report_generation, Vec::new())).with(catalogues)
     }
 
     /// The WELCOME is on its way: what the peer needs to know follows.
@@ -191,7 +187,7 @@ impl Keeper {
             Message::Unmap(unmap) => self.unmap(link, &identity, &unmap),
             Message::Report(report) => self.report(link, &identity, report, now),
             Message::Ready(ready) => self.ready(&identity, &ready),
-            Message::Catalogue(catalogue) => self.catalogue(link, &identity, *catalogue),
+            Message::Catalogue(catalogue) => self.catalogue(link, &identity, &catalogue),
             Message::CatalogueAck(ack) => {
                 if let Some(reason) = ack.refused {
                     tracing::warn!(dns_lb = %identity, zone = %ack.zone, %reason, "catalogue refused");
@@ -223,31 +219,13 @@ impl Keeper {
         self.borrow_rankings(now);
     }
 
-    fn link_of(&self, identity: &Identity) -> Option<LinkId> {
-        self.links.iter().find(|(_, l)| l.identity == *identity).map(|(id, _)| *id)
-    }
-
     fn renew_default_group(&mut self) {
-        let members: Vec<Member> = self
-            .default_group
-            .iter()
-            .filter_map(|m| {
-                let lb = self.directory.lb_of(&m.identity)?;
-                Some(Member { lb, preference: m.preference, weight: m.weight })
-            })
-            .collect();
-        self.directory.set_default_group((!members.is_empty()).then(|| Group::new(members)));
+        let known = self.default_group.iter().filter_map(|m| {
+            let lb = self.directory.lb_of(&m.identity)?;
+            Some(Member { lb, preference: m.preference, weight: m.weight })
+        });
+        let known: Vec<Member> = known.collect();
+        self.directory.set_default_group(known);
         self.changed = true;
-    }
-}
-
-/// Adds the zones to a DNS-LB's generations; a dns-a-sync has only zones.
-trait With {
-    fn with(self, catalogues: Vec<(Name, u64)>) -> Self;
-}
-
-impl With for (u64, u64, Vec<(Name, u64)>) {
-    fn with(self, catalogues: Vec<(Name, u64)>) -> Self {
-        (self.0, self.1, catalogues)
     }
 }

@@ -78,7 +78,7 @@ impl Keeper {
         json!({
             "daemon": "dns-b",
             "identity": self.identity,
-            "boot": self.boot.to_string(),
+            "boot": hex(self.boot),
             "fleet": { "serial": self.fleet.serial, "dns_bs": self.fleet.servers.len() },
             "presumed_own_fault": self.figures.own_fault,
             "prefixes": self.all.len(),
@@ -121,6 +121,10 @@ fn state(state: LbState) -> &'static str {
         LbState::Suspect => "suspect",
         LbState::Gone => "gone",
     }
+}
+
+fn hex(boot: dglb_core::proto::message::BootId) -> String {
+    boot.0.iter().map(|octet| format!("{octet:02x}")).collect()
 }
 
 fn role(role: dglb_core::proto::message::PeerRole) -> &'static str {

@@ -11,7 +11,7 @@ use super::{Keeper, LinkId};
 use crate::config::style_warning;
 
 impl Keeper {
-    pub(super) fn catalogue(&mut self, link: LinkId, identity: &Identity, catalogue: ZoneCatalogue) {
+    pub(super) fn catalogue(&mut self, link: LinkId, identity: &Identity, catalogue: &ZoneCatalogue) {
         let (zone, generation) = (catalogue.zone.clone(), catalogue.generation);
         let refused = self.adopt(identity, catalogue).err();
         match &refused {
@@ -29,7 +29,7 @@ impl Keeper {
     }
 
     /// Takes a catalogue in, or says why not. The same generation again is no news and no mistake.
-    fn adopt(&mut self, identity: &Identity, catalogue: ZoneCatalogue) -> Result<(), String> {
+    fn adopt(&mut self, identity: &Identity, catalogue: &ZoneCatalogue) -> Result<(), String> {
         let zone = catalogue.zone.clone();
         let may = self.peers.get(identity).is_some_and(|p| p.may_publish.contains(&zone));
         if !may {
@@ -37,7 +37,10 @@ impl Keeper {
         }
         if let Some(held) = self.directory.zone(&zone).map(|z| z.catalogue()) {
             if catalogue.generation < held.generation {
-                return Err(format!("generation {} is older than {}, which is held", catalogue.generation, held.generation));
+                return Err(format!(
+                    "generation {} is older than {}, which is held",
+                    catalogue.generation, held.generation
+                ));
             }
             if catalogue.generation == held.generation {
                 return Ok(());
@@ -46,16 +49,18 @@ impl Keeper {
         if let Some(warning) = style_warning(catalogue.style) {
             tracing::warn!(%zone, "{warning}");
         }
-        let taken = self.lbs.keys().filter_map(|i| self.directory.find_lb(*i)).find(|lb| catalogue.occupies(&lb.identity));
+        let taken =
+            self.lbs.keys().filter_map(|i| self.directory.find_lb(*i)).find(|lb| catalogue.occupies(&lb.identity));
         if let Some(lb) = taken {
             tracing::warn!(%zone, dns_lb = %lb.identity, "a name of the zone hides this DNS-LB's label");
         }
-        self.directory.set_zone(catalogue.clone()).map_err(|errors| {
-            errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
-        })?;
+        self.directory
+            .set_zone(catalogue.clone())
+            .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
         tracing::info!(%zone, generation = catalogue.generation, services = catalogue.services.len(), "catalogue adopted");
         self.reapply_rankings(&zone);
-        let lbs: Vec<LinkId> = self.links.iter().filter(|(_, l)| l.role == PeerRole::DnsLb).map(|(id, _)| *id).collect();
+        let lbs: Vec<LinkId> =
+            self.links.iter().filter(|(_, l)| l.role == PeerRole::DnsLb).map(|(id, _)| *id).collect();
         for lb in lbs {
             self.outbox.push((lb, Message::Catalogue(Box::new(catalogue.clone()))));
         }

@@ -9,16 +9,26 @@
 //! them (RFC 7871 section 7.3).
 
 mod group;
+mod key;
+mod ranges;
+#[cfg(any(test, feature = "reference"))]
 pub mod reference;
 mod registry;
+mod summary;
+mod trie;
+mod update;
+mod walk;
 
-use std::{net::IpAddr, sync::Arc};
+use std::net::IpAddr;
 
 pub use group::{Group, GroupId, Member};
 pub use registry::{Changes, Claim, Held, Registry, RegistryError, Source};
 
 use crate::net::Prefix;
 use group::Groups;
+use key::Key;
+use trie::{Found, Trie};
+use update::Change;
 
 /// The number under which a DNS-LB is known inside this process; it means nothing elsewhere.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,7 +37,8 @@ pub struct LbIndex(pub u32);
 /// Prefixes and their groups, IPv4 and IPv6 apart. The default is the empty table.
 #[derive(Clone, Debug, Default)]
 pub struct MapTable {
-    entries: Arc<reference::Scan<GroupId>>,
+    v4: Trie<u32>,
+    v6: Trie<u128>,
     groups: Groups,
 }
 
@@ -55,8 +66,10 @@ impl MapTable {
     /// that is true. Else it is the least depth at which whoever asks with that many bits, from
     /// anywhere within `source` bits, gets the answer that the whole address would have got.
     pub fn lookup(&self, address: IpAddr, source: u8) -> Located<'_> {
-        let found = self.entries.lookup(address, source);
-        self.located(found.value.copied(), found.matched, found.scope)
+        self.located(match address {
+            IpAddr::V4(a) => self.v4.lookup(a.to_bits(), source.min(u32::BITS as u8)),
+            IpAddr::V6(a) => self.v6.lookup(a.to_bits(), source.min(u128::BITS as u8)),
+        })
     }
 
     /// For an address that nothing covers: the entry whose addresses share most leading bits with
@@ -66,18 +79,25 @@ impl MapTable {
     /// differently by an entry or by this rule. Where something does cover the address, this is
     /// [`MapTable::lookup`] of the whole address.
     pub fn nearest(&self, address: IpAddr, least_bits: u8) -> Option<Located<'_>> {
-        let found = self.entries.nearest(address, least_bits)?;
-        Some(self.located(found.value.copied(), found.matched, found.scope))
+        let found = match address {
+            IpAddr::V4(a) => self.v4.nearest(a.to_bits(), least_bits),
+            IpAddr::V6(a) => self.v6.nearest(a.to_bits(), least_bits),
+        };
+        found.map(|f| self.located(f))
     }
 
     /// The group of exactly this prefix.
     pub fn exact(&self, prefix: Prefix) -> Option<&Group> {
-        self.iter().find(|(p, _)| *p == prefix).map(|(_, g)| g)
+        let id = match prefix.address() {
+            IpAddr::V4(a) => self.v4.exact(a.to_bits(), prefix.bits()),
+            IpAddr::V6(a) => self.v6.exact(a.to_bits(), prefix.bits()),
+        };
+        self.groups.at(id?)
     }
 
     /// How many prefixes have an entry.
     pub fn len(&self) -> usize {
-        self.entries.sorted().len()
+        self.v4.len + self.v6.len
     }
 
     /// Whether there is no entry at all.
@@ -87,15 +107,34 @@ impl MapTable {
 
     /// Every entry: IPv4 first, by address, shorter prefixes before longer ones.
     pub fn iter(&self) -> impl Iterator<Item = (Prefix, &Group)> {
-        self.entries.sorted().into_iter().filter_map(|(prefix, id)| Some((prefix, self.groups.at(*id)?)))
+        let v4 = self.v4.entries().map(|e| (e.key.address(), e.bits, e.group));
+        let v6 = self.v6.entries().map(|e| (e.key.address(), e.bits, e.group));
+        let known = |(address, bits, id)| Some((Prefix::containing(address, bits).ok()?, self.groups.at(id)?));
+        v4.chain(v6).filter_map(known)
     }
 
-    fn located(&self, group: Option<GroupId>, matched: Option<u8>, scope: u8) -> Located<'_> {
+    fn located(&self, found: Found) -> Located<'_> {
+        let Found { group, matched, scope } = found;
         Located { group: group.and_then(|id| self.groups.at(id)), matched, scope }
     }
 
-    fn set(&mut self, prefix: Prefix, group: Option<GroupId>) {
-        Arc::make_mut(&mut self.entries).set(prefix, group);
+    /// Gives prefixes their groups, or takes them away. `changes` are in the order of the prefixes
+    /// and name none twice.
+    fn apply(&mut self, changes: &[(Prefix, Option<GroupId>)]) {
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        for (prefix, group) in changes {
+            let (bits, group) = (prefix.bits(), *group);
+            match prefix.address() {
+                IpAddr::V4(a) => v4.push(Change { key: a.to_bits(), bits, group }),
+                IpAddr::V6(a) => v6.push(Change { key: a.to_bits(), bits, group }),
+            }
+        }
+        if !v4.is_empty() {
+            self.v4.apply(&v4);
+        }
+        if !v6.is_empty() {
+            self.v6.apply(&v6);
+        }
     }
 }
 

@@ -71,8 +71,8 @@ impl<V: PartialEq> Scan<V> {
         }
         let (prefix, value) = self.decide(Prefix::host(neighbour))?;
         let one = |d: &u8| {
-            let answers = self.answers(block(address, *d));
-            answers.iter().all(|v| v.is_none() || *v == Some(value)) || answers.iter().all(Option::is_none)
+            let answers = || self.answers(block(address, *d));
+            answers().all(|v| v.is_none() || v == Some(value)) || answers().all(|v| v.is_none())
         };
         let scope = (least_bits..=family_bits(address)).find(one)?;
         Some(Found { value: Some(value), matched: Some(prefix.bits()), scope })
@@ -84,16 +84,16 @@ impl<V: PartialEq> Scan<V> {
     }
 
     /// Every answer that some address in the block gets; may name one more than once.
-    fn answers(&self, block: Prefix) -> Vec<Option<&V>> {
+    fn answers(&self, block: Prefix) -> impl Iterator<Item = Option<&V>> {
         // The answer changes only where an entry begins and behind its end.
-        let inside = self.0.iter().map(|(p, _)| *p).filter(|p| block.covers(p));
+        let inside = self.0.iter().map(|(p, _)| *p).filter(move |p| block.covers(p));
         let changes = inside.flat_map(|p| [Some(p.address()), next(last(p))]).flatten();
-        let addresses = changes.chain([block.address()]).filter(|a| block.contains(*a));
-        addresses.map(|a| self.decide(Prefix::host(a)).map(|d| d.1)).collect()
+        let addresses = changes.chain([block.address()]).filter(move |a| block.contains(*a));
+        addresses.map(|a| self.decide(Prefix::host(a)).map(|d| d.1))
     }
 
     fn uniform(&self, block: Prefix, value: Option<&V>) -> bool {
-        self.answers(block).iter().all(|v| *v == value)
+        self.answers(block).all(|v| v == value)
     }
 
     /// The least depth at which everybody in the block who is asked for that many bits gets the

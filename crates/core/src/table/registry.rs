@@ -308,7 +308,7 @@ impl Registry {
             self.interner.release(groups, old);
         }
         if new != old {
-            self.table.set(prefix, new);
+            self.table.apply(&[(prefix, new)]);
         }
     }
 

@@ -1,5 +1,7 @@
 //! The design's own examples, one by one. Everything else is in [`super::reference`]'s comparison.
 
+mod against_scan;
+
 use std::net::IpAddr;
 
 use super::*;

@@ -1,0 +1,271 @@
+//! Arguments in, text and an exit code out.
+
+use std::{
+    io::{self, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
+
+use clap::{Parser, Subcommand};
+use serde_json::Value;
+
+use crate::{
+    address::{Address, sockets},
+    fetch::{FetchError, fetch},
+    render::render,
+};
+
+/// Where daemons put their sockets unless told otherwise.
+const DIRECTORY: &str = "/run/dglb";
+
+/// Exit codes, those of `sysexits.h`.
+mod code {
+    /// A daemon is not ready.
+    pub(super) const NOT_READY: u8 = 75;
+    /// No daemon answers.
+    pub(super) const UNAVAILABLE: u8 = 69;
+    /// Something answers that is no daemon of ours.
+    pub(super) const PROTOCOL: u8 = 76;
+    /// The socket is not for us.
+    pub(super) const PERMISSION: u8 = 77;
+    /// The command line is wrong.
+    pub(super) const USAGE: u8 = 64;
+    /// The answer cannot be printed.
+    pub(super) const OUTPUT: u8 = 74;
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  dglbctl status                                   every daemon of this host
+  dglbctl status --admin unix:/run/dglb/dns-b.sock one of them
+  dglbctl status --admin http://127.0.0.1:8053     one that listens on TCP
+  dglbctl status --json | jq .zones                for programs
+  dglbctl ready || echo not yet                    for scripts
+  dglbctl metrics dglb_dns                         counters whose names begin so
+
+Exit codes:
+   0  all is well
+  64  the command line is wrong
+  69  no daemon is running there, or it does not answer
+  74  the output could not be written
+  75  ready: a daemon is running, but not ready
+  76  what answers is no daemon of DGLB
+  77  permission denied: the socket is for the daemon's user and group";
+
+const ABOUT: &str = "Asks the DGLB daemons of this host (dns-b, dns-lb, dns-a-sync) how they are";
+
+const LONG_ABOUT: &str = "\
+Asks the DGLB daemons of this host (dns-b, dns-lb, dns-a-sync) how they are.
+
+Every daemon has an admin endpoint, which its configuration names as [admin] listen: a unix socket
+or a port of loopback. Without --admin, every socket in /run/dglb is asked.";
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(name = "dglbctl", version, about = ABOUT, long_about = LONG_ABOUT, after_help = EXAMPLES)]
+#[command(arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+
+    /// The admin endpoint to ask: unix:/path or http://127.0.0.1:port; may be repeated
+    #[arg(long, global = true, value_name = "ADDRESS", env = "DGLB_ADMIN")]
+    admin: Vec<Address>,
+
+    /// Seconds that a daemon may take to answer
+    #[arg(long, global = true, value_name = "SECONDS", default_value = "5", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    timeout: u64,
+
+    /// Where to look for sockets without --admin
+    #[arg(long, global = true, value_name = "DIRECTORY", default_value = DIRECTORY, hide = true)]
+    sockets: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Shows what a daemon knows: links, zones, generations, health, problems
+    ///
+    /// Problems are shown where they belong. "-" means that there is nothing (yet).
+    Status {
+        /// Print JSON as the daemon gives it; a list if several daemons are asked
+        #[arg(long)]
+        json: bool,
+    },
+    /// Says whether a daemon does its work, and if not, what it waits for
+    Ready,
+    /// Prints the counters, as Prometheus scrapes them
+    Metrics {
+        /// Only those whose names begin with this, without comments
+        #[arg(value_name = "PREFIX")]
+        prefix: Option<String>,
+    },
+}
+
+/// What failed, and with which exit code.
+struct Failure {
+    code: u8,
+    message: String,
+}
+
+impl From<FetchError> for Failure {
+    fn from(error: FetchError) -> Self {
+        let code = match &error {
+            FetchError::NotRunning(_) | FetchError::Silent(_) | FetchError::Other { .. } => code::UNAVAILABLE,
+            FetchError::Denied(_) => code::PERMISSION,
+            FetchError::Stranger { .. } => code::PROTOCOL,
+        };
+        Self { code, message: error.to_string() }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        // A reader that has seen enough is no mistake: `dglbctl metrics | head`.
+        let code = if error.kind() == io::ErrorKind::BrokenPipe { 0 } else { code::OUTPUT };
+        Self { code, message: format!("the output could not be written: {error}") }
+    }
+}
+
+/// The whole program.
+pub(crate) fn run() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // To a closed pipe there is nothing to say.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(code::USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&[Failure { code: code::UNAVAILABLE, message: error.to_string() }]),
+    };
+    match addresses(&arguments) {
+        Ok(addresses) => fail(&runtime.block_on(work(&arguments, &addresses))),
+        Err(failure) => fail(&[failure]),
+    }
+}
+
+/// Says what failed; the worst exit code is that of the first failure.
+fn fail(failures: &[Failure]) -> ExitCode {
+    for failure in failures.iter().filter(|f| f.code != 0) {
+        let _ = writeln!(io::stderr(), "dglbctl: {}", failure.message);
+    }
+    ExitCode::from(failures.iter().map(|f| f.code).find(|code| *code != 0).unwrap_or(0))
+}
+
+fn addresses(arguments: &Arguments) -> Result<Vec<Address>, Failure> {
+    if !arguments.admin.is_empty() {
+        return Ok(arguments.admin.clone());
+    }
+    let directory: &Path = &arguments.sockets;
+    match sockets(directory) {
+        Ok(found) if !found.is_empty() => Ok(found),
+        Ok(_) => Err(Failure {
+            code: code::UNAVAILABLE,
+            message: format!(
+                "there is no socket in {}: no daemon is running, or its [admin] listen is elsewhere; then say where with \
+                 --admin",
+                directory.display()
+            ),
+        }),
+        Err(error) => {
+            let denied = error.kind() == io::ErrorKind::PermissionDenied;
+            let code = if denied { code::PERMISSION } else { code::UNAVAILABLE };
+            Err(Failure { code, message: format!("{}: {error}", directory.display()) })
+        }
+    }
+}
+
+/// Asks one daemon after the other; one that fails does not hide the others.
+async fn work(arguments: &Arguments, addresses: &[Address]) -> Vec<Failure> {
+    let command = &arguments.command;
+    let mut failures = Vec::new();
+    let mut documents = Vec::new();
+    for address in addresses {
+        let daemon = Daemon { address, patience: Duration::from_secs(arguments.timeout) };
+        let done = match command {
+            Command::Status { json: true } => daemon.status().await.map(|document| documents.push(document)),
+            Command::Status { json: false } => daemon.show(addresses.len() > 1).await,
+            Command::Ready => daemon.ready().await,
+            Command::Metrics { prefix } => daemon.metrics(prefix.as_deref()).await,
+        };
+        failures.extend(done.err());
+    }
+    if let Command::Status { json: true } = command {
+        let one = if addresses.len() == 1 { documents.pop() } else { Some(Value::Array(documents)) };
+        failures.extend(one.map(|value| print(&format!("{value:#}\n"))).and_then(Result::err));
+    }
+    failures
+}
+
+/// One daemon to ask.
+struct Daemon<'a> {
+    address: &'a Address,
+    patience: Duration,
+}
+
+impl Daemon<'_> {
+    async fn status(&self) -> Result<Value, Failure> {
+        let body = self.good("/api/v1/status").await?;
+        let document: Value = serde_json::from_str(&body).map_err(|e| self.stranger(e.to_string()))?;
+        match document.get("daemon") {
+            Some(_) => Ok(document),
+            None => Err(self.stranger("its status names no daemon".into())),
+        }
+    }
+
+    async fn show(&self, several: bool) -> Result<(), Failure> {
+        let document = self.status().await?;
+        let readiness = match self.readiness().await? {
+            None => "ready".to_owned(),
+            Some(reasons) => format!("NOT READY: {reasons}"),
+        };
+        let text = format!("{}{readiness}\n", render(&document));
+        print(&if several { format!("== {}\n{text}\n", self.address) } else { text })
+    }
+
+    async fn ready(&self) -> Result<(), Failure> {
+        let address = self.address;
+        match self.readiness().await? {
+            None => print(&format!("{address}: ready\n")),
+            Some(reasons) => {
+                Err(Failure { code: code::NOT_READY, message: format!("{address}: not ready: {reasons}") })
+            }
+        }
+    }
+
+    async fn metrics(&self, prefix: Option<&str>) -> Result<(), Failure> {
+        let body = self.good("/metrics").await?;
+        let Some(prefix) = prefix else { return print(&body) };
+        let lines: String = body.lines().filter(|l| l.starts_with(prefix)).map(|l| format!("{l}\n")).collect();
+        print(&lines)
+    }
+
+    /// What the daemon waits for; `None` when it is ready.
+    async fn readiness(&self) -> Result<Option<String>, Failure> {
+        match fetch(self.address, "/readyz", self.patience).await? {
+            (200, _) => Ok(None),
+            (503, reasons) => Ok(Some(reasons.lines().collect::<Vec<_>>().join("; "))),
+            (code, _) => Err(self.stranger(format!("HTTP status {code}"))),
+        }
+    }
+
+    async fn good(&self, path: &str) -> Result<String, Failure> {
+        match fetch(self.address, path, self.patience).await? {
+            (200, body) => Ok(body),
+            (code, _) => Err(self.stranger(format!("HTTP status {code}"))),
+        }
+    }
+
+    fn stranger(&self, what: String) -> Failure {
+        FetchError::Stranger { address: self.address.clone(), what }.into()
+    }
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}

@@ -1,0 +1,198 @@
+//! The program against real admin endpoints, dead ones and strangers.
+
+use std::{
+    io::{Read, Write},
+    net::TcpListener,
+    os::unix::{fs::PermissionsExt, net::UnixListener, process::CommandExt},
+    process::{Command, Output},
+};
+
+use dglb_node::{
+    admin::{Address, Admin, Readiness},
+    lifecycle::{Stopped, Tasks},
+};
+use serde_json::{Value, json};
+
+/// A served admin endpoint.
+struct Served {
+    address: Address,
+    readiness: Readiness,
+    runtime: tokio::runtime::Runtime,
+    tasks: Tasks,
+}
+
+impl Served {
+    fn start(address: &str) -> Self {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let mut tasks = Tasks::on(runtime.handle().clone());
+        let admin = Admin::bind(&address.parse().unwrap()).unwrap();
+        let (address, readiness) = (admin.local_address(), Readiness::new());
+        let registry = dglb_node::metrics::registry("dns-x", &tasks);
+        let status =
+            || json!({ "daemon": "dns-x", "identity": "x1", "zones": [{ "zone": "a.test.", "generation": 7 }] });
+        admin.run(&mut tasks, registry, readiness.clone(), status).unwrap();
+        Self { address, readiness, runtime, tasks }
+    }
+
+    fn stop(self) {
+        let stopped = self.runtime.block_on(self.tasks.stop(std::time::Duration::from_secs(10)));
+        assert_eq!(stopped, Stopped::default());
+    }
+}
+
+fn dglbctl(arguments: &[&str]) -> Output {
+    // A proxy in the environment must not be asked.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dglbctl"));
+    command.env("HTTP_PROXY", "http://127.0.0.1:9").env_remove("DGLB_ADMIN");
+    command.args(arguments).output().unwrap()
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+fn text(octets: &[u8]) -> &str {
+    std::str::from_utf8(octets).unwrap()
+}
+
+/// Fails with this exit code, saying this.
+fn fails(arguments: &[&str], exit: i32, says: &str) {
+    let output = dglbctl(arguments);
+    let error = text(&output.stderr);
+    assert!(code(&output) == exit && error.contains(says), "{arguments:?}: {output:?}");
+    assert!(error.starts_with("dglbctl: ") || exit == 64, "{error}");
+}
+
+#[test]
+fn status_metrics_and_readiness_over_both_kinds_of_sockets() {
+    let directory = tempfile::tempdir().unwrap();
+    for address in [format!("unix:{}/x.sock", directory.path().display()), "127.0.0.1:0".to_owned()] {
+        let served = Served::start(&address);
+        let admin = match &served.address {
+            Address::Tcp(tcp) => format!("http://{tcp}"),
+            unix => unix.to_string(),
+        };
+        let output = dglbctl(&["status", "--admin", &admin]);
+        let expected = "daemon    dns-x\nidentity  x1\nzones (1):\n  ZONE     GENERATION\n  a.test.  7\nready\n";
+        assert_eq!((code(&output), text(&output.stdout)), (0, expected));
+
+        let output = dglbctl(&["--admin", &admin, "status", "--json"]);
+        let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((code(&output), &document["zones"][0]["generation"]), (0, &json!(7)));
+
+        let output = dglbctl(&["metrics", "--admin", &admin]);
+        assert!(text(&output.stdout).contains("# TYPE dglb_build info"), "{output:?}");
+        let output = dglbctl(&["metrics", "dglb_config", "--admin", &admin]);
+        let lines: Vec<_> = text(&output.stdout).lines().collect();
+        assert!(!lines.is_empty() && lines.iter().all(|l| l.starts_with("dglb_config_reloads_total{")), "{lines:?}");
+
+        assert_eq!(code(&dglbctl(&["ready", "--admin", &admin])), 0);
+        served.readiness.wait("catalogue", "none has come");
+        fails(&["ready", "--admin", &admin], 75, "not ready: catalogue: none has come");
+        let output = dglbctl(&["status", "--admin", &admin]);
+        assert!(text(&output.stdout).ends_with("NOT READY: catalogue: none has come\n"), "{output:?}");
+        served.stop();
+    }
+}
+
+#[test]
+fn every_socket_of_the_host_is_asked_and_a_dead_one_hides_no_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_str().unwrap();
+    fails(&["status", "--sockets", path], 69, "no daemon is running");
+    let first = Served::start(&format!("unix:{path}/dns-b.sock"));
+    let last = Served::start(&format!("unix:{path}/dns-lb.sock"));
+    // Left behind by a daemon that was killed.
+    drop(UnixListener::bind(directory.path().join("dns-c.sock")).unwrap());
+    let output = dglbctl(&["status", "--sockets", path]);
+    let shown = text(&output.stdout);
+    assert!(shown.contains("dns-b.sock\ndaemon") && shown.contains("dns-lb.sock\ndaemon"), "{shown}");
+    assert_eq!(code(&output), 69);
+    assert!(text(&output.stderr).contains("dns-c.sock: no daemon listens there"), "{output:?}");
+    let output = dglbctl(&["status", "--json", "--sockets", path]);
+    let documents: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((documents.len(), code(&output)), (2, 69));
+    first.stop();
+    last.stop();
+}
+
+#[test]
+fn what_is_not_there_is_told_from_what_is_strange() {
+    let directory = tempfile::tempdir().unwrap();
+    let missing = format!("unix:{}/missing.sock", directory.path().display());
+    fails(&["status", "--admin", &missing], 69, "Is it running");
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    fails(&["metrics", "--admin", &nobody], 69, "Is it running");
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    fails(&["status", "--timeout", "1", "--admin", &address], 69, "does not answer in time");
+    for (answer, says) in [
+        ("SSH-2.0-x\r\n", "no admin endpoint"),
+        ("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "HTTP status 404"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", "names no daemon"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n<", "no admin endpoint"),
+    ] {
+        let stranger = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = stranger.local_addr().unwrap().to_string();
+        let thread = std::thread::spawn(move || {
+            let (mut stream, _) = stranger.accept().unwrap();
+            let _ = stream.read(&mut [0; 1024]).unwrap();
+            stream.write_all(answer.as_bytes()).unwrap();
+        });
+        fails(&["status", "--admin", &address], 76, says);
+        thread.join().unwrap();
+    }
+}
+
+#[test]
+fn a_socket_of_somebody_else_is_a_matter_of_permission() {
+    let directory = tempfile::tempdir().unwrap();
+    let closed = directory.path().join("closed");
+    std::fs::create_dir(&closed).unwrap();
+    let served = Served::start(&format!("unix:{}/x.sock", closed.display()));
+    std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o700)).unwrap();
+    // Nobody may not even read the build directory, so the program is copied to where it may.
+    std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let program = directory.path().join("dglbctl");
+    std::fs::copy(env!("CARGO_BIN_EXE_dglbctl"), &program).unwrap();
+    let mut command = Command::new(&program);
+    command.args(["status", "--admin", &served.address.to_string()]);
+    if is_root() {
+        command.uid(65_534).gid(65_534);
+    } else {
+        std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o000)).unwrap();
+    }
+    let output = command.output();
+    std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o700)).unwrap();
+    match output {
+        Ok(output) => {
+            assert_eq!(code(&output), 77, "{output:?}");
+            assert!(text(&output.stderr).contains("permission denied"), "{output:?}");
+        }
+        // Root of a user namespace that has no other user to be.
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "SKIPPED: needs a second user: {error}");
+        }
+    }
+    served.stop();
+}
+
+fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0)
+}
+
+#[test]
+fn the_command_line_explains_itself() {
+    let output = dglbctl(&["--help"]);
+    let help = text(&output.stdout);
+    for word in ["status", "metrics", "ready", "unix:/run/dglb/dns-b.sock", "Exit codes", "69", "77", "[admin] listen"]
+    {
+        assert!(help.contains(word), "{word} is not in\n{help}");
+    }
+    assert_eq!(code(&output), 0);
+    fails(&["status", "--admin", "https://example.net"], 64, "wanted unix:");
+    fails(&["stat"], 64, "status");
+    fails(&[], 64, "Usage");
+    let output = dglbctl(&["--version"]);
+    assert!(text(&output.stdout).starts_with("dglbctl ") && code(&output) == 0);
+}

@@ -1,0 +1,179 @@
+//! Reads one `[[zone]]`.
+
+use std::{net::IpAddr, net::Ipv4Addr, time::Duration};
+
+use dglb_core::{
+    catalogue::{CatalogueError, Mode, Policy, Probe, ProbeKind, Site, StaticRecord, ZoneCatalogue, ZoneStyle},
+    name::Name,
+};
+use dglb_node::config::{Section, choice, duration, integer, number, seconds, text};
+
+use super::{ServiceConfig, SiteConfig, ZoneConfig, read::MAX_TTL};
+use crate::{compose::with_sites, wire::parse_records};
+
+/// A zone and the tables of its services, for messages.
+pub(super) struct Read<'a> {
+    pub(super) config: ZoneConfig,
+    pub(super) services: Vec<Section<'a>>,
+}
+
+/// Reads a zone; everything that a dns-b would refuse is a mistake here already. Services with a
+/// mistake of their own are left out, so that the others are checked all the same.
+pub(super) fn read<'a>(section: &Section<'a>) -> Option<Read<'a>> {
+    let name: Option<Name> = section.required("name", text);
+    let styles = [("sub-zone", ZoneStyle::SubZone), ("host", ZoneStyle::Host)];
+    let style = section.or("style", choice(&styles), ZoneStyle::SubZone);
+    let cname_ttl = section.or("cname-ttl", seconds(1..=MAX_TTL), 3600);
+    let records = records(section, name.as_ref());
+    if !section.has("service") {
+        section.problem("service", "the zone has no service: write a [[zone.service]]");
+    }
+    let apex = name.as_ref().filter(|_| style == ZoneStyle::Host);
+    let (tables, services): (Vec<_>, Vec<_>) =
+        section.tables("service").into_iter().filter_map(|table| service(&table, apex).map(|s| (table, s))).unzip();
+    let config = ZoneConfig { name: name?, style, cname_ttl, records, services };
+    check(section, &tables, &config);
+    warn_of_style(section, &config);
+    Some(Read { config, services: tables })
+}
+
+fn records(section: &Section<'_>, zone: Option<&Name>) -> Vec<StaticRecord> {
+    let texts: Vec<String> = section.list("records", text);
+    let mut records = Vec::new();
+    for (index, line) in texts.iter().enumerate() {
+        match parse_records(line, zone.unwrap_or(&Name::root())) {
+            Ok(parsed) => records.extend(parsed),
+            Err(error) => section.problem_in("records", index, error),
+        }
+    }
+    records
+}
+
+/// `apex` is the zone's name in host style, where the service is the apex and needs no name.
+fn service(section: &Section<'_>, apex: Option<&Name>) -> Option<ServiceConfig> {
+    let named = |key| match apex {
+        Some(apex) => Some(section.or(key, text, apex.clone())),
+        None => section.required(key, text),
+    };
+    let (name, host) = (named("name"), named("host"));
+    let mode = section.or("mode", choice(&[("referral", Mode::Referral), ("direct", Mode::Direct)]), Mode::default());
+    let ttl = section.or("ttl", seconds(0..=MAX_TTL), 300);
+    let answers = section.or("answers", integer(1..=16u8), 1);
+    let policy = section.table("policy").map_or_else(Policy::default, |s| policy(&s));
+    let probes = probes(section);
+    if !section.has("site") {
+        section.problem("site", "the service has no site: write a [[zone.service.site]]");
+    }
+    let tables = section.tables("site");
+    let sites: Vec<_> = tables.iter().map(site).collect();
+    // Asked for again, so that a site with another mistake counts, too.
+    let names = tables.iter().filter_map(|table| Some((table.clone(), table.optional::<String>("name", text)?)));
+    Section::distinct("name", names);
+    let sites: Option<Vec<_>> = sites.into_iter().collect();
+    let sites = sites.filter(|s| !s.is_empty());
+    Some(ServiceConfig { name: name?, host: host?, mode, ttl, answers, policy, probes: probes?, sites: sites? })
+}
+
+fn policy(section: &Section<'_>) -> Policy {
+    let default = Policy::default();
+    let margin = section.or("margin", duration("0s", "10s"), Duration::from_millis(u64::from(default.margin_ms)));
+    Policy {
+        margin_ms: milliseconds(margin),
+        margin_percent: section.or("margin-percent", integer(0..=1000), default.margin_percent),
+        latency: section.or("latency", number(0.0..=1e9), default.latency),
+        cost: section.or("cost", number(0.0..=1e9), default.cost),
+    }
+}
+
+fn probes(section: &Section<'_>) -> Option<Vec<Probe>> {
+    if !section.has("probe") {
+        section.problem(
+            "probe",
+            "how shall the sites be measured? Such as probe = [{ kind = \"http\", port = 80, path = \"/\" }]",
+        );
+    }
+    let tables = section.tables("probe");
+    let probes: Option<Vec<_>> = tables.iter().map(probe).collect();
+    probes.filter(|p| !p.is_empty())
+}
+
+fn probe(section: &Section<'_>) -> Option<Probe> {
+    let http = section.required("kind", choice(&[("http", true), ("tcp", false)]));
+    let port = section.or("port", integer(1..=u16::MAX), 80);
+    let kind = match http {
+        Some(true) => Some(ProbeKind::Http { port, path: section.or("path", text, "/".to_owned()) }),
+        Some(false) => Some(ProbeKind::Tcp { port }),
+        None => section.optional::<String>("path", text).and(None),
+    };
+    let interval = section.or("interval", duration("100ms", "1day"), Duration::from_secs(10));
+    let timeout = section.or("timeout", duration("10ms", "60s"), Duration::from_secs(1));
+    if timeout > interval {
+        section.warning("timeout", "a probe may take longer than the time from one to the next");
+    }
+    let fall = section.or("fall", integer(1..=100u8), 2);
+    let rise = section.or("rise", integer(1..=100u8), 2);
+    Some(Probe { kind: kind?, interval_ms: milliseconds(interval), timeout_ms: milliseconds(timeout), fall, rise })
+}
+
+fn site(section: &Section<'_>) -> Option<SiteConfig> {
+    let name: Option<String> = section.required("name", text);
+    let dns_name = section.required("dns-name", text);
+    let cost = section.or("cost", number(0.0..=1e9), 0.0);
+    if name.as_ref().is_some_and(String::is_empty) {
+        section.problem("name", "the name must not be empty");
+    }
+    Some(SiteConfig { name: name?, dns_name: dns_name?, cost })
+}
+
+fn milliseconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}
+
+/// The checks that every dns-b makes, with one address for each site.
+fn check(section: &Section<'_>, services: &[Section<'_>], config: &ZoneConfig) {
+    let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let sites = |service: &ServiceConfig| {
+        service.sites.iter().map(|s| Site { name: s.name.clone(), addresses: vec![address], cost: s.cost }).collect()
+    };
+    let draft = ZoneCatalogue {
+        zone: config.name.clone(),
+        generation: 0,
+        soa_serial: 0,
+        style: config.style,
+        cname_ttl: config.cname_ttl,
+        services: config.services.iter().map(|s| with_sites(s, sites(s))).collect(),
+        records: config.records.clone(),
+    };
+    for error in draft.check() {
+        let (service, record) = match &error {
+            CatalogueError::Misplaced { name, .. } => (Some(name), Some(name)),
+            CatalogueError::Collision { name, .. } => (None, Some(name)),
+            CatalogueError::Range { service: name, .. }
+            | CatalogueError::TooLong(name)
+            | CatalogueError::NoSite(name)
+            | CatalogueError::NoProbe(name) => (Some(name), None),
+            // Said already, with its place.
+            CatalogueError::NoService(_) => continue,
+            CatalogueError::Twice(_) => (None, None),
+        };
+        let service = service.and_then(|name| config.services.iter().position(|s| s.name == *name));
+        match service {
+            Some(index) => services[index].problem("name", error),
+            None if record.is_some() => section.problem("records", error),
+            None => section.problem("service", error),
+        }
+    }
+}
+
+/// Host style works, but outside the RFCs unless dns-b answers itself (design section 2).
+fn warn_of_style(section: &Section<'_>, config: &ZoneConfig) {
+    if config.style == ZoneStyle::Host && config.services.iter().any(|s| s.mode == Mode::Referral) {
+        let zone = &config.name;
+        let message = format!(
+            "the service is the apex of {zone}, and referral puts a CNAME beside its SOA and NS records, which RFC 1034 \
+             forbids though resolvers live with it. Style \"sub-zone\" (delegate a name such as glb.example.com and give \
+             the host a CNAME into it) or mode = \"direct\" stay within the rules"
+        );
+        section.warning("style", message);
+    }
+}

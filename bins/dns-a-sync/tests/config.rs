@@ -1,0 +1,240 @@
+//! Configuration files, good and bad, as an operator would write them.
+
+use std::{fs, path::PathBuf, time::Duration};
+
+use dglb_core::catalogue::{Mode, ProbeKind, ZoneStyle};
+use dglb_node::{config::load, lifecycle::Daemon, link::PlainTcp};
+use dns_a_sync::{
+    DnsASync,
+    config::{Config, DelegationMode, config},
+};
+
+struct Files(tempfile::TempDir);
+
+impl Files {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, content) in files {
+            fs::write(directory.path().join(name), content).unwrap();
+        }
+        Self(directory)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("sync.toml")
+    }
+
+    fn good(&self) -> (Config, Vec<String>) {
+        let loaded = DnsASync::<false>::load(&self.path()).unwrap_or_else(|error| panic!("{error}"));
+        (loaded.value, loaded.warnings.iter().map(|w| w.message.clone()).collect())
+    }
+
+    /// The mistakes as `line:column: message`.
+    fn mistakes(&self) -> Vec<String> {
+        let error = load(&self.path(), config).expect_err("the file should have been refused").to_string();
+        let prefix = format!("{}:", self.path().display());
+        error.lines().map(|line| line.strip_prefix(&prefix).unwrap_or(line).to_owned()).collect()
+    }
+}
+
+const LEAST: &str = r#"
+identity = "foobar"
+dns-a = { server = "192.0.2.1:53", zone = "foobar.com" }
+map.plain-tcp = "any"
+admin.listen = "127.0.0.1:0"
+[[dns-b]]
+identity = "b1"
+address = "203.0.113.1:5300"
+[[zone]]
+name = "glb.foobar.com"
+[[zone.service]]
+name = "www.glb.foobar.com"
+host = "www.foobar.com"
+probe = [{ kind = "tcp" }]
+site = [{ name = "sea", dns-name = "sea.sites.foobar.com" }]
+"#;
+
+#[test]
+fn the_shipped_sample_is_good_and_says_what_is_default() {
+    let sample = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/dns-a-sync.toml")).unwrap();
+    let (shipped, warnings) = Files::new(&[("sync.toml", &sample)]).good();
+    assert!(warnings.is_empty(), "{warnings:?}");
+    assert_eq!((shipped.zones.len(), shipped.servers.len(), shipped.zones[0].records.len()), (1, 2, 1));
+
+    // Every "# key = value" is a key that exists; taking them all in changes nothing but what has
+    // no default.
+    let whole: String = sample.lines().map(|line| uncomment(line) + "\n").collect();
+    let (whole, _) = Files::new(&[("sync.toml", &whole), ("sync.key", "MDEyMzQ1Njc4OWFiY2RlZg==")]).good();
+    assert!(whole.dns_a.key.is_some() && whole.state_dir.is_some());
+    let (mut shipped, mut whole) = (shipped, whole);
+    for config in [&mut shipped, &mut whole] {
+        (config.dns_a.key, config.state_dir) = (None, None);
+    }
+    assert_eq!(format!("{shipped:?}"), format!("{whole:?}"));
+}
+
+fn uncomment(line: &str) -> String {
+    let key = |text: &str| {
+        let (key, value) = text.split_once(" = ")?;
+        let plain = !key.is_empty() && key.chars().all(|c| c.is_ascii_lowercase() || c == '-');
+        (plain && !value.ends_with(',') && toml::from_str::<toml::Table>(text).is_ok()).then(|| text.to_owned())
+    };
+    line.strip_prefix("# ").and_then(key).unwrap_or_else(|| line.to_owned())
+}
+
+#[test]
+fn the_least_that_is_enough() {
+    let (config, warnings) = Files::new(&[("sync.toml", LEAST)]).good();
+    assert!(warnings.is_empty());
+    assert_eq!(config.dns_a.interval, Duration::from_secs(10));
+    assert_eq!((config.delegation.mode, config.delegation.cname_ttl), (DelegationMode::Print, 3600));
+    assert_eq!(config.plain_tcp, PlainTcp::Anywhere);
+    let zone = &config.zones[0];
+    let service = &zone.services[0];
+    assert_eq!((zone.style, zone.cname_ttl), (ZoneStyle::SubZone, 3600));
+    assert_eq!((service.mode, service.ttl, service.answers), (Mode::Referral, 300, 1));
+    assert_eq!(service.probes[0].kind, ProbeKind::Tcp { port: 80 });
+    assert!(!config.force);
+    assert!(DnsASync::<true>::load(&Files::new(&[("sync.toml", LEAST)]).path()).unwrap().value.force);
+}
+
+#[test]
+fn host_style_is_warned_of_unless_it_is_direct() {
+    let host = LEAST
+        .replace("name = \"glb.foobar.com\"", "name = \"www.foobar.com\"\nstyle = \"host\"")
+        .replace("name = \"www.glb.foobar.com\"\nhost = \"www.foobar.com\"\n", "");
+    let (config, warnings) = Files::new(&[("sync.toml", &host)]).good();
+    let service = &config.zones[0].services[0];
+    assert_eq!((service.name.to_string(), &service.host), ("www.foobar.com.".to_owned(), &service.name));
+    assert_eq!(warnings.len(), 1);
+    for word in ["sub-zone", "direct", "RFC 1034"] {
+        assert!(warnings[0].contains(word), "{warnings:?}");
+    }
+    let direct = host.replace("probe =", "mode = \"direct\"\nprobe =");
+    assert!(Files::new(&[("sync.toml", &direct)]).good().1.is_empty());
+}
+
+#[test]
+fn keys_come_from_files_of_their_own() {
+    let keyed = LEAST.replace(
+        "zone = \"foobar.com\" }",
+        "zone = \"foobar.com\", key = { name = \"sync\", secret-file = \"sync.key\" } }\ndelegation.mode = \"update\"",
+    );
+    let statement = "key \"sync\" {\n\talgorithm hmac-sha256;\n\tsecret \"MDEyMzQ1Njc4OWFiY2RlZg==\";\n};\n";
+    let files = Files::new(&[("sync.toml", &keyed), ("sync.key", statement)]);
+    let (config, warnings) = files.good();
+    assert_eq!(format!("{:?}", config.dns_a.key.unwrap()), "Key(sync. hmac-sha256)");
+    assert!(warnings.iter().any(|w| w.contains("can be read by everybody")), "{warnings:?}");
+    fs::write(files.0.path().join("sync.key"), "not a secret").unwrap();
+    let mistakes = files.mistakes();
+    assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+    assert!(
+        mistakes[0].contains("neither a secret in base64") && !mistakes[0].contains("not a secret"),
+        "{mistakes:?}"
+    );
+}
+
+#[test]
+fn all_mistakes_are_told_at_once_with_their_places() {
+    let bad = r#"identity = "Foobar"
+stat-dir = "/x"
+[dns-a]
+server = "192.0.2.1"
+zone = "foobar.com"
+[map]
+plain-tcp = "loopback"
+[delegation]
+mode = "update"
+cname-ttl = 0
+[admin]
+listen = "192.0.2.1:80"
+[[dns-b]]
+identity = "b1"
+address = "203.0.113.1:5300"
+[[dns-b]]
+identity = "b1"
+address = "127.0.0.1:5300"
+[[zone]]
+name = "glb.example.net"
+records = ["x 60 IN A 192.0.2.1", "@ 60 IN NS ns", "nonsense"]
+[[zone.service]]
+name = "www.foobar.com"
+host = "www.foobar.com"
+answers = 17
+probe = [{ kind = "icmp" }]
+[[zone.service.site]]
+name = "sea"
+dns-name = "sea.sites.foobar.com"
+[[zone.service.site]]
+name = "sea"
+"#;
+    let mistakes = Files::new(&[("sync.toml", bad)]).mistakes();
+    let places = [
+        ("1:", "identity"),
+        ("2:1:", "did you mean \"state-dir\""),
+        ("4:", "socket address"),
+        ("10:", "cname-ttl"),
+        ("12:", "not on loopback"),
+        ("15:", "\"loopback\""),
+        ("17:", "identity"),
+        ("21:11", "type 2"),
+        ("21:52", "no record here"),
+        ("25:", "answers"),
+        ("26:", "kind"),
+        ("30:", "dns-name"),
+        ("31:", "name"),
+    ];
+    for (place, word) in places {
+        assert!(
+            mistakes.iter().any(|m| m.starts_with(place) && m.contains(word)),
+            "{place} {word} is not in {mistakes:#?}"
+        );
+    }
+}
+
+/// Each change of the smallest configuration is exactly one mistake, and says this.
+#[test]
+fn what_cannot_work_is_refused_before_it_starts() {
+    let cases = [
+        ("zone = \"foobar.com\"", "zone = \"example.com\"", "does not lie below"),
+        ("zone = \"foobar.com\"", "zone = \"glb.foobar.com\"", "does not lie below"),
+        ("name = \"www.glb.foobar.com\"", "name = \"www.foobar.com\"", "does not belong into zone"),
+        ("name = \"www.glb.foobar.com\"", "name = \"glb.foobar.com\"", "does not belong into zone"),
+        ("host = \"www.foobar.com\"", "host = \"foobar.com\"", "apex"),
+        ("dns-name = \"sea.sites.foobar.com\"", "dns-name = \"sea.glb.foobar.com\"", "delegates away"),
+        ("name = \"glb.foobar.com\"", "name = \"glb.foobar.com\"\nrecords = [\"www 60 IN TXT x\"]", "collide"),
+        (
+            "name = \"glb.foobar.com\"",
+            "name = \"glb.foobar.com\"\nrecords = [\"www.foobar.com. 60 IN TXT x\"]",
+            "does not belong",
+        ),
+        ("map.plain-tcp = \"any\"", "", "never"),
+        ("map.plain-tcp = \"any\"", "map.plain-tcp = \"any\"\ndelegation.mode = \"update\"", "needs the key"),
+        ("probe = [{ kind = \"tcp\" }]", "", "how shall the sites be measured"),
+        ("{ kind = \"tcp\" }", "{ kind = \"tcp\", path = \"/\" }", "unknown key"),
+        ("{ kind = \"tcp\" }", "{ kind = \"http\", path = \"health\" }", "starting with a slash"),
+        ("site = [{ name = \"sea\", dns-name = \"sea.sites.foobar.com\" }]", "", "no site"),
+    ];
+    for (old, new, says) in cases {
+        assert!(LEAST.contains(old), "{old}");
+        let mistakes = Files::new(&[("sync.toml", &LEAST.replacen(old, new, 1))]).mistakes();
+        assert_eq!(mistakes.len(), 1, "{new}: {mistakes:#?}");
+        assert!(mistakes[0].contains(says), "{new}: {mistakes:?}");
+        assert!(mistakes[0].starts_with(|c: char| c.is_ascii_digit()), "{mistakes:?}");
+    }
+}
+
+#[test]
+fn a_zone_in_another_and_one_host_twice_are_refused() {
+    let second = |zone: &str, host: &str| {
+        format!(
+            "{LEAST}[[zone]]\nname = \"{zone}\"\n[[zone.service]]\nname = \"www.{zone}\"\nhost = \"{host}\"\n\
+             probe = [{{ kind = \"tcp\" }}]\nsite = [{{ name = \"sea\", dns-name = \"sea.sites.foobar.com\" }}]\n"
+        )
+    };
+    Files::new(&[("sync.toml", &second("eu.foobar.com", "eu.www.foobar.com"))]).good();
+    let inner = Files::new(&[("sync.toml", &second("eu.glb.foobar.com", "x.foobar.com"))]).mistakes();
+    assert!(inner.len() == 1 && inner[0].contains("lies in glb.foobar.com."), "{inner:?}");
+    let twice = Files::new(&[("sync.toml", &second("eu.foobar.com", "www.foobar.com"))]).mistakes();
+    assert!(twice.len() == 1 && twice[0].contains("host"), "{twice:?}");
+}

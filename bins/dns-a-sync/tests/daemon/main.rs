@@ -1,0 +1,7 @@
+//! The whole daemon in this process, between a DNS-A and dns-bs that do as the tests want.
+
+mod dns_a;
+mod dns_b;
+mod publishing;
+mod running;
+mod settings;

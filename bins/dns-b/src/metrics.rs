@@ -1,0 +1,68 @@
+//! The keeper's figures as metrics.
+
+use std::sync::PoisonError;
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
+    registry::Registry,
+};
+
+use crate::{keeper::Figures, run::SharedShown};
+
+/// Reads the figures at every scrape.
+#[derive(Debug)]
+struct KeeperMetrics(SharedShown);
+
+/// Adds the keeper's figures to a registry.
+pub fn register(registry: &mut Registry, shown: SharedShown) {
+    registry.register_collector(Box::new(KeeperMetrics(shown)));
+}
+
+impl Collector for KeeperMetrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let figures = self.0.lock().unwrap_or_else(PoisonError::into_inner).figures;
+        for (name, help, value) in counters(&figures) {
+            let counter = ConstCounter::new(value);
+            counter.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
+        }
+        for (name, help, value) in gauges(&figures) {
+            let gauge = ConstGauge::new(value as i64);
+            gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
+        }
+        let mut states = encoder.encode_descriptor("dglb_dns_lbs", "DNS-LBs by state", None, MetricType::Gauge)?;
+        for (state, count) in ["alive", "suspect", "gone"].into_iter().zip(figures.lbs) {
+            ConstGauge::new(count as i64).encode(states.encode_family(&[("state", state)])?)?;
+        }
+        Ok(())
+    }
+}
+
+type Row = (&'static str, &'static str, u64);
+
+fn counters(f: &Figures) -> [Row; 12] {
+    [
+        ("dglb_links_refused", "Map links refused for who they were", f.refused_links),
+        ("dglb_map_entries_refused", "Map entries refused", f.refused_entries),
+        ("dglb_stale_messages", "Messages with an older generation than the one held", f.stale),
+        ("dglb_reports", "Reports taken in", f.reports),
+        ("dglb_rankings_unknown", "Rankings of services that no zone has", f.unknown_rankings),
+        ("dglb_leases_ended", "Leases that ran out", f.leases_ended),
+        ("dglb_checks_passed", "Rounds of checks of DNS-LBs that went well", f.checks_passed),
+        ("dglb_checks_failed", "Rounds of checks of DNS-LBs that did not", f.checks_failed),
+        ("dglb_catalogues_adopted", "Catalogues taken in, or held already", f.catalogues_adopted),
+        ("dglb_catalogues_refused", "Catalogues refused", f.catalogues_refused),
+        ("dglb_catalogues_refused_by_dns_lb", "Catalogues that a DNS-LB would not take", f.catalogues_refused_by_lb),
+        ("dglb_messages_unexpected", "Messages that have no meaning here", f.unexpected),
+    ]
+}
+
+fn gauges(f: &Figures) -> [Row; 4] {
+    [
+        ("dglb_map_links", "Map links that are up", f.links),
+        ("dglb_map_prefixes", "Prefixes mapped", f.prefixes),
+        ("dglb_zones", "Zones served", f.zones),
+        ("dglb_presumed_own_fault", "1 while so many DNS-LBs fail that nobody is demoted", u64::from(f.own_fault)),
+    ]
+}

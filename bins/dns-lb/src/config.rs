@@ -1,0 +1,308 @@
+//! The configuration file of dns-lb. `config/dns-lb.toml` shows every key.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use dglb_core::{
+    identity::Identity,
+    net::{Prefix, canonical},
+};
+use dglb_node::{
+    admin,
+    config::{self, ConfigError, Loaded, Section, choice, duration, integer, size, text},
+    link::PlainTcp,
+};
+
+use crate::{prober, resolver};
+
+/// Everything that dns-lb needs to know before it starts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Who it is; also its label in every zone.
+    pub identity: Identity,
+    /// The DNS side.
+    pub dns: Dns,
+    /// The resolvers and clients that it sits beside.
+    pub isp: Isp,
+    /// Every dns-b, at least one.
+    pub servers: Vec<Server>,
+    /// The map links.
+    pub map: Map,
+    /// The measuring.
+    pub probe: Probe,
+    /// Between two reports of everything.
+    pub report_interval: Duration,
+    /// The admin endpoint.
+    pub admin: admin::Address,
+}
+
+/// `[dns]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dns {
+    /// Where questions are taken.
+    pub listen: Vec<SocketAddr>,
+    /// The addresses under which the world asks it, at least one.
+    pub advertise: Vec<IpAddr>,
+    /// UDP threads; `None`: one for each processor.
+    pub lanes: Option<NonZeroUsize>,
+}
+
+/// `[isp]`: what is mapped to this DNS-LB.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Isp {
+    /// Where the DNS-ISP's addresses come from.
+    pub resolvers: resolver::Source,
+    /// Networks of its clients, for resolvers that send client subnets.
+    pub networks: Vec<Prefix>,
+    /// Lower is taken first, among the DNS-LBs of one prefix.
+    pub preference: u16,
+    /// Share among equals, at least 1.
+    pub weight: u16,
+}
+
+/// `[[dns-b]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// What it must say it is.
+    pub identity: Identity,
+    /// Where it accepts map links.
+    pub address: SocketAddr,
+}
+
+/// `[map]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Map {
+    /// Where links without TLS are allowed.
+    pub plain_tcp: PlainTcp,
+    /// How long map entries outlive the link.
+    pub lease: Duration,
+    /// Silence after which a dns-b is asked whether it is there.
+    pub keep_alive: Duration,
+    /// Silence after which it is taken for dead.
+    pub dead_after: Duration,
+}
+
+/// `[probe]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// Bounds.
+    pub settings: prober::Settings,
+    /// How long a service's first ranking waits for its slowest address.
+    pub settle: Duration,
+}
+
+/// Reads and checks the file.
+///
+/// # Errors
+/// Every mistake in it.
+pub fn load(path: &Path) -> Result<Loaded<Config>, ConfigError> {
+    config::load(path, read)
+}
+
+fn read(section: &Section<'_>) -> Option<Config> {
+    let identity: Option<Identity> = section.required("identity", text);
+    let dns = section.required_table("dns").and_then(|dns| read_dns(&dns));
+    let isp = read_isp(section);
+    let map = read_map(section);
+    let servers = read_servers(section, identity.as_ref(), map.plain_tcp);
+    let probe = read_probe(section);
+    let report_interval = Duration::from_secs(60);
+    let report_interval =
+        section.table("report").map_or(report_interval, |r| r.or("interval", duration("1s", "1h"), report_interval));
+    let admin = section.required_table("admin").and_then(|admin| admin.required("listen", text));
+    Some(Config { identity: identity?, dns: dns?, isp, servers: servers?, map, probe, report_interval, admin: admin? })
+}
+
+fn read_dns(section: &Section<'_>) -> Option<Dns> {
+    let listen: Option<Vec<SocketAddr>> = section.required_list("listen", text);
+    let lanes = section.optional("lanes", integer(1..=1_024_usize)).and_then(NonZeroUsize::new);
+    let mut advertise: Vec<IpAddr> = section.list("advertise", text);
+    for (at, address) in advertise.iter().enumerate() {
+        if address.is_unspecified() || address.is_multicast() {
+            section.problem_in("advertise", at, format!("{address} is no address that anybody could ask"));
+        }
+    }
+    let listen = listen?;
+    if advertise.is_empty() {
+        advertise = listen.iter().map(|a| canonical(a.ip())).filter(|a| !a.is_unspecified()).collect();
+        if advertise.is_empty() {
+            section.problem("listen", "these are wildcards: name the addresses that the world asks in \"advertise\"");
+        }
+    }
+    let mut distinct = std::collections::HashSet::new();
+    advertise.retain(|a| distinct.insert(*a));
+    if listen.iter().any(|a| !matches!(a.port(), 0 | 53)) {
+        section.warning("listen", "resolvers ask on port 53 alone; other ports are for tests");
+    }
+    Some(Dns { listen, advertise, lanes })
+}
+
+fn read_isp(section: &Section<'_>) -> Isp {
+    let file = |path: Option<PathBuf>| resolver::Source::File {
+        path: path.unwrap_or_else(|| resolver::RESOLV_CONF.into()),
+        behind_stub: resolver::BEHIND_STUB.into(),
+    };
+    let Some(isp) = section.table("isp") else {
+        return Isp { resolvers: file(None), networks: Vec::new(), preference: PREFERENCE, weight: 1 };
+    };
+    let path = isp.path("resolv-conf");
+    let fixed: Vec<IpAddr> = isp.list("resolvers", text);
+    if isp.has("resolvers") && isp.has("resolv-conf") {
+        isp.problem("resolvers", "either \"resolvers\" or \"resolv-conf\" says who the DNS-ISP is, not both");
+    }
+    for (at, address) in fixed.iter().enumerate() {
+        if address.is_unspecified() || address.is_multicast() {
+            isp.problem_in("resolvers", at, format!("{address} is no address of a resolver"));
+        }
+    }
+    let fixed: Vec<IpAddr> = fixed.into_iter().map(canonical).collect();
+    Isp {
+        resolvers: if isp.has("resolvers") { resolver::Source::Fixed(fixed) } else { file(path) },
+        networks: isp.list("networks", text),
+        preference: isp.or("preference", integer(0..=u16::MAX), PREFERENCE),
+        weight: isp.or("weight", integer(1..=u16::MAX), 1),
+    }
+}
+
+/// In the middle, so that others can be put before and behind.
+const PREFERENCE: u16 = 10;
+
+const PLAIN_TCP: [(&str, PlainTcp); 3] =
+    [("never", PlainTcp::Never), ("loopback", PlainTcp::Loopback), ("any", PlainTcp::Anywhere)];
+
+fn read_map(section: &Section<'_>) -> Map {
+    let seconds = Duration::from_secs;
+    let default =
+        Map { plain_tcp: PlainTcp::Never, lease: seconds(60), keep_alive: seconds(5), dead_after: seconds(15) };
+    let Some(map) = section.table("map") else { return default };
+    // A wrong value is noted already; taken as the default it would be noted at every dns-b.
+    let unclear = if map.has("plain-tcp") { PlainTcp::Anywhere } else { default.plain_tcp };
+    let read = Map {
+        plain_tcp: map.optional("plain-tcp", choice(&PLAIN_TCP)).unwrap_or(unclear),
+        lease: map.or("lease", duration("1s", "1h"), default.lease),
+        keep_alive: map.or("keep-alive", duration("100ms", "1m"), default.keep_alive),
+        dead_after: map.or("dead-after", duration("300ms", "10m"), default.dead_after),
+    };
+    if read.dead_after < read.keep_alive * 2 {
+        map.problem("dead-after", "must be at least twice \"keep-alive\", or links end for want of words");
+    }
+    read
+}
+
+fn read_servers(section: &Section<'_>, own: Option<&Identity>, plain_tcp: PlainTcp) -> Option<Vec<Server>> {
+    let tables = section.tables("dns-b");
+    if tables.is_empty() {
+        section.problem("dns-b", "at least one [[dns-b]] with identity and address is needed");
+        return None;
+    }
+    let mut servers = Vec::new();
+    for table in &tables {
+        let identity: Option<Identity> = table.required("identity", text);
+        let address: Option<SocketAddr> = table.required("address", text);
+        if identity.is_some() && identity.as_ref() == own {
+            table.problem("identity", "this is the DNS-LB's own identity");
+        }
+        if let Some(address) = address
+            && plain_tcp.check(address).is_err()
+        {
+            let wanted = if canonical(address.ip()).is_loopback() { "loopback" } else { "any" };
+            let why = "there are no certificates yet, and plain TCP with it is not allowed";
+            table.problem("address", format!("{why}: set plain-tcp = \"{wanted}\" in [map] if you mean it"));
+        }
+        servers.push(identity.zip(address).map(|(identity, address)| Server { identity, address }));
+    }
+    let named = |s: &Option<Server>| s.clone();
+    let pairs = || tables.iter().cloned().zip(servers.iter().map(named));
+    Section::distinct("identity", pairs().filter_map(|(t, s)| Some((t, s?.identity))));
+    Section::distinct("address", pairs().filter_map(|(t, s)| Some((t, s?.address))));
+    servers.into_iter().collect()
+}
+
+fn read_probe(section: &Section<'_>) -> Probe {
+    let settings = prober::Settings { concurrency: 256, per_site: 8, body_limit: 256 << 10 };
+    let default = Probe { settings, settle: Duration::from_secs(5) };
+    section.table("probe").map_or(default, |probe| Probe {
+        settings: prober::Settings {
+            concurrency: probe.or("concurrency", integer(1..=100_000), settings.concurrency),
+            per_site: probe.or("per-site", integer(1..=1_000), settings.per_site),
+            body_limit: probe.or("body-limit", size(1..=1 << 30), settings.body_limit),
+        },
+        settle: probe.or("settle", duration("100ms", "10m"), default.settle),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load_text(text: &str) -> Result<Loaded<Config>, Vec<String>> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("dns-lb.toml");
+        std::fs::write(&path, text).unwrap();
+        let prefix = format!("{}:", path.display());
+        load(&path).map_err(|e| e.to_string().lines().map(|l| l.replacen(&prefix, "", 1)).collect())
+    }
+
+    const LEAST: &str = "identity = 'sea1'\ndns.listen = ['192.0.2.53:53']\nadmin.listen = '127.0.0.1:0'\n\
+                         map.plain-tcp = 'any'\n[[dns-b]]\nidentity = 'b1'\naddress = '203.0.113.1:5300'\n";
+
+    #[test]
+    fn the_sample_is_sound_and_says_what_the_defaults_are() {
+        let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/dns-lb.toml"));
+        let sample = load(path).unwrap();
+        assert!(sample.warnings.is_empty(), "{:?}", sample.warnings);
+        let least = load_text(LEAST).unwrap().value;
+        let sample = sample.value;
+        assert_eq!(sample.isp.resolvers, least.isp.resolvers);
+        assert_eq!((sample.isp.preference, sample.isp.weight), (least.isp.preference, least.isp.weight));
+        assert_eq!((sample.probe, sample.report_interval), (least.probe, least.report_interval));
+        assert_eq!((sample.map, sample.dns.lanes), (least.map, least.dns.lanes));
+        assert_eq!(sample.servers.len(), 2);
+    }
+
+    #[test]
+    fn the_advertised_addresses_are_the_ones_listened_on() {
+        let config = load_text(LEAST).unwrap().value;
+        assert_eq!(config.dns.advertise, ["192.0.2.53".parse::<IpAddr>().unwrap()]);
+        let wildcard = LEAST.replace("192.0.2.53:53", "0.0.0.0:53");
+        let message = "2:14: dns.listen: these are wildcards: name the addresses that the world asks in \"advertise\"";
+        assert_eq!(load_text(&wildcard).unwrap_err(), [message]);
+        let named = wildcard.replace("map.", "dns.advertise = ['192.0.2.9', '2001:db8::9', '192.0.2.9']\nmap.");
+        let config = load_text(&named).unwrap().value;
+        let expected: Vec<IpAddr> = vec!["192.0.2.9".parse().unwrap(), "2001:db8::9".parse().unwrap()];
+        assert_eq!(config.dns.advertise, expected);
+        assert_eq!(load_text(&LEAST.replace(":53'", ":5353'")).unwrap().warnings.len(), 1);
+    }
+
+    #[test]
+    fn plain_tcp_must_be_wanted() {
+        let refused = load_text(&LEAST.replace("'any'", "'loopback'")).unwrap_err();
+        assert_eq!(refused.len(), 1);
+        assert!(
+            refused[0].starts_with("7:11: dns-b.address: ") && refused[0].contains("plain-tcp = \"any\""),
+            "{refused:?}"
+        );
+        assert!(load_text(&LEAST.replace("map.plain-tcp = 'any'\n", "")).is_err());
+        let local = LEAST.replace("203.0.113.1", "127.0.0.1").replace("'any'", "'loopback'");
+        assert_eq!(load_text(&local).unwrap().value.map.plain_tcp, PlainTcp::Loopback);
+    }
+
+    #[test]
+    fn all_mistakes_at_once() {
+        let text = "identity = 'ns'\ndns = { listen = ['192.0.2.53'], lane = 2 }\nisp.resolvers = ['0.0.0.0']\n\
+                    isp.resolv-conf = '/etc/resolv.conf'\nisp.weight = 0\nprobe.concurrency = 0\n\
+                    report.interval = '10'\nmap.plain-tcp = 'yes'\nmap.keep-alive = '9s'\n\
+                    [[dns-b]]\nidentity = 'b1'\n\
+                    address = '127.0.0.1:1'\n[[dns-b]]\nidentity = 'b1'\naddress = '127.0.0.1:1'\n";
+        let mistakes = load_text(text).unwrap_err();
+        let starts: Vec<&str> = mistakes.iter().map(|m| m.split(": ").next().unwrap()).collect();
+        let expected =
+            ["1:1", "1:12", "2:19", "2:34", "3:17", "3:18", "5:14", "6:21", "7:19", "8:1", "8:17", "14:12", "15:11"];
+        assert_eq!(starts, expected, "{mistakes:#?}");
+        assert_eq!(load_text("").unwrap_err().len(), 4);
+    }
+}

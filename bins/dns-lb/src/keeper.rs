@@ -1,0 +1,311 @@
+//! Owns what this DNS-LB knows: catalogues, fleet document, samples, rankings; and what follows
+//! from it: what is probed, answered and reported. Pure: events and the time come in, effects
+//! go out.
+//!
+//! Invariant: nobody else changes any of it, and whatever dns-b said, newer wins over older and a
+//! refused message changes nothing.
+
+mod adopt;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use dglb_core::{
+    catalogue::{ProbeKind, ZoneCatalogue},
+    directory::{Directory, LbIndex, LbState},
+    fleet::Fleet,
+    identity::Identity,
+    name::Name,
+    proto::message::{CatalogueAck, Message, Resync, Welcome},
+    report::Ranking,
+};
+
+use crate::{
+    measurements::{Change, Measurements},
+    metrics::{CatalogueLabels, Metrics, ProbeLabels},
+    prober::{Sample, Target},
+    registration::{Claim, Outgoing, Registration},
+    reports::Reports,
+};
+
+/// What the keeper is set to.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Who this DNS-LB is.
+    pub identity: Identity,
+    /// What it claims.
+    pub claim: Claim,
+    /// Every dns-b.
+    pub servers: Vec<Identity>,
+    /// How long a service's first ranking waits for its slowest address.
+    pub settle: Duration,
+    /// Between two reports of everything.
+    pub digest: Duration,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum Event {
+    /// A probe ended.
+    Sample(Sample),
+    /// The DNS-ISP has these addresses now.
+    Resolvers(Vec<IpAddr>),
+    /// The configuration claims this now.
+    Claim(Claim),
+    /// The link to a dns-b is up.
+    Up(Identity, Box<Welcome>),
+    /// A dns-b said something.
+    Said(Identity, Message),
+    /// The link to a dns-b is down, or could not be had.
+    Down(Identity),
+    /// Time went by.
+    Tick,
+}
+
+/// What has to be done.
+#[derive(Debug, Default, PartialEq)]
+pub struct Effects {
+    /// Messages to send, in this order.
+    pub send: Vec<Outgoing>,
+    /// The directory has changed: publish it.
+    pub answers: bool,
+    /// The targets have changed: probe them.
+    pub targets: bool,
+}
+
+/// See the module's description.
+#[derive(Debug)]
+pub struct Keeper {
+    settings: Settings,
+    directory: Directory,
+    own: LbIndex,
+    catalogues: BTreeMap<Name, ZoneCatalogue>,
+    fleet: Option<Arc<Fleet>>,
+    /// The fleet document of every dns-b that is connected.
+    fleets: BTreeMap<Identity, Arc<Fleet>>,
+    /// The dns-bs whose operator drains this DNS-LB.
+    drained_by: BTreeSet<Identity>,
+    measurements: Measurements,
+    registration: Registration,
+    reports: Reports,
+    reporting: bool,
+    next_digest: Instant,
+    metrics: Metrics,
+}
+
+impl Keeper {
+    /// A DNS-LB that knows nothing and answers "not ready".
+    pub fn new(settings: Settings, metrics: Metrics, now: Instant) -> Self {
+        let mut directory = Directory::new(dglb_core::directory::Settings::default());
+        let own = directory.upsert_lb(&settings.identity, &settings.claim.addresses);
+        directory.set_own(own);
+        directory.update_lb(own, |lb| lb.state = LbState::Alive);
+        let keeper = Self {
+            directory,
+            own,
+            catalogues: BTreeMap::new(),
+            fleet: None,
+            fleets: BTreeMap::new(),
+            drained_by: BTreeSet::new(),
+            measurements: Measurements::new(settings.settle),
+            registration: Registration::new(settings.claim.clone(), settings.servers.clone()),
+            reports: Reports::new(metrics.reports_sent.clone(), metrics.reports_acknowledged.clone()),
+            reporting: false,
+            next_digest: now + settings.digest,
+            metrics,
+            settings,
+        };
+        keeper.gauge();
+        keeper
+    }
+
+    /// Takes in what happened at `now`.
+    pub fn handle(&mut self, event: Event, now: Instant) -> Effects {
+        let mut effects = Effects::default();
+        match event {
+            Event::Sample(sample) => {
+                self.sample(&sample, &mut effects);
+                if !effects.answers {
+                    return effects;
+                }
+            }
+            Event::Resolvers(resolvers) => effects.send.extend(self.registration.set_resolvers(resolvers)),
+            Event::Claim(claim) => effects.send.extend(self.registration.set_claim(claim)),
+            Event::Up(server, welcome) => self.up(&server, *welcome, &mut effects),
+            Event::Said(server, message) => self.said(server, message, now, &mut effects),
+            Event::Down(server) => {
+                self.fleets.remove(&server);
+                self.reports.down(&server);
+                effects.send.extend(self.registration.down(&server));
+            }
+            Event::Tick => self.tick(now, &mut effects),
+        }
+        self.gauge();
+        effects
+    }
+
+    fn sample(&mut self, sample: &Sample, effects: &mut Effects) {
+        let kind = match sample.target.probe.kind {
+            ProbeKind::Tcp { .. } => "tcp",
+            ProbeKind::Http { .. } => "http",
+        };
+        let labels = ProbeLabels { kind, outcome: sample.outcome.as_str() };
+        self.metrics.probes.get_or_create(&labels).inc();
+        if let Some(change) = self.measurements.record(sample) {
+            self.ranked(vec![change], effects);
+        }
+    }
+
+    fn up(&mut self, server: &Identity, welcome: Welcome, effects: &mut Effects) {
+        self.adopt_fleet(server, welcome.fleet, effects);
+        effects.send.extend(self.registration.up(server, welcome.map_generation));
+        effects.send.extend(self.reports.up(server, welcome.report_generation));
+    }
+
+    fn said(&mut self, server: Identity, message: Message, now: Instant, effects: &mut Effects) {
+        match message {
+            Message::Fleet(fleet) => self.adopt_fleet(&server, *fleet, effects),
+            Message::MapAck(ack) => effects.send.extend(self.registration.acknowledged(&server, &ack)),
+            Message::ReportAck(ack) => effects.send.extend(self.reports.acknowledged(&server, ack)),
+            Message::Resync(Resync::Map) => effects.send.extend(self.registration.resync(&server)),
+            Message::Resync(Resync::Report) | Message::GetReport => {
+                effects.send.extend(self.reports.resync(&server));
+            }
+            Message::Catalogue(catalogue) => {
+                let (zone, generation) = (catalogue.zone.clone(), catalogue.generation);
+                let refused = self.adopt_catalogue(*catalogue, now, effects).err();
+                let outcome = if refused.is_some() { "refused" } else { "accepted" };
+                self.metrics.catalogues.get_or_create(&CatalogueLabels { outcome }).inc();
+                if let Some(reason) = &refused {
+                    tracing::warn!(%server, %zone, generation, reason, "catalogue refused");
+                }
+                effects.send.push((server, Message::CatalogueAck(CatalogueAck { zone, generation, refused })));
+            }
+            Message::Drain(true) => drop(self.drained_by.insert(server)),
+            Message::Drain(false) => drop(self.drained_by.remove(&server)),
+            // The session lets nothing else through to this side; of a later version it is skipped.
+            _ => {}
+        }
+    }
+
+    fn tick(&mut self, now: Instant, effects: &mut Effects) {
+        let settled = self.measurements.settle(now).into_iter().map(Change::Order).collect();
+        self.ranked(settled, effects);
+        if now >= self.next_digest {
+            self.next_digest = now + self.settings.digest;
+            effects.send.extend(self.reports.digest());
+            // Answers with several addresses go by the figures, too.
+            let rankings: Vec<_> = self.measurements.rankings().filter_map(|(_, r)| r.cloned()).collect();
+            effects.answers |= !rankings.is_empty();
+            self.answer_with(&rankings);
+        }
+    }
+
+    /// Brings new rankings to answers and reports.
+    fn ranked(&mut self, changes: Vec<Change>, effects: &mut Effects) {
+        let mut reordered = Vec::new();
+        for change in changes {
+            match change {
+                Change::Figures(ranking) => self.reports.refresh(ranking),
+                Change::Order(ranking) => reordered.push(ranking),
+            }
+        }
+        if reordered.is_empty() {
+            return;
+        }
+        self.metrics.ranking_changes.inc_by(reordered.len() as u64);
+        effects.answers = true;
+        for ranking in &reordered {
+            let names: Vec<_> = ranking.sites.iter().map(|s| (s.site.as_str(), s.health())).collect();
+            tracing::info!(service = %ranking.service, order = ?names, "ranking changed");
+        }
+        self.answer_with(&reordered);
+        // The first report replaces what dns-bs hold of an earlier run, so it must not be less.
+        if self.reporting {
+            effects.send.extend(self.reports.change(reordered, Vec::new()));
+        } else if self.measurements.is_complete() {
+            self.reporting = true;
+            let all = self.measurements.rankings().filter_map(|(_, r)| r.cloned()).collect();
+            effects.send.extend(self.reports.change(all, Vec::new()));
+        }
+    }
+
+    fn answer_with(&mut self, rankings: &[Ranking]) {
+        for ranking in rankings {
+            if let Err(error) = self.directory.set_ranking(self.own, ranking) {
+                tracing::error!(service = %ranking.service, %error, "own ranking not taken");
+            }
+        }
+    }
+
+    /// What answers depend on.
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// What has to be probed.
+    pub fn targets(&self) -> Vec<Target> {
+        self.measurements.targets()
+    }
+
+    /// Whether there is a fleet document, a catalogue, and a ranking for each service.
+    pub fn can_answer(&self) -> bool {
+        self.fleet.is_some() && self.measurements.is_complete()
+    }
+
+    /// The fleet document in use.
+    pub fn fleet(&self) -> Option<&Fleet> {
+        self.fleet.as_deref()
+    }
+
+    /// The catalogues in use, by zone.
+    pub fn catalogues(&self) -> &BTreeMap<Name, ZoneCatalogue> {
+        &self.catalogues
+    }
+
+    /// The rankings of now, by service; `None` for one that is not settled.
+    pub fn rankings(&self) -> impl Iterator<Item = (&Name, Option<&Ranking>)> {
+        self.measurements.rankings()
+    }
+
+    /// What the dns-bs know of this DNS-LB's place.
+    pub fn registration(&self) -> &Registration {
+        &self.registration
+    }
+
+    /// What the dns-bs know of the sites.
+    pub fn reports(&self) -> &Reports {
+        &self.reports
+    }
+
+    /// The dns-bs whose operator drains this DNS-LB.
+    pub fn drained_by(&self) -> &BTreeSet<Identity> {
+        &self.drained_by
+    }
+
+    /// Who this DNS-LB is.
+    pub fn identity(&self) -> &Identity {
+        &self.settings.identity
+    }
+
+    fn gauge(&self) {
+        let set = |gauge: &prometheus_client::metrics::gauge::Gauge, value: u64| {
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        };
+        let m = &self.metrics;
+        set(&m.map_generation, self.registration.generation());
+        set(&m.registered, self.registration.is_ready().into());
+        set(&m.fleet_serial, self.fleet.as_ref().map_or(0, |f| f.serial.into()));
+        let others = self.fleets.values().filter(|f| Some(*f) != self.fleet.as_ref()).count();
+        set(&m.fleet_disagreements, others as u64);
+        set(&m.services, self.measurements.rankings().count() as u64);
+        set(&m.services_ranked, self.measurements.rankings().filter(|(_, r)| r.is_some()).count() as u64);
+    }
+}
+
+#[cfg(test)]
+mod tests;

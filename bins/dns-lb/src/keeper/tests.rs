@@ -1,0 +1,339 @@
+use std::net::SocketAddr;
+
+use dglb_core::{
+    catalogue::{Service, ZoneStyle},
+    dns::{Asked, Decision, Handled, Role, Transport, respond},
+    fleet::{FleetLabel, FleetServer, FleetTtls},
+    proto::message::{BootId, MapAck, Report, ReportAck},
+};
+
+use super::*;
+use crate::measurements::tests::{sample, service};
+
+const SETTLE: Duration = Duration::from_secs(5);
+const DIGEST: Duration = Duration::from_secs(60);
+
+/// A keeper and its fake time.
+struct Lb {
+    keeper: Keeper,
+    now: Instant,
+    metrics: Metrics,
+}
+
+impl Lb {
+    fn new() -> Self {
+        let claim = Claim {
+            addresses: vec!["198.51.100.53".parse().unwrap()],
+            resolvers: vec!["192.0.2.1".parse().unwrap()],
+            networks: vec![],
+            preference: 0,
+            weight: 1,
+            lease: Duration::from_secs(60),
+        };
+        let servers = vec![id("b1"), id("b2")];
+        let settings = Settings { identity: id("sea1"), claim, servers, settle: SETTLE, digest: DIGEST };
+        let (now, metrics) = (Instant::now(), Metrics::default());
+        Self { keeper: Keeper::new(settings, metrics.clone(), now), now, metrics }
+    }
+
+    /// Connected to `b1` and with a catalogue of one service, but not measured.
+    fn with_catalogue() -> (Self, Service) {
+        let mut lb = Self::new();
+        lb.up("b1", fleet(1));
+        let www = service("www.glb.test", 3);
+        lb.said("b1", Message::Catalogue(Box::new(zone("glb.test", 1, vec![www.clone()]))));
+        (lb, www)
+    }
+
+    /// Measured, too: `s2` is the nearest, then `s1`, then `s3`.
+    fn measured() -> (Self, Service) {
+        let (mut lb, www) = Self::with_catalogue();
+        for (n, ms) in [(1, 50), (2, 20), (3, 90)] {
+            for _ in 0..3 {
+                lb.sample(&www, n, Some(ms));
+            }
+        }
+        (lb, www)
+    }
+
+    fn handle(&mut self, event: Event) -> Effects {
+        self.keeper.handle(event, self.now)
+    }
+
+    fn up(&mut self, server: &str, fleet: Fleet) -> Effects {
+        let welcome = Welcome {
+            version: 1,
+            identity: id(server),
+            boot: BootId([7; 16]),
+            observed: "203.0.113.9:4000".parse().unwrap(),
+            features: 0,
+            fleet,
+            map_generation: 0,
+            report_generation: 0,
+            catalogues: vec![],
+        };
+        self.handle(Event::Up(id(server), Box::new(welcome)))
+    }
+
+    fn said(&mut self, server: &str, message: Message) -> Effects {
+        self.handle(Event::Said(id(server), message))
+    }
+
+    fn sample(&mut self, service: &Service, n: usize, ms: Option<u64>) -> Effects {
+        let sample = sample(service, n, ms, self.now);
+        self.handle(Event::Sample(sample))
+    }
+
+    /// What DNS says: the question's `decision` and the addresses in the answer's octets.
+    fn ask(&self, name: &str) -> (Handled, Vec<u8>) {
+        let name: Name = name.parse().unwrap();
+        let mut packet = vec![0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+        packet.extend_from_slice(name.wire());
+        packet.extend_from_slice(&[0, 1, 0, 1]);
+        let peer: SocketAddr = "192.0.2.1:5353".parse().unwrap();
+        let asked = Asked { packet: &packet, peer, transport: Transport::Udp, role: Role::DnsLb };
+        let mut reply = vec![0; 4_096];
+        let handled = respond(self.keeper.directory(), &asked, &mut reply);
+        reply.truncate(handled.length);
+        (handled, reply)
+    }
+}
+
+fn id(text: &str) -> Identity {
+    text.parse().unwrap()
+}
+
+fn fleet(serial: u32) -> Fleet {
+    Fleet {
+        serial,
+        operator_zone: "ops.test".parse().unwrap(),
+        hostmaster: "hostmaster.ops.test".parse().unwrap(),
+        servers: vec![FleetServer {
+            identity: id("b1"),
+            referral: vec!["203.0.113.1".parse().unwrap()],
+            fallback: vec!["203.0.113.2".parse().unwrap()],
+        }],
+        labels: vec![],
+        ttl: FleetTtls::default(),
+    }
+}
+
+fn zone(name: &str, generation: u64, services: Vec<Service>) -> ZoneCatalogue {
+    ZoneCatalogue {
+        zone: name.parse().unwrap(),
+        generation,
+        soa_serial: 1,
+        style: ZoneStyle::SubZone,
+        cname_ttl: 3_600,
+        services,
+        records: vec![],
+    }
+}
+
+fn report(effects: &Effects) -> Option<(&str, &Report)> {
+    effects.send.iter().find_map(|(to, message)| match message {
+        Message::Report(report) => Some((to.as_str(), report)),
+        _ => None,
+    })
+}
+
+fn order(report: &Report) -> Vec<&str> {
+    report.rankings[0].sites.iter().map(|s| s.site.as_str()).collect()
+}
+
+fn refusal(effects: &Effects) -> Option<&str> {
+    effects.send.iter().find_map(|(_, message)| match message {
+        Message::CatalogueAck(ack) => Some(ack.refused.as_deref().unwrap_or("accepted")),
+        _ => None,
+    })
+}
+
+#[test]
+fn from_the_first_link_to_the_first_answer() {
+    let mut lb = Lb::new();
+    assert_eq!(lb.ask("www.sea1.glb.test").0.decision, Decision::NotReady);
+    let effects = lb.up("b1", fleet(1));
+    assert!(matches!(&effects.send[..], [(to, Message::Map(_))] if to.as_str() == "b1"), "{effects:?}");
+    let www = service("www.glb.test", 3);
+    let effects = lb.said("b1", Message::Catalogue(Box::new(zone("glb.test", 1, vec![www.clone()]))));
+    assert_eq!(refusal(&effects), Some("accepted"));
+    assert!(effects.targets && effects.answers);
+    assert_eq!(lb.keeper.targets().len(), 3);
+    assert_eq!(lb.ask("www.sea1.glb.test").0.decision, Decision::NotReady);
+    assert!(!lb.keeper.can_answer());
+
+    for n in 1..=2 {
+        for _ in 0..3 {
+            assert_eq!(lb.sample(&www, n, Some(70 - 20 * n as u64)), Effects::default());
+        }
+    }
+    lb.sample(&www, 3, None);
+    let effects = lb.sample(&www, 3, None);
+    assert!(effects.answers && !effects.targets);
+    let (to, first) = report(&effects).unwrap();
+    assert_eq!((to, first.generation, first.base, order(first)), ("b1", 1, 0, vec!["s2", "s1", "s3"]));
+    assert!(lb.keeper.can_answer());
+    for name in ["www.sea1.glb.test", "www.glb.test"] {
+        let (handled, reply) = lb.ask(name);
+        assert_eq!((handled.decision, handled.rcode), (Decision::Label, 0), "{name}");
+        assert!(reply.ends_with(&[192, 0, 2, 2]), "{reply:?}");
+    }
+    assert_eq!(lb.ask("www.lon1.glb.test").0.rcode, 5, "somebody else's label");
+    assert_eq!(lb.metrics.ranking_changes.get(), 1);
+    let labels = |outcome| ProbeLabels { kind: "tcp", outcome };
+    assert_eq!(lb.metrics.probes.get_or_create(&labels("ok")).get(), 6);
+    assert_eq!(lb.metrics.probes.get_or_create(&labels("refused")).get(), 2);
+    assert_eq!((lb.metrics.services.get(), lb.metrics.services_ranked.get()), (1, 1));
+}
+
+#[test]
+fn a_dead_site_moves_answers_and_reports_at_once() {
+    let (mut lb, www) = Lb::measured();
+    lb.said("b1", Message::ReportAck(ReportAck { generation: 1 }));
+    assert_eq!(lb.sample(&www, 2, None), Effects::default(), "one failure is no verdict");
+    let effects = lb.sample(&www, 2, None);
+    let (_, delta) = report(&effects).unwrap();
+    assert_eq!((delta.generation, delta.base, order(delta)), (2, 1, vec!["s1", "s3", "s2"]));
+    assert!(lb.ask("www.sea1.glb.test").1.ends_with(&[192, 0, 2, 1]));
+    assert_eq!((lb.metrics.reports_sent.get(), lb.metrics.reports_acknowledged.get()), (2, 1));
+}
+
+#[test]
+fn the_first_report_is_not_less_than_what_is_to_come() {
+    let (mut lb, www) = Lb::with_catalogue();
+    let api = service("api.other.test", 1);
+    lb.said("b1", Message::Catalogue(Box::new(zone("other.test", 1, vec![api.clone()]))));
+    for n in 1..=3 {
+        for _ in 0..3 {
+            let effects = lb.sample(&www, n, Some(50));
+            assert_eq!(report(&effects), None);
+        }
+    }
+    // It answers already, though.
+    assert_eq!(lb.ask("www.sea1.glb.test").0.decision, Decision::Label);
+    assert_eq!(lb.ask("api.sea1.other.test").0.decision, Decision::NotReady);
+    lb.sample(&api, 1, None);
+    let effects = lb.sample(&api, 1, None);
+    assert_eq!(report(&effects).unwrap().1.rankings.len(), 2);
+}
+
+#[test]
+fn a_slow_address_is_not_waited_for_for_ever() {
+    let (mut lb, www) = Lb::with_catalogue();
+    for _ in 0..3 {
+        lb.sample(&www, 3, Some(10));
+    }
+    assert_eq!(lb.handle(Event::Tick), Effects::default());
+    lb.now += SETTLE;
+    let effects = lb.handle(Event::Tick);
+    assert_eq!(order(report(&effects).unwrap().1), ["s3", "s1", "s2"]);
+    assert!(effects.answers);
+}
+
+#[test]
+fn everything_again_at_an_interval() {
+    let (mut lb, www) = Lb::measured();
+    lb.said("b1", Message::ReportAck(ReportAck { generation: 1 }));
+    for _ in 0..9 {
+        assert_eq!(lb.sample(&www, 2, Some(25)), Effects::default(), "the order is the same");
+    }
+    lb.now += DIGEST;
+    let effects = lb.handle(Event::Tick);
+    let (_, digest) = report(&effects).unwrap();
+    assert_eq!((digest.base, digest.rankings[0].sites[0].addresses[0].latency_us), (0, Some(25_000)));
+    assert_eq!(lb.handle(Event::Tick), Effects::default());
+    let effects = lb.said("b1", Message::GetReport);
+    assert_eq!(report(&effects).unwrap().1.base, 0);
+}
+
+#[test]
+fn the_newest_catalogue_wins_wherever_it_comes_from() {
+    let (mut lb, www) = Lb::measured();
+    lb.up("b2", fleet(1));
+    let offer = |lb: &mut Lb, generation, services| {
+        let effects = lb.said("b2", Message::Catalogue(Box::new(zone("glb.test", generation, services))));
+        (refusal(&effects).unwrap().to_owned(), effects)
+    };
+    assert_eq!(offer(&mut lb, 1, vec![www.clone()]).0, "accepted", "the same again");
+    let (reason, _) = offer(&mut lb, 1, vec![service("api.glb.test", 1)]);
+    assert_eq!(reason, "generation 1 is in use with another content");
+    assert_eq!(lb.metrics.catalogue_conflicts.get(), 1);
+    let (reason, _) = offer(&mut lb, 2, vec![]);
+    assert_eq!(reason, "zone glb.test. has no service");
+    assert_eq!(lb.keeper.catalogues()[&"glb.test".parse::<Name>().unwrap()].generation, 1);
+
+    lb.said("b1", Message::ReportAck(ReportAck { generation: 1 }));
+    let (reason, effects) = offer(&mut lb, 3, vec![service("api.glb.test", 1)]);
+    assert_eq!(reason, "accepted");
+    assert!(effects.targets);
+    assert_eq!(report(&effects).unwrap().1.removed, ["www.glb.test".parse::<Name>().unwrap()]);
+    let (reason, _) = offer(&mut lb, 2, vec![www.clone()]);
+    assert_eq!(reason, "generation 3 is in use, which is newer than 2");
+    assert_eq!(lb.sample(&www, 1, Some(1)), Effects::default(), "a late probe of what is gone");
+    assert_eq!(lb.keeper.targets().len(), 1);
+    let outcomes = |outcome| lb.metrics.catalogues.get_or_create(&CatalogueLabels { outcome }).get();
+    assert_eq!((outcomes("accepted"), outcomes("refused")), (3, 3));
+}
+
+#[test]
+fn a_service_belongs_to_one_zone() {
+    let (mut lb, www) = Lb::with_catalogue();
+    let mut host_style = zone("www.glb.test", 1, vec![www]);
+    host_style.style = ZoneStyle::Host;
+    let effects = lb.said("b1", Message::Catalogue(Box::new(host_style)));
+    assert_eq!(refusal(&effects), Some("service www.glb.test. is in zone glb.test. already"));
+    assert_eq!(lb.keeper.catalogues().len(), 1);
+}
+
+#[test]
+fn the_newest_fleet_document_wins_and_disagreement_is_an_alarm() {
+    let mut lb = Lb::new();
+    lb.up("b1", fleet(5));
+    assert_eq!((lb.metrics.fleet_serial.get(), lb.metrics.fleet_disagreements.get()), (5, 0));
+    let effects = lb.up("b2", fleet(4));
+    assert!(!effects.answers);
+    assert_eq!((lb.metrics.fleet_serial.get(), lb.metrics.fleet_disagreements.get()), (5, 1));
+    // The operator states our addresses now: those are what every server gives as glue.
+    let mut newer = fleet(6);
+    let stated: IpAddr = "198.51.100.99".parse().unwrap();
+    newer.labels.push(FleetLabel { identity: id("sea1"), addresses: vec![stated] });
+    assert!(lb.said("b2", Message::Fleet(Box::new(newer.clone()))).answers);
+    assert_eq!((lb.metrics.fleet_serial.get(), lb.metrics.fleet_disagreements.get()), (6, 1));
+    assert_eq!(lb.keeper.directory().own().unwrap().1.addresses, [stated]);
+    lb.said("b1", Message::Fleet(Box::new(newer)));
+    assert_eq!(lb.metrics.fleet_disagreements.get(), 0);
+    // One serial, two contents.
+    let mut other = fleet(6);
+    other.ttl.retry = 1;
+    lb.said("b1", Message::Fleet(Box::new(other)));
+    assert_eq!(lb.metrics.fleet_disagreements.get(), 1);
+    lb.handle(Event::Down(id("b1")));
+    assert_eq!(lb.metrics.fleet_disagreements.get(), 0, "who is not there does not disagree");
+    // A broken one changes nothing.
+    let mut broken = fleet(9);
+    broken.servers.clear();
+    assert!(!lb.said("b2", Message::Fleet(Box::new(broken))).answers);
+    assert_eq!(lb.metrics.fleet_serial.get(), 6);
+}
+
+#[test]
+fn registered_when_all_that_are_reached_have_acknowledged() {
+    let mut lb = Lb::new();
+    lb.up("b1", fleet(1));
+    lb.up("b2", fleet(1));
+    let ack = |generation| Message::MapAck(MapAck { generation, accepted: 1, refused: vec![] });
+    assert!(lb.said("b1", ack(1)).send.is_empty());
+    assert_eq!(lb.metrics.registered.get(), 0);
+    let effects = lb.said("b2", ack(1));
+    assert!(matches!(&effects.send[..], [(_, Message::Ready(_)), (_, Message::Ready(_))]), "{effects:?}");
+    assert_eq!((lb.metrics.registered.get(), lb.metrics.map_generation.get()), (1, 1));
+    let effects = lb.handle(Event::Resolvers(vec!["192.0.2.7".parse().unwrap()]));
+    assert!(matches!(&effects.send[..], [(_, Message::Map(_)), (_, Message::Map(_))]), "{effects:?}");
+    assert_eq!((lb.metrics.registered.get(), lb.metrics.map_generation.get()), (0, 2));
+    lb.said("b1", Message::Drain(true));
+    assert!(lb.keeper.drained_by().contains(&id("b1")));
+    lb.said("b1", Message::Drain(false));
+    assert!(lb.keeper.drained_by().is_empty());
+    let effects = lb.said("b2", Message::Resync(Resync::Map));
+    assert!(matches!(&effects.send[..], [(to, Message::Map(_))] if to.as_str() == "b2"), "{effects:?}");
+}

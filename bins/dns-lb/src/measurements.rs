@@ -1,0 +1,299 @@
+//! The samples of every site of every service, and the order that follows from them. Pure: time
+//! is an argument.
+//!
+//! Invariant: a service has no ranking before it can have a good one (every address is settled,
+//! or the time for that has passed), and from then on always has one.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+use dglb_core::{
+    catalogue::Service,
+    estimate::{AddressEstimate, Measured, Observation},
+    name::Name,
+    rank::{differs, rank},
+    report::Ranking,
+};
+
+use crate::{
+    probe::Outcome,
+    prober::{Sample, Target, targets},
+};
+
+/// All services that are measured, by name.
+#[derive(Debug)]
+pub struct Measurements {
+    /// How long the first ranking of a service waits for its slowest address.
+    settle: Duration,
+    services: BTreeMap<Name, Watched>,
+}
+
+/// What a new sample did to a ranking.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// Answers are other than before, or there were none.
+    Order(Ranking),
+    /// Newer figures behind the same order.
+    Figures(Ranking),
+}
+
+/// One service under measurement.
+#[derive(Debug)]
+struct Watched {
+    service: Service,
+    catalogue: u64,
+    /// When it was first heard of.
+    since: Instant,
+    /// Whether any probe has ended yet.
+    sampled: bool,
+    estimates: HashMap<(String, IpAddr), AddressEstimate>,
+    ranking: Option<Ranking>,
+}
+
+impl Measurements {
+    /// No services yet; `settle` is how long a first ranking waits for slow addresses.
+    pub fn new(settle: Duration) -> Self {
+        Self { settle, services: BTreeMap::new() }
+    }
+
+    /// Measures `service` of catalogue generation `catalogue` from now on. What was measured of
+    /// it before counts on, as long as its probes are the same.
+    pub fn watch(&mut self, service: &Service, catalogue: u64, now: Instant) -> Option<Change> {
+        let before = self.services.remove(&service.name);
+        let mut watched = Watched::new(service.clone(), catalogue, now);
+        if let Some(before) = before {
+            watched.since = before.since;
+            watched.ranking = before.ranking;
+            if before.service.probes == watched.service.probes {
+                watched.sampled = before.sampled;
+                watched.inherit(before.estimates);
+            }
+        }
+        let change = watched.ranking.is_some().then(|| watched.rank(now));
+        self.services.insert(service.name.clone(), watched);
+        change
+    }
+
+    /// Measures it no longer.
+    pub fn forget(&mut self, service: &Name) {
+        self.services.remove(service);
+    }
+
+    /// Takes in what a probe saw.
+    pub fn record(&mut self, sample: &Sample) -> Option<Change> {
+        let target = &sample.target;
+        let watched = self.services.get_mut(&target.service)?;
+        let seen = match sample.outcome {
+            Outcome::Good(times) => Observation::Good(times.connect),
+            Outcome::Failed(_) => Observation::Failed,
+            Outcome::Local => return None,
+        };
+        // A probe of before a change of the catalogue says nothing of what is probed now.
+        if watched.service.probes.get(target.number) != Some(&target.probe) {
+            return None;
+        }
+        watched.estimates.get_mut(&(target.site.clone(), target.address))?.record(target.number, seen, sample.at);
+        watched.sampled = true;
+        (watched.ranking.is_some() || watched.is_settled(sample.at)).then(|| watched.rank(sample.at))
+    }
+
+    /// First rankings of services that have waited long enough for their slowest addresses.
+    pub fn settle(&mut self, now: Instant) -> Vec<Ranking> {
+        let settle = self.settle;
+        let due =
+            |w: &&mut Watched| w.ranking.is_none() && w.sampled && now.saturating_duration_since(w.since) >= settle;
+        let due = self.services.values_mut().filter(due);
+        due.map(|w| match w.rank(now) {
+            Change::Order(ranking) | Change::Figures(ranking) => ranking,
+        })
+        .collect()
+    }
+
+    /// Everything that must be probed.
+    pub fn targets(&self) -> Vec<Target> {
+        self.services.values().flat_map(|w| targets(&w.service)).collect()
+    }
+
+    /// The rankings of now, by service; `None` for one that is not settled.
+    pub fn rankings(&self) -> impl Iterator<Item = (&Name, Option<&Ranking>)> {
+        self.services.iter().map(|(name, w)| (name, w.ranking.as_ref()))
+    }
+
+    /// Whether there is a service, and a ranking for each.
+    pub fn is_complete(&self) -> bool {
+        !self.services.is_empty() && self.services.values().all(|w| w.ranking.is_some())
+    }
+}
+
+impl Watched {
+    fn new(service: Service, catalogue: u64, since: Instant) -> Self {
+        let addresses = service.sites.iter().flat_map(|s| s.addresses.iter().map(|a| (s.name.clone(), *a)));
+        let estimates = addresses.map(|key| (key, AddressEstimate::new(&service.probes))).collect();
+        Self { service, catalogue, since, sampled: false, estimates, ranking: None }
+    }
+
+    /// Keeps what was known of the addresses that are still there.
+    fn inherit(&mut self, before: HashMap<(String, IpAddr), AddressEstimate>) {
+        for (key, estimate) in before {
+            if let Some(mine) = self.estimates.get_mut(&key) {
+                *mine = estimate;
+            }
+        }
+    }
+
+    fn is_settled(&self, now: Instant) -> bool {
+        self.estimates.values().all(|e| e.is_settled(now))
+    }
+
+    fn rank(&mut self, now: Instant) -> Change {
+        let measured = |site: &dglb_core::catalogue::Site, address| {
+            let estimate = self.estimates.get(&(site.name.clone(), address));
+            estimate.map_or_else(|| Measured::unknown(address), |e| e.measured(address, now))
+        };
+        let ranking = rank(&self.service, self.catalogue, measured, self.ranking.as_ref());
+        let before = self.ranking.replace(ranking.clone());
+        match before {
+            Some(before) if !differs(&before, &ranking) => Change::Figures(ranking),
+            _ => Change::Order(ranking),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::sync::Arc;
+
+    use dglb_core::{
+        catalogue::{Mode, Policy, Probe, ProbeKind, Site},
+        report::Health,
+    };
+
+    use super::*;
+    use crate::probe::{Failure, Times};
+
+    const SETTLE: Duration = Duration::from_secs(5);
+
+    /// A service with one IPv4 address for each site `s1`, `s2`, …
+    pub(crate) fn service(name: &str, sites: u8) -> Service {
+        Service {
+            name: name.parse().unwrap(),
+            host: "www.foobar.com".parse().unwrap(),
+            mode: Mode::Referral,
+            ttl: 300,
+            answers: 1,
+            policy: Policy::default(),
+            probes: vec![Probe {
+                kind: ProbeKind::Tcp { port: 80 },
+                interval_ms: 10_000,
+                timeout_ms: 1_000,
+                fall: 2,
+                rise: 2,
+            }],
+            sites: (1..=sites)
+                .map(|n| Site { name: format!("s{n}"), addresses: vec![[192, 0, 2, n].into()], cost: 0.0 })
+                .collect(),
+        }
+    }
+
+    /// A round trip of so many milliseconds to site `s<n>`, or a failure.
+    pub(crate) fn sample(service: &Service, n: usize, ms: Option<u64>, at: Instant) -> Sample {
+        let target = targets(service).find(|t| t.site == format!("s{n}")).unwrap();
+        let outcome = match ms {
+            Some(ms) => Outcome::Good(Times { connect: Duration::from_millis(ms), ..Times::default() }),
+            None => Outcome::Failed(Failure::Refused),
+        };
+        Sample { target: Arc::new(target), outcome, at }
+    }
+
+    fn order(ranking: &Ranking) -> Vec<&str> {
+        ranking.sites.iter().map(|s| s.site.as_str()).collect()
+    }
+
+    #[test]
+    fn the_first_ranking_waits_for_the_last_address() {
+        let now = Instant::now();
+        let www = service("www.glb.test", 3);
+        let mut m = Measurements::new(SETTLE);
+        assert!(!m.is_complete());
+        assert_eq!(m.watch(&www, 4, now), None);
+        for _ in 0..3 {
+            assert_eq!(m.record(&sample(&www, 1, Some(50), now)), None);
+            assert_eq!(m.record(&sample(&www, 2, Some(20), now)), None);
+        }
+        assert_eq!(m.record(&sample(&www, 3, None, now)), None);
+        assert!(!m.is_complete());
+        let Some(Change::Order(ranking)) = m.record(&sample(&www, 3, None, now)) else { panic!() };
+        assert_eq!(order(&ranking), ["s2", "s1", "s3"]);
+        assert_eq!((ranking.catalogue, ranking.sites[2].health()), (4, Health::Down));
+        assert!(m.is_complete());
+        // The same again is only a fresher figure.
+        let change = m.record(&sample(&www, 1, Some(51), now));
+        assert!(matches!(change, Some(Change::Figures(_))), "{change:?}");
+        let change = m.record(&sample(&www, 2, None, now));
+        assert!(matches!(change, Some(Change::Figures(_))), "one failure is no verdict: {change:?}");
+        let Some(Change::Order(ranking)) = m.record(&sample(&www, 2, None, now)) else { panic!() };
+        assert_eq!(order(&ranking), ["s1", "s2", "s3"]);
+    }
+
+    #[test]
+    fn a_slow_address_is_not_waited_for_for_ever() {
+        let start = Instant::now();
+        let www = service("www.glb.test", 2);
+        let mut m = Measurements::new(SETTLE);
+        m.watch(&www, 1, start);
+        let late = start + SETTLE;
+        assert!(m.settle(late).is_empty(), "nothing at all was measured");
+        for _ in 0..3 {
+            m.record(&sample(&www, 2, Some(20), start));
+        }
+        assert!(m.settle(late - Duration::from_millis(1)).is_empty());
+        let rankings = m.settle(late);
+        assert_eq!(order(&rankings[0]), ["s2", "s1"]);
+        assert_eq!(rankings[0].sites[1].health(), Health::Unknown);
+        assert!(m.settle(late).is_empty(), "once");
+    }
+
+    #[test]
+    fn what_this_host_could_not_do_says_nothing() {
+        let now = Instant::now();
+        let www = service("www.glb.test", 1);
+        let mut m = Measurements::new(SETTLE);
+        m.watch(&www, 1, now);
+        let local = Sample { outcome: Outcome::Local, ..sample(&www, 1, None, now) };
+        for _ in 0..5 {
+            assert_eq!(m.record(&local), None);
+        }
+        assert!(m.settle(now + SETTLE).is_empty());
+    }
+
+    #[test]
+    fn a_new_catalogue_keeps_what_was_measured() {
+        let now = Instant::now();
+        let mut www = service("www.glb.test", 2);
+        let mut m = Measurements::new(SETTLE);
+        m.watch(&www, 1, now);
+        for _ in 0..3 {
+            m.record(&sample(&www, 1, Some(50), now));
+            m.record(&sample(&www, 2, Some(20), now));
+        }
+        www.sites.push(Site { name: "s3".to_owned(), addresses: vec![[192, 0, 2, 3].into()], cost: 0.0 });
+        www.sites.remove(0);
+        let Some(Change::Order(ranking)) = m.watch(&www, 2, now) else { panic!() };
+        assert_eq!((order(&ranking), ranking.catalogue), (vec!["s2", "s3"], 2));
+        assert_eq!(ranking.sites[0].addresses[0].latency_us, Some(20_000));
+        assert_eq!(m.targets().len(), 2);
+        // Another way of measuring starts anew, but what was found stands until it has its own.
+        let old = sample(&www, 2, Some(1), now);
+        www.probes[0].kind = ProbeKind::Tcp { port: 81 };
+        let Some(Change::Order(ranking)) = m.watch(&www, 3, now) else { panic!() };
+        assert_eq!(ranking.sites[0].health(), Health::Unknown);
+        assert_eq!(order(&ranking), ["s2", "s3"]);
+        assert_eq!(m.record(&old), None, "a probe of the old kind");
+        m.forget(&www.name);
+        assert_eq!(m.record(&sample(&www, 2, Some(1), now)), None);
+        assert!(m.targets().is_empty());
+    }
+}

@@ -1,0 +1,82 @@
+//! Counters of the measuring and reporting; those of the DNS side and of the links are
+//! `dglb_node`'s.
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+
+/// What a dns-lb counts; clones count into the same.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    /// Probes that ended.
+    pub probes: Family<ProbeLabels, Counter>,
+    /// Rankings that led to other answers than before.
+    pub ranking_changes: Counter,
+    /// Catalogues that came, by what became of them.
+    pub catalogues: Family<CatalogueLabels, Counter>,
+    /// REPORTs sent.
+    pub reports_sent: Counter,
+    /// REPORT-ACKs that came for them.
+    pub reports_acknowledged: Counter,
+    /// Generation of the newest MAP.
+    pub map_generation: Gauge,
+    /// 1 while every dns-b that is reached has acknowledged the newest MAP, else 0.
+    pub registered: Gauge,
+    /// Serial of the fleet document in use.
+    pub fleet_serial: Gauge,
+    /// Connected dns-bs that hold another fleet document: an alarm.
+    pub fleet_disagreements: Gauge,
+    /// Catalogues of one generation that were not equal: an alarm.
+    pub catalogue_conflicts: Counter,
+    /// Services in the catalogues.
+    pub services: Gauge,
+    /// Services that have a ranking.
+    pub services_ranked: Gauge,
+}
+
+/// Labels of a probe.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ProbeLabels {
+    /// `http` or `tcp`.
+    pub kind: &'static str,
+    /// As [`crate::probe::Outcome::as_str`] has it.
+    pub outcome: &'static str,
+}
+
+/// Labels of a catalogue.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CatalogueLabels {
+    /// `accepted` or `refused`.
+    pub outcome: &'static str,
+}
+
+impl Metrics {
+    /// Puts everything into a registry, as `dglb_lb_…`.
+    pub fn register(&self, registry: &mut Registry) {
+        let lb = registry.sub_registry_with_prefix("dglb_lb");
+        lb.register("probes", "Probes that ended, by kind and outcome", self.probes.clone());
+        lb.register("catalogues", "Catalogues that came, by outcome", self.catalogues.clone());
+        let counters = [
+            ("ranking_changes", "Rankings that led to other answers", &self.ranking_changes),
+            ("reports_sent", "Reports sent to dns-bs", &self.reports_sent),
+            ("reports_acknowledged", "Reports acknowledged by dns-bs", &self.reports_acknowledged),
+            ("catalogue_conflicts", "Catalogues of one generation that differ", &self.catalogue_conflicts),
+        ];
+        for (name, help, counter) in counters {
+            lb.register(name, help, counter.clone());
+        }
+        let gauges = [
+            ("map_generation", "Generation of the newest map", &self.map_generation),
+            ("registered", "Whether every dns-b that is reached knows the newest map", &self.registered),
+            ("fleet_serial", "Serial of the fleet document in use", &self.fleet_serial),
+            ("fleet_disagreements", "Connected dns-bs with another fleet document", &self.fleet_disagreements),
+            ("services", "Services in the catalogues", &self.services),
+            ("services_ranked", "Services that have a ranking", &self.services_ranked),
+        ];
+        for (name, help, gauge) in gauges {
+            lb.register(name, help, gauge.clone());
+        }
+    }
+}

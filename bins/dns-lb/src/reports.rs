@@ -1,0 +1,288 @@
+//! What every dns-b is told about the sites: REPORT (design section 6). Pure: links come and go
+//! by method calls, messages come out.
+//!
+//! Invariant: a delta is only ever sent to a dns-b that holds its base, and at most one REPORT is
+//! under way to each; what changes meanwhile goes with the next one.
+
+use std::collections::BTreeMap;
+
+use dglb_core::{
+    identity::Identity,
+    name::Name,
+    proto::message::{Message, Report, ReportAck},
+    report::Ranking,
+};
+use prometheus_client::metrics::counter::Counter;
+use serde::Serialize;
+
+use crate::registration::Outgoing;
+
+/// Generations beyond this are nonsense and not learnt.
+const MAX_GENERATION: u64 = u64::MAX >> 1;
+
+/// The rankings as they are reported, and who knows how much of them.
+#[derive(Debug, Default)]
+pub struct Reports {
+    /// Of the newest change; 0 before the first.
+    generation: u64,
+    /// With the generation that last changed it; `None` for one that is no longer ranked.
+    rankings: BTreeMap<Name, (u64, Option<Ranking>)>,
+    /// Whether there ever was a ranking; until then what a dns-b holds of an earlier run is better.
+    started: bool,
+    servers: BTreeMap<Identity, Server>,
+    sent: Counter,
+    acknowledged: Counter,
+}
+
+/// What one dns-b holds, as far as this process can tell.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Server {
+    /// Whether its link is up.
+    pub connected: bool,
+    /// The newest generation that this process sent it; 0 for none.
+    pub sent: u64,
+    /// The newest generation that it acknowledged; 0 for none.
+    pub acknowledged: u64,
+    /// Whether the next REPORT must be everything.
+    #[serde(skip)]
+    full: bool,
+}
+
+impl Reports {
+    /// Nothing to report yet; `sent` and `acknowledged` count REPORTs over all dns-bs.
+    pub fn new(sent: Counter, acknowledged: Counter) -> Self {
+        Self { sent, acknowledged, ..Self::default() }
+    }
+
+    /// These rankings lead to other answers than before; `gone` are no longer ranked.
+    pub fn change(&mut self, changed: Vec<Ranking>, gone: Vec<Name>) -> Vec<Outgoing> {
+        if changed.is_empty() && gone.is_empty() {
+            return Vec::new();
+        }
+        self.started = true;
+        self.generation += 1;
+        let generation = self.generation;
+        self.rankings.extend(changed.into_iter().map(|r| (r.service.clone(), (generation, Some(r)))));
+        self.rankings.extend(gone.into_iter().map(|name| (name, (generation, None))));
+        self.tell()
+    }
+
+    /// The same order with newer figures: nobody is told before the next digest.
+    pub fn refresh(&mut self, ranking: Ranking) {
+        if let Some((_, held)) = self.rankings.get_mut(&ranking.service) {
+            *held = Some(ranking);
+        }
+    }
+
+    /// Everything to everybody, to prove agreement and to bring the figures up to date.
+    pub fn digest(&mut self) -> Vec<Outgoing> {
+        if !self.started {
+            return Vec::new();
+        }
+        self.generation += 1;
+        // Who gets everything need not be told what is gone.
+        self.rankings.retain(|_, (_, ranking)| ranking.is_some());
+        for server in self.servers.values_mut() {
+            if server.full && server.acknowledged < server.sent {
+                // Nothing was acknowledged for a whole interval: do not wait for it any longer.
+                server.acknowledged = server.sent;
+            }
+            server.full = true;
+        }
+        self.tell()
+    }
+
+    /// The link to `server` is up, which holds generation `held` of this DNS-LB, 0 for none.
+    pub fn up(&mut self, server: &Identity, held: u64) -> Vec<Outgoing> {
+        let ours = self.servers.entry(server.clone()).or_default();
+        ours.connected = true;
+        if held != 0 && held == ours.sent {
+            ours.acknowledged = held;
+        } else {
+            *ours = Server { connected: true, full: true, ..Server::default() };
+            if held >= self.generation && held < MAX_GENERATION {
+                // A number of an earlier run: count on from there.
+                self.generation = if self.started { held + 1 } else { held };
+            }
+        }
+        self.tell()
+    }
+
+    /// The link to `server` is down.
+    pub fn down(&mut self, server: &Identity) {
+        if let Some(server) = self.servers.get_mut(server) {
+            server.connected = false;
+        }
+    }
+
+    /// `server` uses a report.
+    pub fn acknowledged(&mut self, server: &Identity, ack: ReportAck) -> Vec<Outgoing> {
+        if let Some(server) = self.servers.get_mut(server)
+            && ack.generation > server.acknowledged
+            && ack.generation <= server.sent
+        {
+            server.acknowledged = ack.generation;
+            self.acknowledged.inc();
+        }
+        self.tell()
+    }
+
+    /// `server` does not know the base of what it was sent, or wants to have it all now.
+    pub fn resync(&mut self, server: &Identity) -> Vec<Outgoing> {
+        if self.started {
+            // A generation of its own, since the one of before may be held half.
+            self.generation += 1;
+        }
+        if let Some(server) = self.servers.get_mut(server) {
+            server.acknowledged = server.sent;
+            server.full = true;
+        }
+        self.tell()
+    }
+
+    /// The newest generation; 0 before the first report.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Every dns-b that was ever connected.
+    pub fn servers(&self) -> &BTreeMap<Identity, Server> {
+        &self.servers
+    }
+
+    /// A report to everybody who lacks something and owes no acknowledgement.
+    fn tell(&mut self) -> Vec<Outgoing> {
+        let mut out = Vec::new();
+        if !self.started {
+            return out;
+        }
+        let waiting = |s: &Server| s.connected && s.acknowledged == s.sent && s.sent < self.generation;
+        for (identity, server) in self.servers.iter_mut().filter(|(_, s)| waiting(s)) {
+            let base = if server.full { 0 } else { server.sent };
+            server.sent = self.generation;
+            server.full = false;
+            self.sent.inc();
+            let newer = || self.rankings.iter().filter(|(_, (changed, _))| *changed > base);
+            let report = Report {
+                generation: self.generation,
+                base,
+                rankings: newer().filter_map(|(_, (_, ranking))| ranking.clone()).collect(),
+                removed: newer().filter(|(_, (_, r))| r.is_none() && base > 0).map(|(n, _)| n.clone()).collect(),
+            };
+            out.push((identity.clone(), Message::Report(report)));
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dglb_core::report::RankedSite;
+
+    use super::*;
+
+    fn id(text: &str) -> Identity {
+        text.parse().unwrap()
+    }
+
+    fn ranking(service: &str, site: &str) -> Ranking {
+        let site = RankedSite { site: site.to_owned(), score: None, addresses: vec![] };
+        Ranking { service: service.parse().unwrap(), catalogue: 1, sites: vec![site] }
+    }
+
+    fn ack(generation: u64) -> ReportAck {
+        ReportAck { generation }
+    }
+
+    /// `b1 3←2 a=x b=y -c`.
+    fn said(out: &[Outgoing]) -> Vec<String> {
+        let text = |(to, message): &Outgoing| {
+            let Message::Report(report) = message else { panic!("{message:?}") };
+            let mut text = format!("{to} {}←{}", report.generation, report.base);
+            for ranking in &report.rankings {
+                text += &format!(" {}={}", ranking.service, ranking.sites[0].site);
+            }
+            for name in &report.removed {
+                text += &format!(" -{name}");
+            }
+            text
+        };
+        out.iter().map(text).collect()
+    }
+
+    const NONE: [&str; 0] = [];
+
+    #[test]
+    fn all_at_first_then_what_changed() {
+        let mut r = Reports::default();
+        let b1 = id("b1");
+        assert_eq!(said(&r.up(&b1, 0)), NONE, "nothing was measured");
+        assert_eq!(said(&r.change(vec![ranking("a", "x"), ranking("b", "x")], vec![])), ["b1 1←0 a.=x b.=x"]);
+        assert_eq!(said(&r.acknowledged(&b1, ack(1))), NONE);
+        assert_eq!(said(&r.change(vec![ranking("b", "y")], vec![])), ["b1 2←1 b.=y"]);
+        assert_eq!(said(&r.change(vec![ranking("a", "y")], vec![])), NONE, "one at a time");
+        assert_eq!(said(&r.change(vec![ranking("c", "z")], vec!["b".parse().unwrap()])), NONE);
+        assert_eq!(said(&r.acknowledged(&b1, ack(2))), ["b1 4←2 a.=y c.=z -b."]);
+        assert_eq!((r.sent.get(), r.acknowledged.get()), (3, 2));
+    }
+
+    #[test]
+    fn a_digest_carries_all_with_fresh_figures() {
+        let mut r = Reports::default();
+        let b1 = id("b1");
+        assert_eq!(said(&r.digest()), NONE);
+        r.up(&b1, 0);
+        r.change(vec![ranking("a", "x"), ranking("b", "x")], vec![]);
+        r.acknowledged(&b1, ack(1));
+        r.refresh(ranking("a", "fresh"));
+        r.refresh(ranking("unknown", "x"));
+        assert_eq!(said(&r.change(vec![], vec!["b".parse().unwrap()])), ["b1 2←1 -b."]);
+        r.acknowledged(&b1, ack(2));
+        assert_eq!(said(&r.digest()), ["b1 3←0 a.=fresh"]);
+        assert_eq!(said(&r.digest()), NONE, "the one before is under way");
+        assert_eq!(said(&r.digest()), ["b1 5←0 a.=fresh"], "but not waited for for ever");
+    }
+
+    #[test]
+    fn a_reconnect_goes_on_from_what_is_held() {
+        let mut r = Reports::default();
+        let (b1, b2) = (id("b1"), id("b2"));
+        r.up(&b1, 0);
+        r.change(vec![ranking("a", "x"), ranking("b", "x")], vec![]);
+        // The acknowledgement is lost with the link.
+        r.down(&b1);
+        assert_eq!(said(&r.change(vec![ranking("b", "y")], vec![])), NONE);
+        assert_eq!(said(&r.up(&b1, 1)), ["b1 2←1 b.=y"]);
+        r.down(&b1);
+        // It restarted without its store, or with an older one.
+        assert_eq!(said(&r.up(&b1, 0)), ["b1 2←0 a.=x b.=y"]);
+        assert_eq!(said(&r.up(&b2, 0)), ["b2 2←0 a.=x b.=y"]);
+    }
+
+    #[test]
+    fn after_a_restart_it_counts_on_and_the_old_report_stands_until_there_is_a_new_one() {
+        let mut r = Reports::default();
+        let (b1, b2) = (id("b1"), id("b2"));
+        assert_eq!(said(&r.up(&b1, 41)), NONE);
+        assert_eq!(said(&r.change(vec![ranking("a", "x")], vec![])), ["b1 42←0 a.=x"]);
+        // Another one got further in the earlier run.
+        assert_eq!(said(&r.up(&b2, 42)), ["b2 43←0 a.=x"]);
+        assert_eq!(said(&r.acknowledged(&b1, ack(42))), ["b1 43←42"], "all hold one generation in the end");
+        assert_eq!(said(&r.up(&id("b3"), u64::MAX)), ["b3 43←0 a.=x"], "nonsense is not learnt");
+    }
+
+    #[test]
+    fn an_unknown_base_is_answered_with_everything() {
+        let mut r = Reports::default();
+        let b1 = id("b1");
+        r.up(&b1, 0);
+        assert_eq!(said(&r.resync(&b1)), NONE);
+        r.change(vec![ranking("a", "x")], vec![]);
+        r.acknowledged(&b1, ack(1));
+        r.change(vec![ranking("b", "x")], vec![]);
+        assert_eq!(said(&r.resync(&b1)), ["b1 3←0 a.=x b.=x"]);
+        assert_eq!(said(&r.acknowledged(&b1, ack(2))), NONE, "an answer to what was given up");
+        assert_eq!(said(&r.acknowledged(&b1, ack(9))), NONE, "never sent");
+        assert_eq!(said(&r.acknowledged(&b1, ack(3))), NONE);
+    }
+}

@@ -1,0 +1,75 @@
+//! What an operator may see: `/api/v1/status`.
+
+use dglb_core::proto::message::BootId;
+use serde_json::{Value, json};
+
+use crate::{
+    config::Config,
+    keeper::Keeper,
+    metrics::{Metrics, ProbeLabels},
+    probe::OUTCOMES,
+    uplink::Uplink,
+};
+
+/// The document, but for what changes by itself ([`crate::DnsLb`] adds that).
+pub(crate) fn status(keeper: &Keeper, uplink: &Uplink, metrics: &Metrics) -> Value {
+    let registration = keeper.registration();
+    let reports = keeper.reports();
+    let services: serde_json::Map<String, Value> =
+        keeper.rankings().map(|(name, ranking)| (name.to_string(), json!({ "ranking": ranking }))).collect();
+    let catalogues: serde_json::Map<String, Value> =
+        keeper.catalogues().iter().map(|(zone, c)| (zone.to_string(), c.generation.into())).collect();
+    json!({
+        "daemon": "dns-lb",
+        "identity": keeper.identity(),
+        "addresses": registration.claim().addresses,
+        "isp": {
+            "resolvers": registration.claim().resolvers,
+            "networks": registration.claim().networks,
+        },
+        "links": uplink.status(),
+        "map": {
+            "generation": registration.generation(),
+            "ready": registration.is_ready(),
+            "dns_bs": registration.servers(),
+        },
+        "reports": {
+            "generation": reports.generation(),
+            "dns_bs": reports.servers(),
+        },
+        "drained_by": keeper.drained_by(),
+        "fleet": { "serial": keeper.fleet().map(|f| f.serial) },
+        "catalogues": catalogues,
+        "services": services,
+        "probes": probes(metrics),
+    })
+}
+
+/// `{"http": {"ok": 17, …}, "tcp": {…}}`
+fn probes(metrics: &Metrics) -> Value {
+    let of = |kind| {
+        let count = |outcome| metrics.probes.get(&ProbeLabels { kind, outcome }).map_or(0, |c| c.get());
+        let counts = OUTCOMES.iter().map(|outcome| ((*outcome).to_owned(), count(outcome).into()));
+        Value::Object(counts.filter(|(_, count): &(String, Value)| *count != 0).collect())
+    };
+    json!({ "http": of("http"), "tcp": of("tcp") })
+}
+
+/// A boot identity in hexadecimal.
+pub(crate) fn hex(boot: BootId) -> String {
+    boot.0.iter().map(|octet| format!("{octet:02x}")).collect()
+}
+
+/// The first of what differs between two configurations and only a restart can change.
+pub(crate) fn immutable_change(before: &Config, after: &Config) -> Option<&'static str> {
+    let keys = [
+        ("identity", before.identity != after.identity),
+        ("[dns]", before.dns != after.dns),
+        ("[[dns-b]]", before.servers != after.servers),
+        ("[map]", before.map != after.map),
+        ("[probe]", before.probe != after.probe),
+        ("[report]", before.report_interval != after.report_interval),
+        ("[admin]", before.admin != after.admin),
+    ];
+    keys.into_iter().find(|(_, differs)| *differs).map(|(key, _)| key)
+}

@@ -1,0 +1,377 @@
+//! The order of a service's sites, best first, for the clients of one DNS-LB.
+//!
+//! Invariant: a site that is up stands before one that is not known, and that before one that is
+//! down; the present order is only ever kept among sites of one such class, and never among dead
+//! ones. The result is a function of its arguments alone.
+
+use std::{cmp::Ordering, net::IpAddr};
+
+use crate::{
+    catalogue::{Policy, Service, Site},
+    estimate::{ENOUGH, Measured},
+    report::{Health, RankedSite, Ranking},
+};
+
+/// Orders the sites of `service`, as `measured` knows their addresses, for catalogue generation
+/// `catalogue`.
+///
+/// Sites are compared by health, then by the policy's composite of latency and cost; a site whose
+/// latency rests on fewer than [`ENOUGH`] round trips comes after those that were measured, in
+/// the customer's order. A site's figure is that of its best usable address, since A and AAAA are
+/// chosen jointly. At every place the site that `previous` had foremost is kept unless another
+/// one is better by more than the policy's margin.
+pub fn rank(
+    service: &Service,
+    catalogue: u64,
+    measured: impl Fn(&Site, IpAddr) -> Measured,
+    previous: Option<&Ranking>,
+) -> Ranking {
+    let sites = service.sites.iter().enumerate().filter(|(_, site)| !site.addresses.is_empty());
+    let mut candidates: Vec<_> = sites.map(|(at, site)| Candidate::new(at, site, &service.policy, &measured)).collect();
+    candidates.sort_by(Candidate::compare);
+    if let Some(previous) = previous {
+        candidates = keep_present(candidates, previous, &service.policy);
+    }
+    let sites = candidates.into_iter().map(|c| c.ranked).collect();
+    Ranking { service: service.name.clone(), catalogue, sites }
+}
+
+/// Whether two rankings of a service lead to different answers: another order of sites or
+/// addresses, or another verdict on one. Other figures alone do not.
+pub fn differs(a: &Ranking, b: &Ranking) -> bool {
+    let key = |r: &RankedSite| {
+        let addresses: Vec<_> = r.addresses.iter().map(|f| (f.address, f.health)).collect();
+        (r.site.clone(), addresses)
+    };
+    a.service != b.service
+        || a.catalogue != b.catalogue
+        || a.sites.len() != b.sites.len()
+        || a.sites.iter().zip(&b.sites).any(|(x, y)| key(x) != key(y))
+}
+
+/// One site with what decides its place.
+#[derive(Clone, Debug)]
+struct Candidate {
+    ranked: RankedSite,
+    health: Health,
+    /// Whether the score rests on enough round trips to be compared.
+    sure: bool,
+    /// Place in the customer's order.
+    wish: usize,
+}
+
+impl Candidate {
+    fn new(wish: usize, site: &Site, policy: &Policy, measured: impl Fn(&Site, IpAddr) -> Measured) -> Self {
+        let mut addresses: Vec<_> = site.addresses.iter().map(|a| measured(site, *a)).collect();
+        // Stable: among equals the customer's order, so that one site's addresses do not flap.
+        addresses.sort_by_key(|m| m.figures.health);
+        let health = addresses.first().map_or(Health::Unknown, |m| m.figures.health);
+        let usable = addresses.iter().filter(|m| m.figures.health == health);
+        // Sure figures first, then the least.
+        let best = usable.filter_map(|m| m.figures.latency_us.map(|l| (m.samples < ENOUGH, l))).min();
+        let score = best.map(|(_, l)| policy.latency * f64::from(l) / 1_000.0 + policy.cost * site.cost);
+        Self {
+            ranked: RankedSite {
+                site: site.name.clone(),
+                score,
+                addresses: addresses.into_iter().map(|m| m.figures).collect(),
+            },
+            health,
+            sure: best.is_some_and(|(unsure, _)| !unsure),
+            wish,
+        }
+    }
+
+    /// The score to be compared; none before enough was measured.
+    fn sure_score(&self) -> Option<f64> {
+        self.ranked.score.filter(|_| self.sure)
+    }
+
+    /// Total: two candidates of one service never have the same wish.
+    fn compare(&self, other: &Self) -> Ordering {
+        let by_score = || match (self.sure_score(), other.sure_score()) {
+            (Some(a), Some(b)) => a.total_cmp(&b),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => Ordering::Equal,
+        };
+        self.health.cmp(&other.health).then_with(by_score).then_with(|| self.wish.cmp(&other.wish))
+    }
+
+    /// Whether this one, in place, stays before `best`, which compares better.
+    fn holds_against(&self, best: &Self, policy: &Policy) -> bool {
+        if self.health != best.health || self.health == Health::Down {
+            return false;
+        }
+        // What was not measured yet cannot be beaten yet either.
+        let (Some(mine), Some(theirs)) = (self.sure_score(), best.sure_score()) else { return true };
+        let margin =
+            (policy.latency * f64::from(policy.margin_ms)).max(mine * f64::from(policy.margin_percent) / 100.0);
+        mine - theirs <= margin
+    }
+}
+
+/// Fills the places from the first to the last: each goes to the one that had stood foremost, if
+/// it holds against the best that is left, else to that best.
+fn keep_present(sorted: Vec<Candidate>, previous: &Ranking, policy: &Policy) -> Vec<Candidate> {
+    let place = |c: &Candidate| previous.sites.iter().position(|s| s.site == c.ranked.site);
+    let mut left: Vec<_> = sorted.into_iter().map(|c| (place(&c), c)).collect();
+    let mut kept = Vec::with_capacity(left.len());
+    while let Some((_, best)) = left.first() {
+        let rivals = left.iter().enumerate().filter(|(_, (_, c))| c.health == best.health);
+        let present = rivals.filter_map(|(at, (place, _))| place.map(|p| (p, at))).min();
+        let taken = present.filter(|(_, at)| left[*at].1.holds_against(best, policy)).map_or(0, |(_, at)| at);
+        kept.push(left.remove(taken).1);
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        catalogue::{Mode, Probe, ProbeKind},
+        report::Figures,
+    };
+
+    /// What is known of each site, by its number in the customer's order: one address each.
+    type Known = (Health, Option<u32>, usize);
+
+    fn address(site: usize) -> IpAddr {
+        IpAddr::from([192, 0, 2, u8::try_from(site).unwrap()])
+    }
+
+    fn service(sites: usize, policy: Policy) -> Service {
+        Service {
+            name: "www.glb.test".parse().unwrap(),
+            host: "www.test".parse().unwrap(),
+            mode: Mode::Referral,
+            ttl: 300,
+            answers: 1,
+            policy,
+            probes: vec![Probe {
+                kind: ProbeKind::Tcp { port: 80 },
+                interval_ms: 10_000,
+                timeout_ms: 1_000,
+                fall: 2,
+                rise: 2,
+            }],
+            sites: (0..sites)
+                .map(|n| Site { name: format!("s{n}"), addresses: vec![address(n)], cost: n as f64 })
+                .collect(),
+        }
+    }
+
+    fn ranked(service: &Service, known: &[Known], previous: Option<&Ranking>) -> Ranking {
+        let known: HashMap<IpAddr, Known> = known.iter().enumerate().map(|(n, k)| (address(n), *k)).collect();
+        let look_up = |_: &Site, address| {
+            let (health, latency_us, samples) = known[&address];
+            Measured { figures: Figures { address, health, latency_us }, samples }
+        };
+        rank(service, 7, look_up, previous)
+    }
+
+    fn names(ranking: &Ranking) -> Vec<&str> {
+        ranking.sites.iter().map(|s| s.site.as_str()).collect()
+    }
+
+    fn up(ms: u32) -> Known {
+        (Health::Up, Some(ms * 1_000), 9)
+    }
+
+    fn down(ms: u32) -> Known {
+        (Health::Down, Some(ms * 1_000), 9)
+    }
+
+    const NOTHING: Known = (Health::Unknown, None, 0);
+
+    #[test]
+    fn nearest_first_and_the_dead_last() {
+        let ranking = ranked(&service(4, Policy::default()), &[up(80), down(1), NOTHING, up(20)], None);
+        assert_eq!(names(&ranking), ["s3", "s0", "s2", "s1"]);
+        assert_eq!(ranking.catalogue, 7);
+        assert_eq!(ranking.sites[0].score, Some(20.0));
+        assert_eq!(ranking.sites[2].score, None);
+    }
+
+    #[test]
+    fn cost_outweighs_latency_where_the_policy_says_so() {
+        let policy = Policy { cost: 30.0, ..Policy::default() };
+        let ranking = ranked(&service(3, policy), &[up(50), up(30), up(10)], None);
+        assert_eq!(names(&ranking), ["s0", "s1", "s2"]);
+        assert_eq!(ranking.sites.iter().map(|s| s.score.unwrap()).collect::<Vec<_>>(), [50.0, 60.0, 70.0]);
+    }
+
+    #[test]
+    fn few_round_trips_do_not_change_the_customers_order() {
+        let service = service(3, Policy::default());
+        let two = |ms: u32| (Health::Up, Some(ms * 1_000), ENOUGH - 1);
+        assert_eq!(names(&ranked(&service, &[two(90), two(50), two(10)], None)), ["s0", "s1", "s2"]);
+        // What was measured goes before, whatever the figure of what was not.
+        assert_eq!(names(&ranked(&service, &[two(5), up(90), up(60)], None)), ["s2", "s1", "s0"]);
+    }
+
+    #[test]
+    fn the_winner_stays_within_the_margin() {
+        let service = service(2, Policy::default());
+        let first = ranked(&service, &[up(50), up(55)], None);
+        assert_eq!(names(&first), ["s0", "s1"]);
+        assert_eq!(names(&ranked(&service, &[up(50), up(40)], Some(&first))), ["s0", "s1"], "10 ms is not more");
+        assert_eq!(names(&ranked(&service, &[up(50), up(39)], Some(&first))), ["s1", "s0"]);
+        // Ten percent of 200 ms outweigh the ten milliseconds.
+        assert_eq!(names(&ranked(&service, &[up(200), up(180)], Some(&first))), ["s0", "s1"]);
+        assert_eq!(names(&ranked(&service, &[up(200), up(179)], Some(&first))), ["s1", "s0"]);
+    }
+
+    #[test]
+    fn the_margin_holds_the_lower_places_too() {
+        let service = service(3, Policy::default());
+        let first = ranked(&service, &[up(10), up(50), up(55)], None);
+        let then = ranked(&service, &[up(10), up(50), up(45)], Some(&first));
+        assert_eq!(names(&then), ["s0", "s1", "s2"]);
+        assert!(!differs(&first, &then), "other figures lead to no other answer");
+        let far = ranked(&service, &[up(10), up(50), up(25)], Some(&then));
+        assert_eq!(names(&far), ["s0", "s2", "s1"]);
+        assert!(differs(&then, &far));
+    }
+
+    #[test]
+    fn a_dead_winner_goes_at_once_and_comes_back_only_by_the_margin() {
+        let service = service(2, Policy::default());
+        let first = ranked(&service, &[up(50), up(55)], None);
+        let dead = ranked(&service, &[down(50), up(55)], Some(&first));
+        assert_eq!(names(&dead), ["s1", "s0"]);
+        let again = ranked(&service, &[up(50), up(55)], Some(&dead));
+        assert_eq!(names(&again), ["s1", "s0"]);
+        assert!(differs(&dead, &again), "the verdict changed");
+    }
+
+    #[test]
+    fn when_all_are_dead_the_last_good_figures_order() {
+        let service = service(3, Policy::default());
+        let first = ranked(&service, &[up(50), up(45), up(90)], None);
+        let previous = ranked(&service, &[up(44), up(45), up(90)], Some(&first));
+        assert_eq!(names(&previous), ["s1", "s0", "s2"]);
+        let dead = [down(44), down(45), (Health::Down, None, 0)];
+        assert_eq!(names(&ranked(&service, &dead, Some(&previous))), ["s0", "s1", "s2"]);
+    }
+
+    #[test]
+    fn a_site_is_as_good_as_its_best_usable_address() {
+        let mut service = service(2, Policy::default());
+        let v6: IpAddr = "2001:db8::1".parse().unwrap();
+        service.sites[1].addresses.insert(0, v6);
+        let look_up = |v6_health| {
+            move |_: &Site, a: IpAddr| {
+                let (health, ms) = match a {
+                    a if a == v6 => (v6_health, 5),
+                    a if a == address(0) => (Health::Up, 20),
+                    _ => (Health::Up, 60),
+                };
+                Measured { figures: Figures { address: a, health, latency_us: Some(ms * 1_000) }, samples: 9 }
+            }
+        };
+        let well = rank(&service, 1, look_up(Health::Up), None);
+        assert_eq!(names(&well), ["s1", "s0"]);
+        assert_eq!(well.sites[0].addresses[0].address, v6);
+        // One family dead: the site is usable, but not for what the dead address promised.
+        let half = rank(&service, 1, look_up(Health::Down), None);
+        assert_eq!(names(&half), ["s0", "s1"]);
+        assert_eq!(half.sites[1].score, Some(60.0));
+        assert_eq!(half.sites[1].health(), Health::Up);
+        assert_eq!(half.sites[1].addresses.iter().map(|f| f.address).collect::<Vec<_>>(), [address(1), v6]);
+    }
+
+    #[test]
+    fn sites_without_an_address_are_not_ranked() {
+        let mut service = service(2, Policy::default());
+        service.sites[0].addresses.clear();
+        assert_eq!(names(&ranked(&service, &[NOTHING, NOTHING], None)), ["s1"]);
+    }
+
+    fn known() -> impl Strategy<Value = Known> {
+        let health = prop_oneof![4 => Just(Health::Up), 1 => Just(Health::Unknown), 2 => Just(Health::Down)];
+        (health, prop::option::weighted(0.9, 0_u32..200_000), 0_usize..10)
+            .prop_map(|(h, latency, samples)| (h, latency, if latency.is_some() { samples.max(1) } else { 0 }))
+    }
+
+    fn case() -> impl Strategy<Value = (Service, Vec<Known>, Vec<Known>)> {
+        let policy = (0_u32..30, 0_u32..30, 0_u8..3, 0_u8..3).prop_map(|(margin_ms, margin_percent, l, c)| Policy {
+            margin_ms,
+            margin_percent,
+            latency: f64::from(l),
+            cost: f64::from(c) * 10.0,
+        });
+        (policy, 1_usize..8).prop_flat_map(|(policy, n)| {
+            let all = || prop::collection::vec(known(), n);
+            (Just(service(n, policy)), all(), all())
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn every_site_once_and_none_dead_before_one_alive((service, before, now) in case()) {
+            let previous = ranked(&service, &before, None);
+            for ranking in [&previous, &ranked(&service, &now, Some(&previous))] {
+                let mut all = names(ranking);
+                prop_assert!(ranking.sites.is_sorted_by_key(RankedSite::health));
+                all.sort_unstable();
+                prop_assert_eq!(all, (0..service.sites.len()).map(|n| format!("s{n}")).collect::<Vec<_>>());
+            }
+        }
+
+        #[test]
+        fn the_same_again_is_the_same((service, before, now) in case()) {
+            let previous = ranked(&service, &before, None);
+            let one = ranked(&service, &now, Some(&previous));
+            prop_assert_eq!(&one, &ranked(&service, &now, Some(&previous)));
+            // Nothing new: nothing changes.
+            let again = ranked(&service, &now, Some(&one));
+            prop_assert_eq!(names(&one), names(&again));
+        }
+
+        /// Without a past the order is total: no pair depends on what else there is.
+        #[test]
+        fn leaving_one_site_out_moves_no_other((service, known, _) in case(), out in 0_usize..8) {
+            let whole = ranked(&service, &known, None);
+            let mut less = service.clone();
+            less.sites.retain(|s| s.name != format!("s{out}"));
+            let rest = ranked(&less, &known, None);
+            prop_assert_eq!(names(&whole).into_iter().filter(|n| *n != format!("s{out}")).collect::<Vec<_>>(), names(&rest));
+        }
+
+        #[test]
+        fn hysteresis_keeps_nobody_beaten_by_more_than_the_margin((service, before, now) in case()) {
+            let previous = ranked(&service, &before, None);
+            let ranking = ranked(&service, &now, Some(&previous));
+            let winner = &ranking.sites[0];
+            let policy = service.policy;
+            let sure = |n: &str| now[n[1..].parse::<usize>().unwrap()].2 >= ENOUGH;
+            for other in ranking.sites[1..].iter().filter(|o| o.health() == winner.health()) {
+                if let (Some(w), Some(o)) = (winner.score, other.score) && sure(&winner.site) && sure(&other.site) {
+                    let margin = (policy.latency * f64::from(policy.margin_ms)).max(w * f64::from(policy.margin_percent) / 100.0);
+                    let bound = if winner.health() == Health::Down { 0.0 } else { margin };
+                    prop_assert!(w - o <= bound, "{} kept at {w} against {} at {o}", winner.site, other.site);
+                }
+            }
+        }
+
+        /// Getting faster or healthier never costs a site a place.
+        #[test]
+        fn better_is_never_worse((service, before, now) in case(), pick in 0_usize..8, gain in 0_u32..100_000) {
+            let pick = pick % service.sites.len();
+            let previous = ranked(&service, &before, None);
+            let place = |r: &Ranking| r.sites.iter().position(|s| s.site == format!("s{pick}")).unwrap();
+            let was = place(&ranked(&service, &now, Some(&previous)));
+            let mut better = now.clone();
+            better[pick].1 = better[pick].1.map(|l| l.saturating_sub(gain));
+            prop_assert!(place(&ranked(&service, &better, Some(&previous))) <= was);
+            better[pick].0 = Health::Up;
+            prop_assert!(place(&ranked(&service, &better, Some(&previous))) <= was);
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! One family's prefixes: forks of 256 ways over short sorted lists of ranges.
+//!
+//! A block with few entries is a [`Node::Leaf`]; one with many is a [`Fork`], which splits it by
+//! the next eight bits and itself holds the entries that end within these. A node is never changed
+//! once somebody else can see it, only copied.
+
+use std::{iter::Peekable, sync::Arc};
+
+use arrayvec::ArrayVec;
+
+use super::{
+    group::GroupId,
+    key::Key,
+    ranges::{self, Decided, Entry, Range},
+    summary::Summary,
+};
+
+/// Bits that one fork decides.
+pub(super) const STRIDE: u8 = 8;
+
+/// Ways out of a fork.
+pub(super) const WAYS: usize = 1 << STRIDE;
+
+/// Forks on the longest path, 128 bits deep.
+const DEEPEST: usize = 16;
+
+/// The entries of one family.
+#[derive(Clone, Debug)]
+pub(super) struct Trie<K: Key> {
+    pub(super) root: Node<K>,
+    pub(super) len: usize,
+}
+
+/// The entries of one block that are longer than it; at the root, all.
+#[derive(Clone, Debug)]
+pub(super) enum Node<K: Key> {
+    Leaf(Arc<[Range<K>]>),
+    Fork(Arc<Fork<K>>),
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Fork<K: Key> {
+    /// Entries that end within these eight bits.
+    pub(super) own: Arc<[Range<K>]>,
+    /// How many entries there are, here and below.
+    pub(super) len: usize,
+    pub(super) slots: [Slot<K>; WAYS],
+}
+
+/// One of a fork's blocks; it fills half a cache line.
+#[derive(Clone, Debug)]
+pub(super) struct Slot<K: Key> {
+    pub(super) below: Node<K>,
+    /// Sum of `below`.
+    pub(super) summary: Summary,
+    /// The longest of the fork's own entries that covers the block.
+    pub(super) decided: Decided,
+}
+
+/// What a family has to say of an address; compare with [`super::Located`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) group: Option<GroupId>,
+    pub(super) matched: Option<u8>,
+    pub(super) scope: u8,
+}
+
+/// The way of an address through the forks, as far as its source bits lead.
+pub(super) struct Path<'t, K: Key> {
+    /// Each fork with the slot that was taken.
+    pub(super) forks: ArrayVec<(&'t Fork<K>, usize), DEEPEST>,
+    /// Where the way ends, unless the source bits end within the last fork.
+    pub(super) leaf: Option<&'t [Range<K>]>,
+}
+
+impl<K: Key> Trie<K> {
+    /// See [`super::MapTable::lookup`]. `source` is within the family.
+    pub(super) fn lookup(&self, key: K, source: u8) -> Found {
+        let key = key.first(source);
+        let path = self.path(key, source);
+        let inherited = path.inherited(path.above());
+        let ranges = path.last();
+        let at = ranges::find(ranges, key);
+        let own = ranges::decide(ranges, at, key, source);
+        let decided = if own == Decided::NOTHING { inherited } else { own };
+        let group = decided.group();
+        let found = |scope| Found { group, matched: group.map(|_| decided.bits()), scope };
+        if source < K::BITS {
+            let settled = path.summary(key, source).settled(source, group);
+            if settled > source {
+                return found(settled);
+            }
+        }
+        let Some(leaf) = path.leaf else { return found(path.widest(source, group)) };
+        let edges = ranges::edges(leaf, at, |d| d.group().or(inherited.group()) == group);
+        let beyond = |edge: Option<K>| edge.map(|e| e.common(key) + 1);
+        let scope = beyond(edges.before).max(beyond(edges.behind));
+        found(scope.unwrap_or_else(|| path.widest(path.depth(), group)))
+    }
+
+    /// Sums up the entries longer than `depth` in the block of that depth around `key`.
+    pub(super) fn summary(&self, key: K, depth: u8) -> Summary {
+        let key = key.first(depth);
+        self.path(key, depth).summary(key, depth)
+    }
+
+    /// The way of `key` as far as `source` bits lead.
+    pub(super) fn path(&self, key: K, source: u8) -> Path<'_, K> {
+        let mut forks = ArrayVec::new();
+        let (mut node, mut depth) = (&self.root, 0);
+        loop {
+            match node {
+                Node::Leaf(ranges) => return Path { forks, leaf: Some(ranges) },
+                Node::Fork(fork) => {
+                    let octet = key.octet(depth);
+                    forks.push((&**fork, octet));
+                    depth += STRIDE;
+                    if depth > source {
+                        return Path { forks, leaf: None };
+                    }
+                    node = &fork.slots[octet].below;
+                }
+            }
+        }
+    }
+}
+
+impl<'t, K: Key> Path<'t, K> {
+    /// How deep the block is in which the way ends.
+    pub(super) fn depth(&self) -> u8 {
+        STRIDE * self.above() as u8
+    }
+
+    /// How many forks lie wholly above the place where the way ends.
+    fn above(&self) -> usize {
+        self.forks.len() - usize::from(self.leaf.is_none())
+    }
+
+    /// The ranges of the block in which the way ends.
+    fn last(&self) -> &'t [Range<K>] {
+        self.leaf.or(self.forks.last().map(|(fork, _)| &*fork.own)).unwrap_or_default()
+    }
+
+    /// What the first `count` forks decide.
+    fn inherited(&self, count: usize) -> Decided {
+        let mut decided = self.forks[..count].iter().rev().map(|(fork, slot)| fork.slots[*slot].decided);
+        decided.find(|d| *d != Decided::NOTHING).unwrap_or(Decided::NOTHING)
+    }
+
+    /// Sums up the entries longer than `depth` in the block of that depth at `block`, which is
+    /// within the one where the way ends.
+    fn summary(&self, block: K, depth: u8) -> Summary {
+        match (self.leaf, self.forks.last()) {
+            (Some(leaf), _) => ranges::summarize(ranges::inside(leaf, block, depth), depth),
+            (None, Some((fork, _))) => fork.summary(block, depth, self.depth() + STRIDE),
+            (None, None) => Summary::EMPTY,
+        }
+    }
+
+    /// The least depth at which everybody around the block of `depth` bits, all of whom get this
+    /// answer, still does.
+    fn widest(&self, mut depth: u8, answer: Option<GroupId>) -> u8 {
+        while depth > 0 {
+            let level = usize::from((depth - 1) / STRIDE);
+            let base = STRIDE * level as u8;
+            // Most often a fork differs somewhere. If not, its parent knows without a search.
+            if level > 0 && self.is_answered(level - 1, self.forks[level - 1].1, answer) {
+                depth = base;
+                continue;
+            }
+            let width = 1 << (base + STRIDE - depth);
+            let sibling = (self.forks[level].1 & !(width - 1)) ^ width;
+            if !(sibling..sibling + width).all(|slot| self.is_answered(level, slot, answer)) {
+                return depth;
+            }
+            depth -= 1;
+        }
+        depth
+    }
+
+    /// Whether everybody in a block of the fork at `level` gets this answer.
+    fn is_answered(&self, level: usize, slot: usize, answer: Option<GroupId>) -> bool {
+        let slot = &self.forks[level].0.slots[slot];
+        let decided = slot.decided.group().or_else(|| self.inherited(level).group());
+        slot.summary.answer(decided) == Some(answer)
+    }
+}
+
+impl<K: Key> Fork<K> {
+    /// Sums up the entries longer than `depth` in the block of that depth at `block`. The slots of
+    /// this fork are blocks of `end` bits, which is not less than `depth`.
+    pub(super) fn summary(&self, block: K, depth: u8, end: u8) -> Summary {
+        self.sum(block, depth, end, &mut ranges::entries(ranges::inside(&self.own, block, depth)).peekable())
+    }
+
+    /// `own` has yet to yield the own entries within the block, which come in the order in which
+    /// this visits the blocks.
+    fn sum(&self, block: K, depth: u8, end: u8, own: &mut Peekable<impl Iterator<Item = Entry<K>>>) -> Summary {
+        if depth == end {
+            return self.slots[block.octet(end - STRIDE)].summary;
+        }
+        let mut half = |block: K| {
+            let entry = own.next_if(|e| e.key == block && e.bits == depth + 1);
+            let inner = self.sum(block, depth + 1, end, own);
+            entry.map_or(inner, |e| inner.under(depth + 1, e.group))
+        };
+        let (left, right) = (half(block), half(block.with_bit(depth)));
+        Summary::join(depth, left, right)
+    }
+}

@@ -1,0 +1,99 @@
+//! The tour: what `dglb-lab` does without a command. It builds the world, sends both ISPs' clients
+//! to the service, breaks things, and says in the end whether all went as it should.
+
+mod script;
+
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+
+use clap::Parser;
+
+use crate::{
+    interrupt::Interrupt,
+    lab::Options,
+    programs, sandbox,
+    world::{DnsA, ISPS, Plan, Resolver, World},
+};
+
+/// The topology of `dglb-lab up` without a file.
+pub(crate) const PLAYGROUND: &str = include_str!("../../topologies/playground.toml");
+
+/// Show the whole chain at work.
+#[derive(Debug, Parser)]
+#[command(name = "dglb-lab tour", max_term_width = 100)]
+struct Arguments {
+    /// Draws which site is best for whom; at random unless given
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Run the daemons of this folder instead of the lab's own copies
+    #[arg(long, value_name = "FOLDER")]
+    binaries: Option<PathBuf>,
+    /// Use the lab's own resolvers and name servers even where real ones are installed
+    #[arg(long)]
+    embedded: bool,
+    /// Keep the lab's folder with all logs
+    #[arg(long)]
+    keep: bool,
+}
+
+/// Runs the tour; `args` is what follows `dglb-lab tour`.
+pub(crate) fn run(args: &[OsString]) -> ExitCode {
+    let name = OsString::from("dglb-lab tour");
+    let arguments = Arguments::parse_from(std::iter::once(&name).chain(args));
+    let plan = plan(&arguments);
+    let options = Options { keep_dir: arguments.keep, ..Options::default() };
+    // Both before the process has a second thread.
+    let interrupt = Interrupt::catch();
+    if let Err(missing) = sandbox::enter() {
+        eprintln!("dglb-lab: a lab needs {missing}");
+        return ExitCode::FAILURE;
+    }
+    if let Err(error) = interrupt.and_then(|i| i.exit_on_signal(|| ())) {
+        eprintln!("dglb-lab: signals: {error}");
+        return ExitCode::FAILURE;
+    }
+    script::introduce(&plan);
+    let world = match World::up(plan, &options) {
+        Ok(world) => world,
+        Err(error) => {
+            eprintln!("dglb-lab: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    if arguments.keep {
+        println!("  All logs are in {}", world.lab().dir().display());
+    }
+    match script::play(&world) {
+        Ok(failures) if failures.is_empty() => {
+            println!("\nVERDICT: all as it should be.");
+            ExitCode::SUCCESS
+        }
+        Ok(failures) => {
+            println!("\nVERDICT: {} of it went wrong (seed {}):", failures.len(), world.plan().seed);
+            failures.iter().for_each(|f| println!("  - {f}"));
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            println!("\nVERDICT: the tour could not go on (seed {}): {error}", world.plan().seed);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Real programs where they are installed: a different resolver at each ISP.
+fn plan(arguments: &Arguments) -> Plan {
+    let mut plan = Plan::new(arguments.seed.unwrap_or_else(|| rand::random_range(0..1_000_000)));
+    plan.binaries.clone_from(&arguments.binaries);
+    if arguments.embedded {
+        return plan;
+    }
+    let mut installed = Resolver::REAL.into_iter().filter(|r| programs::is_usable(r.kind()));
+    for isp in 0..ISPS {
+        if let Some(resolver) = installed.next() {
+            plan.resolvers[isp] = resolver;
+        }
+    }
+    if programs::is_usable(DnsA::Bind.kind()) {
+        plan.dns_a = DnsA::Bind;
+    }
+    plan
+}

@@ -1,0 +1,171 @@
+//! DNS in and out over UDP and TCP: bound first, served later, every message through one function.
+//!
+//! UDP is served by threads of its own (*lanes*), each with its own `SO_REUSEPORT` socket on every
+//! address, its own buffers and its own counters, so lanes share nothing but the directory that
+//! they read. TCP has one more thread. Neither ever waits for the rest of the daemon.
+
+mod mmsg;
+mod socket;
+mod stop;
+mod tcp;
+mod udp;
+
+use std::{io, net::SocketAddr, num::NonZeroUsize, sync::Arc, time::Duration};
+
+use dglb_core::{
+    directory::Directory,
+    dns::{Asked, Handled, Role},
+    published::Published,
+};
+use thiserror::Error;
+
+use crate::{lifecycle::Tasks, metrics::DnsCounters};
+
+use socket::Bound;
+
+/// An address to be asked at, over UDP and TCP, and what it is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Address and port; port 0 lets the system choose one, the same for UDP and TCP.
+    pub address: SocketAddr,
+    /// What questions to this address are answered as.
+    pub role: Role,
+}
+
+/// How DNS is served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// UDP threads. Default: one for each processor.
+    pub lanes: NonZeroUsize,
+    /// Receive buffer of each UDP socket in octets, as far as the system grants it; what comes in
+    /// while a lane is busy waits there. Default: 1 MiB.
+    pub receive_buffer: usize,
+    /// TCP.
+    pub tcp: TcpSettings,
+}
+
+/// Limits on TCP (RFC 7766 section 6).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TcpSettings {
+    /// A connection is closed when no whole message came for so long, or a reply was not taken.
+    /// Default: 10 s.
+    pub idle: Duration,
+    /// Open connections. Default: 1 000.
+    pub connections: usize,
+    /// Open connections of one client: an IPv4 address or an IPv6 /64. Default: 50.
+    pub connections_per_client: usize,
+    /// Messages answered on one connection before it is closed. Default: 10 000.
+    pub messages_per_connection: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let lanes = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        Self { lanes, receive_buffer: 1 << 20, tcp: TcpSettings::default() }
+    }
+}
+
+impl Default for TcpSettings {
+    fn default() -> Self {
+        Self {
+            idle: Duration::from_secs(10),
+            connections: 1_000,
+            connections_per_client: 50,
+            messages_per_connection: 10_000,
+        }
+    }
+}
+
+/// Why a DNS socket could not be had.
+#[derive(Debug, Error)]
+#[error("dns {address} {transport}: {source}{hint}", hint = hint(source))]
+pub struct BindError {
+    /// Where.
+    pub address: SocketAddr,
+    /// `udp` or `tcp`.
+    pub transport: &'static str,
+    /// Why not.
+    pub source: io::Error,
+}
+
+/// Bound sockets that nobody serves yet.
+#[derive(Debug)]
+pub struct Server {
+    bound: Vec<Bound>,
+    settings: Settings,
+}
+
+impl Server {
+    /// Binds UDP and TCP on every endpoint.
+    ///
+    /// # Errors
+    /// [`BindError`], for the first socket that cannot be had.
+    pub fn bind(endpoints: &[Endpoint], settings: Settings) -> Result<Self, BindError> {
+        let bound = endpoints.iter().map(|endpoint| Bound::new(*endpoint, &settings)).collect::<Result<_, _>>()?;
+        Ok(Self { bound, settings })
+    }
+
+    /// The endpoints with the ports that they really have, in the order of [`Server::bind`].
+    pub fn local_addresses(&self) -> Vec<SocketAddr> {
+        self.bound.iter().map(|bound| bound.endpoint.address).collect()
+    }
+
+    /// Starts the threads that answer from `directory` until the daemon stops.
+    ///
+    /// # Errors
+    /// When the system has no room for a thread.
+    pub fn run(self, directory: Published<Directory>, counters: &DnsCounters, tasks: &mut Tasks) -> io::Result<()> {
+        self.run_with(directory, dglb_core::dns::respond, counters, tasks)
+    }
+
+    /// Like [`Server::run`], with any function that answers, from any published value.
+    ///
+    /// # Errors
+    /// When the system has no room for a thread.
+    pub fn run_with<T, R>(
+        self,
+        directory: Published<T>,
+        respond: R,
+        counters: &DnsCounters,
+        tasks: &mut Tasks,
+    ) -> io::Result<()>
+    where
+        T: Send + Sync + 'static,
+        R: Fn(&T, &Asked<'_>, &mut [u8]) -> Handled + Clone + Send + 'static,
+    {
+        let stop = Arc::new(stop::Stop::new(tasks)?);
+        let mut lanes: Vec<Vec<(Role, std::net::UdpSocket)>> = Vec::new();
+        lanes.resize_with(self.settings.lanes.get(), Vec::new);
+        let mut listeners = Vec::with_capacity(self.bound.len());
+        for bound in self.bound {
+            listeners.push((bound.endpoint.role, bound.listener));
+            for (lane, socket) in lanes.iter_mut().zip(bound.sockets) {
+                lane.push((bound.endpoint.role, socket));
+            }
+        }
+        for (number, sockets) in lanes.into_iter().enumerate() {
+            let lane = udp::Lane {
+                sockets,
+                directory: directory.clone(),
+                respond: respond.clone(),
+                counters: counters.lane(),
+                stop: Arc::clone(&stop),
+            };
+            tasks.spawn_thread(format!("dns-udp-{number}"), move || lane.run())?;
+        }
+        let service = tcp::Service { directory, respond, counters: counters.lane(), limits: self.settings.tcp };
+        tcp::spawn(listeners, service, tasks)
+    }
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "; ports below 1024 need root or CAP_NET_BIND_SERVICE",
+        io::ErrorKind::AddrNotAvailable => "; this host has no such address",
+        io::ErrorKind::AddrInUse => "; is another DNS server, or this one, already running?",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,84 @@
+//! A UDP lane: batch in, answers, batch out, in one thread that shares nothing it writes.
+
+use std::{net::UdpSocket, os::fd::AsFd, sync::Arc, thread, time::Duration};
+
+use dglb_core::{
+    dns::{Asked, Handled, Role, Transport},
+    published::Published,
+};
+
+use super::{
+    mmsg::{Batch, REPLY, readable, wait},
+    stop::Stop,
+};
+use crate::metrics::{self, Incident};
+
+/// Longest wait for a question before the stop flag is looked at anyway.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Longest wait for room in a full send buffer; then replies are given up.
+const SEND_PATIENCE: Duration = Duration::from_millis(10);
+/// Pause after an error on receiving, lest a lasting one keeps a processor busy.
+const ERROR_PAUSE: Duration = Duration::from_millis(10);
+
+/// One lane before it runs.
+pub(super) struct Lane<T, R> {
+    pub(super) sockets: Vec<(Role, UdpSocket)>,
+    pub(super) directory: Published<T>,
+    pub(super) respond: R,
+    pub(super) counters: metrics::Lane,
+    pub(super) stop: Arc<Stop>,
+}
+
+impl<T, R> Lane<T, R>
+where
+    R: Fn(&T, &Asked<'_>, &mut [u8]) -> Handled,
+{
+    /// Answers until told to stop; a batch that was received is answered to its end.
+    pub(super) fn run(mut self) {
+        let sockets = std::mem::take(&mut self.sockets);
+        let stop = Arc::clone(&self.stop);
+        let descriptors = sockets.iter().map(|(_, socket)| socket.as_fd()).chain([stop.descriptor()]);
+        let mut interests: Vec<_> = descriptors.map(readable).collect();
+        let mut batch = Batch::new();
+        while !stop.is_set() {
+            let mut received = 0;
+            for (role, socket) in &sockets {
+                received += self.serve(*role, socket, &mut batch);
+            }
+            if received == 0 {
+                wait(&mut interests, PATIENCE);
+            }
+        }
+    }
+
+    /// Answers one batch from one socket; how many datagrams there were.
+    fn serve(&mut self, role: Role, socket: &UdpSocket, batch: &mut Batch) -> usize {
+        let received = match batch.receive(socket.as_fd()) {
+            Ok(0) => return 0,
+            Ok(received) => received,
+            Err(_) => {
+                self.counters.incident(Incident::ReceiveError);
+                thread::sleep(ERROR_PAUSE);
+                return 0;
+            }
+        };
+        let directory = self.directory.load();
+        for index in 0..received {
+            let datagram = batch.datagram(index);
+            let (Some(packet), Some(peer)) = (datagram.packet, datagram.peer) else {
+                self.counters.incident(Incident::Oversized);
+                continue;
+            };
+            let asked = Asked { packet, peer, transport: Transport::Udp, role };
+            let handled = (self.respond)(&directory, &asked, datagram.reply);
+            *datagram.reply_length = handled.length.min(REPLY);
+            self.counters.count(Transport::Udp, &handled);
+        }
+        drop(directory);
+        let sent = batch.send(socket.as_fd(), received, SEND_PATIENCE);
+        for _ in 0..sent.refused {
+            self.counters.incident(Incident::Unsendable);
+        }
+        received
+    }
+}
