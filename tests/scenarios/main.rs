@@ -1,6 +1,6 @@
-//! Whole daemons, started through the same code as the programs, asked over real sockets: one file
-//! for each subject.
+//! Real daemons, real sockets, real resolvers; answers *and* counters. One file for each subject.
 
 mod bad_input;
 mod lookup;
+mod matrix;
 mod stop;
