@@ -1,6 +1,7 @@
 //! Real daemons, real sockets, real resolvers; answers *and* counters. One file for each subject.
 
 mod bad_input;
+mod config;
 mod lookup;
 mod matrix;
 mod stop;
