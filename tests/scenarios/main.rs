@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod config;
+mod hostile;
 mod lookup;
 mod matrix;
 mod stop;
