@@ -1,1 +1,3 @@
-//! placeholder
+//! Scenario tests: real daemons, real sockets, real resolvers; answers *and* counters.
+
+mod matrix;

@@ -53,12 +53,18 @@ Exit codes:
   76  what answers is no daemon of DGLB
   77  permission denied: the socket is for the daemon's user and group";
 
-/// Asks the DGLB daemons of this host (dns-b, dns-lb, dns-a-sync) how they are.
-///
-/// Every daemon has an admin endpoint, which its configuration names as [admin] listen: a unix
-/// socket or a port of loopback. Without --admin, every socket in /run/dglb is asked.
+const ABOUT: &str = "Asks the DGLB daemons of this host (dns-b, dns-lb, dns-a-sync) how they are";
+
+const LONG_ABOUT: &str = "\
+Asks the DGLB daemons of this host (dns-b, dns-lb, dns-a-sync) how they are.
+
+Every daemon has an admin endpoint, which its configuration names as [admin] listen: a unix socket
+or a port of loopback. Without --admin, every socket in /run/dglb is asked.";
+
+/// The command line.
 #[derive(Debug, Parser)]
-#[command(name = "dglbctl", version, after_help = EXAMPLES, arg_required_else_help = true)]
+#[command(name = "dglbctl", version, about = ABOUT, long_about = LONG_ABOUT, after_help = EXAMPLES)]
+#[command(arg_required_else_help = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

@@ -1,8 +1,8 @@
 //! From a reading and the configuration to the content of a zone's catalogue. Nothing that looks
 //! like an accident in DNS-A gets through: a service whose addresses are all gone, or more than
-//! half of them, keeps those it had.
+//! half of them, keeps those it had, and so does a site whose name could not be read.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::net::IpAddr;
 
 use dglb_core::{
     catalogue::{CatalogueError, Service, Site, ZoneCatalogue},
@@ -11,7 +11,7 @@ use dglb_core::{
 use thiserror::Error;
 
 use crate::{
-    config::{ServiceConfig, ZoneConfig},
+    config::{ServiceConfig, SiteConfig, ZoneConfig},
     source::Reading,
 };
 
@@ -22,6 +22,9 @@ pub struct Composed {
     pub content: ZoneCatalogue,
     /// Services that keep their old sites, since the new ones look like an accident.
     pub held: Vec<Held>,
+    /// Sites that keep their old addresses, if they had any, since DNS-A's answer is of no use; for
+    /// people.
+    pub unreadable: Vec<String>,
 }
 
 /// A service that keeps its old sites.
@@ -81,11 +84,11 @@ pub fn compose(
     last: Option<&ZoneCatalogue>,
     force: bool,
 ) -> Result<Composed, ComposeError> {
-    let mut held = Vec::new();
+    let (mut held, mut unreadable) = (Vec::new(), Vec::new());
     let mut services = Vec::with_capacity(zone.services.len());
     for service in &zone.services {
-        let found = sites(service, &reading.addresses);
         let before = last.and_then(|l| l.service(&service.name)).map(|old| kept(service, old)).unwrap_or_default();
+        let found = sites(service, reading, &before, &mut unreadable);
         let sites = guard(service, before, found, force, &mut held)?;
         services.push(with_sites(service, sites));
     }
@@ -99,7 +102,7 @@ pub fn compose(
         records: zone.records.clone(),
     };
     match content.check() {
-        errors if errors.is_empty() => Ok(Composed { content, held }),
+        errors if errors.is_empty() => Ok(Composed { content, held, unreadable }),
         errors => Err(ComposeError::Invalid(errors)),
     }
 }
@@ -134,18 +137,36 @@ fn count(sites: &[Site]) -> usize {
 }
 
 /// The configured sites that have an address in DNS-A.
-fn sites(service: &ServiceConfig, addresses: &BTreeMap<Name, Vec<IpAddr>>) -> Vec<Site> {
-    let site = |s: &crate::config::SiteConfig| {
-        let addresses = addresses.get(&s.dns_name).filter(|a| !a.is_empty())?.clone();
-        Some(Site { name: s.name.clone(), addresses, cost: s.cost })
+fn sites(service: &ServiceConfig, reading: &Reading, before: &[Site], unreadable: &mut Vec<String>) -> Vec<Site> {
+    let mut sites = Vec::with_capacity(service.sites.len());
+    for SiteConfig { name, dns_name, cost } in &service.sites {
+        if let Some(why) = reading.unreadable.get(dns_name) {
+            unreadable.push(format!("site {name} of {}: {why}", service.name));
+            sites.extend(before.iter().find(|b| b.name == *name).cloned());
+            continue;
+        }
+        let found = reading.addresses.get(dns_name).into_iter().flatten();
+        let addresses: Vec<IpAddr> = found.copied().filter(|a| is_usable(*a)).collect();
+        if !addresses.is_empty() {
+            sites.push(Site { name: name.clone(), addresses, cost: *cost });
+        }
+    }
+    sites
+}
+
+/// Whether a server can have the address: a name that is parked at 0.0.0.0 has none.
+fn is_usable(address: IpAddr) -> bool {
+    let strange = match address {
+        IpAddr::V4(v4) => v4.is_broadcast(),
+        IpAddr::V6(v6) => v6.to_ipv4_mapped().is_some(),
     };
-    service.sites.iter().filter_map(site).collect()
+    !(strange || address.is_unspecified() || address.is_multicast())
 }
 
 /// The sites of `old` that are still configured, with the cost that they have now: a site that
 /// was taken out of the configuration was taken out on purpose.
 fn kept(service: &ServiceConfig, old: &Service) -> Vec<Site> {
-    let site = |s: &crate::config::SiteConfig| {
+    let site = |s: &SiteConfig| {
         let old = old.sites.iter().find(|o| o.name == s.name)?;
         Some(Site { cost: s.cost, ..old.clone() })
     };
@@ -172,7 +193,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::config::SiteConfig;
 
     fn zone(sites: usize) -> ZoneConfig {
         let name: Name = "glb.foobar.com".parse().unwrap();
@@ -212,7 +232,8 @@ mod tests {
             IpAddr::from([192, 0, 2, next])
         };
         let addresses = |(n, count): (usize, &usize)| (site(n).dns_name, (0..*count).map(|_| address()).collect());
-        Reading { serial: 1, addresses: counts.iter().enumerate().map(addresses).collect() }
+        let addresses = counts.iter().enumerate().map(addresses).collect();
+        Reading { serial: 1, addresses, unreadable: Default::default() }
     }
 
     fn total(composed: &Composed) -> usize {
@@ -224,6 +245,29 @@ mod tests {
         let composed = compose(&zone(3), &reading(&[1, 2, 0], 0), None, false).unwrap();
         let names: Vec<_> = composed.content.services[0].sites.iter().map(|s| s.name.as_str()).collect();
         assert_eq!((names, total(&composed)), (vec!["s0", "s1"], 3));
+    }
+
+    #[test]
+    fn a_site_that_cannot_be_read_keeps_what_it_had() {
+        let zone = zone(3);
+        let mut bad = reading(&[1, 1, 1], 50);
+        bad.addresses.remove(&site(2).dns_name);
+        bad.unreadable.insert(site(2).dns_name, "no authority".to_owned());
+        let fresh = compose(&zone, &bad, None, false).unwrap();
+        assert_eq!((total(&fresh), fresh.unreadable.len()), (2, 1));
+        let last = compose(&zone, &reading(&[1, 1, 2], 0), None, false).unwrap().content;
+        let kept = compose(&zone, &bad, Some(&last), false).unwrap();
+        assert_eq!(kept.content.services[0].sites[2], last.services[0].sites[2]);
+        assert_ne!(kept.content.services[0].sites[0], last.services[0].sites[0]);
+        assert_eq!(kept.unreadable, ["site s2 of www.glb.foobar.com.: no authority"]);
+    }
+
+    #[test]
+    fn an_address_that_no_server_can_have_is_none() {
+        let mut parked = reading(&[1, 1], 0);
+        let strange = ["0.0.0.0", "::", "224.0.0.1", "ff02::1", "255.255.255.255", "::ffff:192.0.2.1"];
+        parked.addresses.insert(site(1).dns_name, strange.iter().map(|a| a.parse().unwrap()).collect());
+        assert_eq!(total(&compose(&zone(2), &parked, None, false).unwrap()), 1);
     }
 
     #[test]

@@ -31,9 +31,10 @@ use crate::{
     delegation::{Offer, Wanted, merge},
     generation::Origin,
     metrics::Metrics,
+    snapshot::{Snapshot, ZoneView},
     source::{Reading, SourceError},
     state::State,
-    uplink::{Uplink, UplinkView},
+    uplink::Uplink,
 };
 
 /// How often what had no room on a link is tried again, and what depends on time is looked at.
@@ -68,42 +69,13 @@ pub struct Outbox {
     pub metrics: Metrics,
 }
 
-/// Everything that the status shows of the keeper, at one moment.
-#[derive(Clone, Debug, Default)]
-pub struct Snapshot {
-    /// The last good reading: serial and when.
-    pub read: Option<(u32, Instant)>,
-    /// Why there is no newer one.
-    pub source_error: Option<String>,
-    /// Why what was published is not on the disk.
-    pub state_error: Option<String>,
-    /// In the order of the configuration.
-    pub zones: Vec<ZoneView>,
-    /// In the order of the configuration.
-    pub uplinks: Vec<UplinkView>,
-}
-
-/// One zone at one moment.
-#[derive(Clone, Debug)]
-pub struct ZoneView {
-    /// Which.
-    pub name: Name,
-    /// What is published.
-    pub catalogue: Option<Arc<ZoneCatalogue>>,
-    /// When that changed last, in this run.
-    pub changed: Option<Instant>,
-    /// Why the last reading was not published.
-    pub error: Option<String>,
-    /// What guard rails hold back.
-    pub held: Vec<Held>,
-}
-
 /// What became of a zone's last reading.
 #[derive(Debug, Default)]
 struct Outcome {
     changed: Option<Instant>,
     error: Option<String>,
     held: Vec<Held>,
+    unreadable: Vec<String>,
 }
 
 /// The keeper's own.
@@ -200,12 +172,16 @@ impl Keeper {
             let last = self.origins.get(&zone.name).and_then(Origin::content);
             let outcome = self.outcomes.entry(zone.name.clone()).or_default();
             match compose(zone, reading, last, force) {
-                Ok(Composed { content, held }) => {
+                Ok(Composed { content, held, unreadable }) => {
                     for news in held.iter().filter(|h| !outcome.held.contains(h)) {
                         error!(zone = %zone.name, "{news}");
                     }
+                    for news in unreadable.iter().filter(|u| !outcome.unreadable.contains(u)) {
+                        warn!(zone = %zone.name, "{news}");
+                    }
                     self.out.metrics.held(&zone.name, held.len());
-                    (outcome.held, outcome.error) = (held, None);
+                    self.out.metrics.unreadable(&zone.name, unreadable.len());
+                    (outcome.held, outcome.unreadable, outcome.error) = (held, unreadable, None);
                     let issued = self.origins.entry(zone.name.clone()).or_default().offer(&content);
                     self.issued(issued);
                 }
@@ -362,6 +338,7 @@ impl Keeper {
                 changed: outcome.and_then(|o| o.changed),
                 error: outcome.and_then(|o| o.error.clone()),
                 held: outcome.map(|o| o.held.clone()).unwrap_or_default(),
+                unreadable: outcome.map(|o| o.unreadable.clone()).unwrap_or_default(),
             }
         };
         Snapshot {

@@ -16,6 +16,7 @@ pub mod dns_a;
 pub mod generation;
 pub mod keeper;
 pub mod metrics;
+pub mod snapshot;
 pub mod source;
 pub mod state;
 pub mod status;
@@ -44,8 +45,9 @@ use tokio::sync::{mpsc, watch};
 use config::Config;
 use delegation::{Delegations, Delegator};
 use generation::Origin;
-use keeper::{Inbox, Keeper, Outbox, Snapshot};
+use keeper::{Inbox, Keeper, Outbox};
 use metrics::Metrics;
+use snapshot::Snapshot;
 use state::State;
 use status::Sources;
 

@@ -20,6 +20,7 @@ pub struct Metrics {
     generation: Family<Zone, Gauge<u64, AtomicU64>>,
     published: Family<Zone, Counter>,
     held: Family<Zone, Gauge<u64, AtomicU64>>,
+    unreadable: Family<Zone, Gauge<u64, AtomicU64>>,
     linked: Family<Peer, Gauge<u64, AtomicU64>>,
     acknowledged: Family<ZonePeer, Gauge<u64, AtomicU64>>,
     refused: Family<ZonePeer, Counter>,
@@ -87,6 +88,7 @@ impl Metrics {
         sync.register("generation", "Catalogue generation that is published", self.generation.clone());
         sync.register("publications", "New catalogue generations", self.published.clone());
         sync.register("held_services", "Services that keep old sites by a guard rail", self.held.clone());
+        sync.register("unreadable_sites", "Sites whose answer from DNS-A is of no use", self.unreadable.clone());
         sync.register("link_up", "Whether the link to a dns-b is up", self.linked.clone());
         let help = "Newest catalogue generation that a dns-b accepted";
         sync.register("acknowledged_generation", help, self.acknowledged.clone());
@@ -113,6 +115,11 @@ impl Metrics {
     /// So many services of a zone keep old sites.
     pub fn held(&self, zone: &Name, services: usize) {
         self.held.get_or_create(&Zone::of(zone)).set(services as u64);
+    }
+
+    /// So many sites of a zone cannot be read.
+    pub fn unreadable(&self, zone: &Name, sites: usize) {
+        self.unreadable.get_or_create(&Zone::of(zone)).set(sites as u64);
     }
 
     /// A link came up or went down.

@@ -1,5 +1,6 @@
-//! Reads the sites' addresses from DNS-A. A [`Reading`] is whole or does not exist: every name was
-//! answered with authority, and the zone's serial was the same before and after.
+//! Reads the sites' addresses from DNS-A. A [`Reading`] is of one moment or does not exist: the
+//! zone's serial was the same before and after, and every name was answered. A name whose answer
+//! cannot be used is told apart from one that has no addresses.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -40,34 +41,39 @@ pub struct Reading {
     pub serial: u32,
     /// The addresses of every site's name, IPv4 first, sorted; empty if the name has none.
     pub addresses: BTreeMap<Name, Vec<IpAddr>>,
+    /// Names whose answer cannot be used, and why; they are not among `addresses`.
+    pub unreadable: BTreeMap<Name, String>,
 }
 
 /// Why there is no reading. Nothing changes downstream then.
 #[derive(Debug, Error)]
 pub enum SourceError {
-    /// DNS-A did not answer, or without authority.
+    /// DNS-A did not answer, or has no authority over its zone.
     #[error(transparent)]
     Ask(#[from] AskError),
     /// DNS-A has no SOA at the enterprise zone's apex.
     #[error("{0} is no zone of this server: it has no SOA record")]
     NoZone(Name),
-    /// An alias to a name that this server does not hold.
-    #[error("{name} is an alias that leads to {target}, which this server does not hold")]
-    Alias {
-        /// The site's name.
-        name: Name,
-        /// Where the alias leads.
-        target: Name,
-    },
-    /// "No data" without the SOA that proves it (RFC 2308 section 2.2).
-    #[error("the answer for {0} has neither addresses nor the SOA record that says there are none")]
-    NoProof(Name),
     /// The serial changed during every attempt.
     #[error("the zone changed while it was read, {ATTEMPTS} times in a row")]
     Unstable,
     /// A reading task ended early: a bug.
     #[error("a reading task failed")]
     Task,
+}
+
+/// Why the answer for one name cannot be used.
+#[derive(Debug, Error)]
+enum NameError {
+    /// An error code, or no authority.
+    #[error(transparent)]
+    Ask(AskError),
+    /// An alias to a name that this server does not hold.
+    #[error("{name} is an alias that leads to {target}, which this server does not hold")]
+    Alias { name: Name, target: Name },
+    /// "No data" without the SOA that proves it (RFC 2308 section 2.2).
+    #[error("the answer for {0} has neither addresses nor the SOA record that says there are none")]
+    NoProof(Name),
 }
 
 /// Reads at once, at the configured interval and when the configuration changes, until told to
@@ -121,10 +127,10 @@ impl Source {
     pub async fn read(&self) -> Result<Reading, SourceError> {
         let mut serial = self.serial().await?;
         for _ in 0..ATTEMPTS {
-            let addresses = self.all_addresses().await?;
+            let reading = self.addresses(serial).await?;
             let after = self.serial().await?;
             if after == serial {
-                return Ok(Reading { serial, addresses });
+                return Ok(reading);
             }
             serial = after;
         }
@@ -140,9 +146,10 @@ impl Source {
             .ok_or_else(|| SourceError::NoZone(self.zone.clone()))
     }
 
-    async fn all_addresses(&self) -> Result<BTreeMap<Name, Vec<IpAddr>>, SourceError> {
+    async fn addresses(&self, serial: u32) -> Result<Reading, SourceError> {
         let mut questions = self.names.iter().flat_map(|n| [(n, RecordType::A), (n, RecordType::AAAA)]);
-        let mut found: BTreeMap<Name, Vec<IpAddr>> = self.names.iter().map(|n| (n.clone(), Vec::new())).collect();
+        let addresses = self.names.iter().map(|n| (n.clone(), Vec::new())).collect();
+        let mut reading = Reading { serial, addresses, unreadable: BTreeMap::new() };
         let mut running = JoinSet::new();
         loop {
             while running.len() < PARALLEL
@@ -151,25 +158,37 @@ impl Source {
                 running.spawn(ask(Arc::clone(&self.dns_a), name.clone(), rtype));
             }
             let Some(done) = running.join_next().await else { break };
-            let (name, addresses) = done.map_err(|_| SourceError::Task)??;
-            found.entry(name).or_default().extend(addresses);
+            let (name, found) = done.map_err(|_| SourceError::Task)??;
+            match found {
+                Ok(addresses) => reading.addresses.entry(name).or_default().extend(addresses),
+                Err(error) => _ = reading.unreadable.insert(name, error.to_string()),
+            }
         }
-        for addresses in found.values_mut() {
+        reading.addresses.retain(|name, _| !reading.unreadable.contains_key(name));
+        for addresses in reading.addresses.values_mut() {
             addresses.sort_unstable();
             addresses.dedup();
         }
-        Ok(found)
+        Ok(reading)
     }
 }
 
-async fn ask(dns_a: Arc<DnsA>, name: Name, rtype: RecordType) -> Result<(Name, Vec<IpAddr>), SourceError> {
-    let answer = dns_a.ask_authority(&name, rtype).await?;
-    let addresses = addresses(&answer, &name)?;
-    Ok((name, addresses))
+/// Without an answer the server is in trouble, and there is no use in asking it for more names.
+async fn ask(
+    dns_a: Arc<DnsA>,
+    name: Name,
+    rtype: RecordType,
+) -> Result<(Name, Result<Vec<IpAddr>, NameError>), SourceError> {
+    let found = match dns_a.ask_authority(&name, rtype).await {
+        Ok(answer) => addresses(&answer, &name),
+        Err(error @ AskError::None(_)) => return Err(error.into()),
+        Err(error) => Err(NameError::Ask(error)),
+    };
+    Ok((name, found))
 }
 
 /// The addresses at the end of the chain of aliases that starts at `name`.
-fn addresses(answer: &Message, name: &Name) -> Result<Vec<IpAddr>, SourceError> {
+fn addresses(answer: &Message, name: &Name) -> Result<Vec<IpAddr>, NameError> {
     let mut owner = name.clone();
     for _ in 0..=MAX_ALIASES {
         let at_owner = || answer.answers.iter().filter(|r| from_hickory(&r.name).as_ref() == Some(&owner));
@@ -185,7 +204,7 @@ fn addresses(answer: &Message, name: &Name) -> Result<Vec<IpAddr>, SourceError> 
         || answer.authorities.iter().any(|r| r.record_type() == RecordType::SOA);
     match proven {
         true => Ok(Vec::new()),
-        false if owner != *name => Err(SourceError::Alias { name: name.clone(), target: owner }),
-        false => Err(SourceError::NoProof(name.clone())),
+        false if owner != *name => Err(NameError::Alias { name: name.clone(), target: owner }),
+        false => Err(NameError::NoProof(name.clone())),
     }
 }

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use crate::{
     config::{Config, DelegationMode},
     delegation::Delegations,
-    keeper::{Snapshot, ZoneView},
+    snapshot::{Snapshot, ZoneView},
     uplink::UplinkView,
 };
 
@@ -71,6 +71,7 @@ impl Sources {
             "changed_seconds_ago": view.changed.map(seconds),
             "problem": view.error,
             "held_back": view.held.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "unreadable": view.unreadable,
             "acknowledged": acknowledged,
             "refused": refused,
             "delegation": delegation(config, view, delegations),

@@ -345,3 +345,14 @@ impl Drop for BuildGuard {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lab_may_be_used_from_many_threads() {
+        fn shared<T: Send + Sync>() {}
+        shared::<Lab>();
+    }
+}

@@ -55,19 +55,24 @@ async fn an_answer_that_does_not_fit_udp_is_read_by_tcp() {
 }
 
 #[tokio::test]
-async fn what_dns_a_does_not_say_with_authority_is_no_reading() {
+async fn what_dns_a_does_not_say_with_authority_is_unreadable_and_hides_nothing_else() {
     let Some(program) = program() else { return };
     let named = Named::start(&program, &[Zone("foobar.test", RECORDS)]);
-    let read = async |site: &str| source(named.client(None), &["sea.sites.foobar.test", site]).read().await;
-    let error = read("away.sites.foobar.test").await.unwrap_err();
-    assert!(matches!(error, SourceError::Alias { target, .. } if target == name("www.example.net")));
-    let error = read("x.cut.sites.foobar.test").await.unwrap_err();
-    assert!(matches!(error, SourceError::Ask(AskError::Lame { .. })), "{error}");
-    let error = read("www.example.net").await.unwrap_err();
-    assert!(matches!(error, SourceError::Ask(AskError::Failed { .. })), "{error}");
+    let strange = ["away.sites.foobar.test", "x.cut.sites.foobar.test", "www.example.net"];
+    let names = [&["sea.sites.foobar.test"][..], &strange].concat();
+    let reading = source(named.client(None), &names).read().await.unwrap();
+    assert_eq!(addresses(&reading, "sea.sites.foobar.test").len(), 3);
+    assert_eq!((reading.addresses.len(), reading.unreadable.len()), (1, 3));
+    for (site, says) in strange.iter().zip(["leads to www.example.net.", "no authority", "Refused"]) {
+        let why = &reading.unreadable[&name(site)];
+        assert!(why.contains(says), "{why}");
+    }
     let wrong = Source::new(Arc::new(named.client(None)), name("sites.foobar.test"), Default::default());
     let error = wrong.read().await.unwrap_err();
     assert!(matches!(error, SourceError::NoZone(_)), "{error}");
+    let foreign = Source::new(Arc::new(named.client(None)), name("example.net"), Default::default());
+    let error = foreign.read().await.unwrap_err();
+    assert!(matches!(error, SourceError::Ask(AskError::Failed { .. })), "{error}");
 }
 
 #[tokio::test]

@@ -134,6 +134,7 @@ impl Hold {
     pub(super) fn run(self) -> Result<(), BackgroundError> {
         let interrupt = Interrupt::catch().map_err(system("signals"))?;
         sandbox::enter()?;
+        dglb_node::telemetry::init();
         let runtime = RuntimeDir::at(self.runtime);
         let socket = runtime.control_socket();
         let last = socket.clone();

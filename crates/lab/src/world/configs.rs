@@ -142,7 +142,6 @@ fn dns_b(plan: &Plan, identity: &str) -> Value {
     let mut config = format!(
         r#"identity = "{identity}"
 fleet = "fleet.toml"
-report-stale-after = "15s"
 
 [dns]
 lanes = 1
@@ -210,9 +209,6 @@ dead-after = "3s"
 
 [probe]
 settle = "2s"
-
-[report]
-interval = "5s"
 
 [admin]
 listen = "127.0.0.1:8053"

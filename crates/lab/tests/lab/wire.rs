@@ -61,7 +61,7 @@ fn jitter_reorders_only_if_it_may() {
         let order = |reorder| {
             let jitter = Duration::from_millis(15);
             lab.change_one_way("a", "b", |link| (link.jitter, link.reorder) = (jitter, reorder)).unwrap();
-            (0..100u8).for_each(|number| drop(from.send_to(&[number], target).unwrap()));
+            (0..100u8).for_each(|number| assert_eq!(from.send_to(&[number], target).unwrap(), 1));
             let mut buffer = [0; 8];
             let mut next = || to.recv(&mut buffer).map(|_| buffer[0]).unwrap();
             (0..100).map(|_| next()).collect::<Vec<_>>()

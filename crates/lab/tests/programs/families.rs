@@ -5,13 +5,13 @@ use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
 
-use dglb_lab::programs::{HostContext, PrepareError, prepare};
+use dglb_lab::programs::usable;
 use dglb_lab::{HostSpec, Lab, Options, Topology, sandbox};
 use hickory_proto::rr::RecordType;
 
 use crate::harness::{ask, recursive, skip, texts};
 
-const RESOLVERS: [&str; 5] = ["resolver", "unbound", "bind", "kresd", "pdns-recursor"];
+pub(crate) const RESOLVERS: [&str; 5] = ["resolver", "unbound", "bind", "kresd", "pdns-recursor"];
 
 /// Which addresses the hosts have.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -104,32 +104,18 @@ fn topology(addresses: Addresses, dnsa: &str, resolvers: &[&str], lines: &str) -
 }
 
 /// The programs of a list that this machine has; the others are skipped aloud.
-fn installed<'a>(kinds: &[&'a str], lines: &str) -> Vec<&'a str> {
-    let dir = tempfile::tempdir().unwrap();
-    let lookup = |_: &str| Some(vec!["10.0.0.1".parse().unwrap()]);
-    let addresses = ["10.0.0.2".parse().unwrap()];
-    let host = HostContext { name: "x", addresses: &addresses, dir: dir.path(), rootless: false, lookup: &lookup };
-    let there = |kind: &&str| {
-        let table: toml::Table = format!("kind = \"{kind}\"\n{lines}").parse().unwrap();
-        match prepare(&table.into(), &host) {
-            Ok(_) => true,
-            Err(error @ (PrepareError::Missing { .. } | PrepareError::Confined { .. })) => {
-                skip(&error.to_string());
-                false
-            }
-            Err(error) => panic!("{kind}: {error}"),
-        }
-    };
-    kinds.iter().filter(|kind| there(kind)).copied().collect()
+pub(crate) fn installed<'a>(kinds: &[&'a str]) -> Vec<&'a str> {
+    let there = |kind: &&str| usable(kind).map_err(|error| skip(&error.to_string())).is_ok();
+    kinds.iter().copied().filter(there).collect()
 }
 
 /// Every resolver of the lab answers over every address that it has, and asks over these families
 /// alone.
 fn check(addresses: Addresses, dnsa: &str, lines: &str, asks_over: fn(IpAddr) -> bool) {
-    if installed(&[dnsa], "zones = []").is_empty() {
+    if installed(&[dnsa]).is_empty() {
         return;
     }
-    let resolvers = installed(&RESOLVERS, "roots = [\"root\"]");
+    let resolvers = installed(&RESOLVERS);
     let topology = topology(addresses, dnsa, &resolvers, lines);
     let lab = Lab::up(&topology, &Options::default()).unwrap_or_else(|error| panic!("{error}"));
     for resolver in resolvers {
@@ -162,7 +148,7 @@ fn is_resolver(asker: &IpAddr) -> bool {
 }
 
 /// One lab at a time: they are busy while they start.
-fn alone(name: &str, body: impl FnOnce()) {
+pub(crate) fn alone(name: &str, body: impl FnOnce()) {
     static TURN: Mutex<()> = Mutex::new(());
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     sandbox::run_test(name, body);

@@ -23,6 +23,8 @@ const START: Duration = Duration::from_secs(20);
 const STOP: Duration = Duration::from_secs(2);
 /// How long one question may take.
 const ANSWER: Duration = Duration::from_secs(12);
+/// After how long a stub resolver asks again; the usual ones take one to five seconds.
+const AGAIN: Duration = Duration::from_secs(1);
 /// How often a condition is looked at.
 const STEP: Duration = Duration::from_millis(20);
 
@@ -175,7 +177,7 @@ impl Program {
 
     /// The counters of a program of our own.
     pub(crate) fn counters(&self) -> BTreeMap<String, u64> {
-        counters::read(self.dir.path()).unwrap_or_else(|error| panic!("{}: {error}\n{}", self.name, self.log()))
+        counters_of(self.dir.path())
     }
 
     /// One counter of a program of our own.
@@ -215,6 +217,11 @@ fn is_ready(ready: &Ready) -> bool {
     }
 }
 
+/// The counters of the program of our own whose directory this is.
+pub(crate) fn counters_of(dir: &Path) -> BTreeMap<String, u64> {
+    counters::read(dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()))
+}
+
 /// A question with EDNS and without RD.
 pub(crate) fn question(name: &str, kind: RecordType) -> Message {
     let mut message = Message::new(rand::random(), MessageType::Query, OpCode::Query);
@@ -235,6 +242,17 @@ pub(crate) fn recursive(name: &str, kind: RecordType) -> Message {
 /// Asks over UDP and wants an answer.
 pub(crate) fn ask(server: SocketAddr, message: &Message) -> Message {
     exchange_udp(server, message, ANSWER).unwrap_or_else(|| panic!("{server} does not answer {:?}", message.queries))
+}
+
+/// Asks over UDP, again every second, and wants an answer within `patience`.
+pub(crate) fn ask_again(server: SocketAddr, message: &Message, patience: Duration) -> Message {
+    let deadline = Instant::now() + patience;
+    while Instant::now() < deadline {
+        if let Some(reply) = exchange_udp(server, message, AGAIN) {
+            return reply;
+        }
+    }
+    panic!("{server} does not answer {:?} within {patience:?}", message.queries)
 }
 
 /// Asks over TCP and wants an answer.

@@ -5,6 +5,7 @@
 mod answer;
 pub mod counters;
 mod dns;
+mod impatient;
 pub(super) mod name_server;
 mod question_log;
 pub(super) mod resolver;

@@ -16,7 +16,6 @@ use std::time::{Duration, Instant};
 
 use hickory_proto::op::{OpCode, Query, ResponseCode};
 use hickory_proto::rr::{DNSClass, RData, Record};
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::recursor::{QNameMinimization, Recursor, RecursorError, RecursorOptions};
 use hickory_server::net::runtime::Time;
 use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
@@ -25,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use super::RunError;
 use super::counters::{ADMIN_SOCKET, Counter, Registry};
 use super::dns::{self, Reply};
+use super::impatient::Impatient;
 use crate::programs::real::{QnameMinimisation, ResolverSettings};
 use crate::programs::settings::{self, Family};
 use crate::programs::{HostContext, Launch, PrepareError, Ready, master};
@@ -79,8 +79,8 @@ pub(super) async fn serve(config: Config) -> Result<(), RunError> {
         qname_minimization: if config.strict { QNameMinimization::Strict } else { QNameMinimization::Relaxed },
         ..RecursorOptions::default()
     };
-    let recursor = Recursor::with_options(&config.roots, options, TokioRuntimeProvider::default())
-        .map_err(|error| wrong(&error))?;
+    let recursor =
+        Recursor::with_options(&config.roots, options, Impatient::default()).map_err(|error| wrong(&error))?;
     let mut registry = Registry::default();
     let resolver = Resolver { recursor, counts: Counts::new(&mut registry) };
     registry.publish(&config.admin)?;
@@ -88,7 +88,7 @@ pub(super) async fn serve(config: Config) -> Result<(), RunError> {
 }
 
 struct Resolver {
-    recursor: Recursor<TokioRuntimeProvider>,
+    recursor: Recursor<Impatient>,
     counts: Counts,
 }
 

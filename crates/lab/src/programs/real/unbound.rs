@@ -1,4 +1,5 @@
-//! `unbound`: NLnet Labs Unbound as DNS-ISP.
+//! `unbound`: NLnet Labs Unbound as DNS-ISP. Recent versions, Debian's 1.17 among them, drop an answer
+//! that took more than 1.9 s (`discard-timeout`): the client gets it when it asks again.
 
 use std::fmt::Write;
 
