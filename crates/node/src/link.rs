@@ -32,7 +32,7 @@ use tokio::sync::{mpsc, oneshot};
 pub use accept::{AcceptSettings, Acceptor};
 pub use backoff::Backoff;
 pub use dial::Dialler;
-pub use drive::{Driver, Ended};
+pub use drive::Driver;
 pub use metrics::LinkMetrics;
 
 /// A link in the events of one daemon: given by the caller for dialled ones, where it stays the

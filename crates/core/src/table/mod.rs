@@ -113,17 +113,23 @@ impl MapTable {
         v4.chain(v6).filter_map(known)
     }
 
+    /// Octets of memory that this version occupies, shared with others or not; counted by a walk
+    /// through all of it.
+    pub fn bytes(&self) -> usize {
+        self.v4.bytes() + self.v6.bytes() + self.groups.bytes()
+    }
+
     fn located(&self, found: Found) -> Located<'_> {
         let Found { group, matched, scope } = found;
         Located { group: group.and_then(|id| self.groups.at(id)), matched, scope }
     }
 
-    /// Gives prefixes their groups, or takes them away. `changes` are in the order of the prefixes
-    /// and name none twice.
-    fn apply(&mut self, changes: &[(Prefix, Option<GroupId>)]) {
+    /// Gives prefixes their groups, or takes them away. No prefix is named twice.
+    fn apply(&mut self, mut changes: Vec<(Prefix, Option<GroupId>)>) {
+        changes.sort_unstable_by_key(|(prefix, _)| *prefix);
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
         for (prefix, group) in changes {
-            let (bits, group) = (prefix.bits(), *group);
+            let bits = prefix.bits();
             match prefix.address() {
                 IpAddr::V4(a) => v4.push(Change { key: a.to_bits(), bits, group }),
                 IpAddr::V6(a) => v6.push(Change { key: a.to_bits(), bits, group }),

@@ -49,6 +49,7 @@ pub(super) struct Fork<K: Key> {
 
 /// One of a fork's blocks; it fills half a cache line.
 #[derive(Clone, Debug)]
+#[repr(align(32))]
 pub(super) struct Slot<K: Key> {
     pub(super) below: Node<K>,
     /// Sum of `below`.
@@ -76,26 +77,44 @@ pub(super) struct Path<'t, K: Key> {
 impl<K: Key> Trie<K> {
     /// See [`super::MapTable::lookup`]. `source` is within the family.
     pub(super) fn lookup(&self, key: K, source: u8) -> Found {
-        let key = key.first(source);
-        let path = self.path(key, source);
+        if source == K::BITS { self.lookup_host(key) } else { self.lookup_block(key.first(source), source) }
+    }
+
+    /// All bits are known, so no entry is too long and nobody else is asked about. This is the fast
+    /// way: it looks at each fork once and remembers none.
+    fn lookup_host(&self, key: K) -> Found {
+        let (mut node, mut depth, mut inherited) = (&self.root, 0, Decided::NOTHING);
+        let leaf = loop {
+            match node {
+                Node::Leaf(ranges) => break ranges,
+                Node::Fork(fork) => {
+                    let slot = &fork.slots[key.octet(depth)];
+                    inherited = slot.decided.or(inherited);
+                    node = &slot.below;
+                    depth += STRIDE;
+                }
+            }
+        };
+        let at = ranges::find(leaf, key);
+        let decided = leaf.get(at).map_or(Decided::NOTHING, |r| r.decided()).or(inherited);
+        let scope = ranges::scope(leaf, at, key, inherited);
+        Found::new(decided, scope.unwrap_or_else(|| self.path(key, K::BITS).widest(depth, decided.group())))
+    }
+
+    /// Only `source` bits are known: longer entries do not decide, but they count for the scope.
+    fn lookup_block(&self, block: K, source: u8) -> Found {
+        let path = self.path(block, source);
         let inherited = path.inherited(path.above());
         let ranges = path.last();
-        let at = ranges::find(ranges, key);
-        let own = ranges::decide(ranges, at, key, source);
-        let decided = if own == Decided::NOTHING { inherited } else { own };
-        let group = decided.group();
-        let found = |scope| Found { group, matched: group.map(|_| decided.bits()), scope };
-        if source < K::BITS {
-            let settled = path.summary(key, source).settled(source, group);
-            if settled > source {
-                return found(settled);
-            }
+        let at = ranges::find(ranges, block);
+        let decided = ranges::decide(ranges, at, block, source).or(inherited);
+        let settled = path.summary(block, source).settled(source, decided.group());
+        if settled > source {
+            return Found::new(decided, settled);
         }
-        let Some(leaf) = path.leaf else { return found(path.widest(source, group)) };
-        let edges = ranges::edges(leaf, at, |d| d.group().or(inherited.group()) == group);
-        let beyond = |edge: Option<K>| edge.map(|e| e.common(key) + 1);
-        let scope = beyond(edges.before).max(beyond(edges.behind));
-        found(scope.unwrap_or_else(|| path.widest(path.depth(), group)))
+        let scope = path.leaf.and_then(|leaf| ranges::scope(leaf, at, block, inherited));
+        let known = if path.leaf.is_some() { path.depth() } else { source };
+        Found::new(decided, scope.unwrap_or_else(|| path.widest(known, decided.group())))
     }
 
     /// Sums up the entries longer than `depth` in the block of that depth around `key`.
@@ -122,6 +141,13 @@ impl<K: Key> Trie<K> {
                 }
             }
         }
+    }
+}
+
+impl Found {
+    fn new(decided: Decided, scope: u8) -> Self {
+        let group = decided.group();
+        Self { group, matched: group.map(|_| decided.bits()), scope }
     }
 }
 
@@ -163,14 +189,14 @@ impl<'t, K: Key> Path<'t, K> {
         while depth > 0 {
             let level = usize::from((depth - 1) / STRIDE);
             let base = STRIDE * level as u8;
-            // Most often a fork differs somewhere. If not, its parent knows without a search.
-            if level > 0 && self.is_answered(level - 1, self.forks[level - 1].1, answer) {
+            // Where a whole fork agrees, its parent knows. So one fork at most is searched.
+            if level > 0 && self.agree(level - 1, self.forks[level - 1].1, 1, answer) {
                 depth = base;
                 continue;
             }
             let width = 1 << (base + STRIDE - depth);
             let sibling = (self.forks[level].1 & !(width - 1)) ^ width;
-            if !(sibling..sibling + width).all(|slot| self.is_answered(level, slot, answer)) {
+            if !self.agree(level, sibling, width, answer) {
                 return depth;
             }
             depth -= 1;
@@ -178,11 +204,11 @@ impl<'t, K: Key> Path<'t, K> {
         depth
     }
 
-    /// Whether everybody in a block of the fork at `level` gets this answer.
-    fn is_answered(&self, level: usize, slot: usize, answer: Option<GroupId>) -> bool {
-        let slot = &self.forks[level].0.slots[slot];
-        let decided = slot.decided.group().or_else(|| self.inherited(level).group());
-        slot.summary.answer(decided) == Some(answer)
+    /// Whether everybody in `count` blocks of the fork at `level` gets this answer.
+    fn agree(&self, level: usize, first: usize, count: usize, answer: Option<GroupId>) -> bool {
+        let inherited = self.inherited(level);
+        let mut slots = self.forks[level].0.slots[first..first + count].iter();
+        slots.all(|slot| slot.summary.answer(slot.decided.or(inherited).group()) == Some(answer))
     }
 }
 

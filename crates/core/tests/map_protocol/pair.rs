@@ -65,9 +65,9 @@ impl End {
     }
 
     /// What it wants to send.
-    pub(crate) fn transmit(&mut self) -> BytesMut {
+    pub(crate) fn transmit(&mut self, now: Instant) -> BytesMut {
         let mut octets = BytesMut::new();
-        while let Some(frame) = self.session.poll_transmit() {
+        while let Some(frame) = self.session.poll_transmit(now) {
             self.codec.encode(frame, &mut octets).unwrap();
         }
         octets
@@ -186,7 +186,7 @@ impl Pair {
     fn flush(&mut self) {
         for to_b in [true, false] {
             let from = if to_b { &mut self.lb } else { &mut self.b };
-            let mut octets = from.transmit().freeze();
+            let mut octets = from.transmit(self.now).freeze();
             while !octets.is_empty() {
                 let piece = octets.split_to(octets.len().min(self.packet));
                 self.wire.push_back(Packet { due: self.now + self.delay, to_b, octets: piece });

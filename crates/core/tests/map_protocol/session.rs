@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use dglb_core::proto::{
     CloseReason, Config, Event, Frame, Number, Peer, SendError, Session,
-    message::{Bye, ByeReason, Map, Message, PeerRole, Ready, Refuse, RefuseReason, Resync},
+    message::{Bye, ByeReason, Map, Message, PeerRole, Ready, Refuse, RefuseReason, Report, Resync},
 };
 use proptest::prelude::*;
 
@@ -103,7 +103,7 @@ fn a_large_message_travels_in_parts_and_shows_at_once() {
     assert!(zone.encode().unwrap().body().len() > 15 * 65_536);
     pair.lb.session.send(&zone).unwrap();
     let mut frames = Vec::new();
-    while let Some(frame) = pair.lb.session.poll_transmit() {
+    while let Some(frame) = pair.lb.session.poll_transmit(pair.now) {
         frames.push(frame);
     }
     assert_eq!(frames.first().map(|f| f.number), Some(Number::BEGIN));
@@ -143,15 +143,15 @@ fn pings_overtake_what_waits_but_never_the_welcome() {
     welcome.catalogues = vec![("glb.foobar.com".parse().unwrap(), 1); 500];
     pair.b.session.welcome(welcome, pair.now).unwrap();
     pair.b.session.handle_timeout(pair.now + 6 * SECOND);
-    let numbers: Vec<_> = std::iter::from_fn(|| pair.b.session.poll_transmit()).map(|f| f.number).collect();
+    let numbers: Vec<_> = std::iter::from_fn(|| pair.b.session.poll_transmit(pair.now)).map(|f| f.number).collect();
     assert_eq!((numbers[0], numbers.last().copied()), (Number::BEGIN, Some(Number::PING)));
 
     let mut pair = Pair::established(PeerRole::DnsASync);
     pair.lb.session.send(&Message::Catalogue(Box::new(samples::large_catalogue(200_000)))).unwrap();
-    assert_eq!(pair.lb.session.poll_transmit().map(|f| f.number), Some(Number::BEGIN));
+    assert_eq!(pair.lb.session.poll_transmit(pair.now).map(|f| f.number), Some(Number::BEGIN));
     pair.lb.session.handle_timeout(pair.now + 6 * SECOND);
-    assert_eq!(pair.lb.session.poll_transmit().map(|f| f.number), Some(Number::PING));
-    assert_eq!(pair.lb.session.poll_transmit().map(|f| f.number), Some(Number::PART));
+    assert_eq!(pair.lb.session.poll_transmit(pair.now).map(|f| f.number), Some(Number::PING));
+    assert_eq!(pair.lb.session.poll_transmit(pair.now).map(|f| f.number), Some(Number::PART));
 }
 
 #[test]
@@ -164,6 +164,24 @@ fn an_idle_link_lives_on_pings() {
     assert!((59..=122).contains(&pings), "{pings}");
     assert!(pair.now - pair.b.session.last_heard() <= 6 * SECOND);
     assert_eq!((pair.lb.messages(), pair.b.messages()), (vec![], vec![]));
+}
+
+#[test]
+fn a_side_that_only_listens_is_heard_all_the_same() {
+    let mut pair = Pair::established(PeerRole::DnsLb);
+    let mut pings = 0;
+    for generation in 1..=60 {
+        let report = Message::Report(Report { generation, ..samples::report() });
+        let encoded = report.encode().unwrap();
+        pair.now += SECOND;
+        pair.b.session.handle(Frame::new(encoded.number(), encoded.body().clone()), pair.now).unwrap();
+        pair.b.session.handle_timeout(pair.now);
+        while let Some(frame) = pair.b.session.poll_transmit(pair.now) {
+            assert_eq!(frame.number, Number::PING);
+            pings += 1;
+        }
+    }
+    assert_eq!((pings, pair.b.messages().len()), (12, 60));
 }
 
 #[test]
@@ -202,7 +220,7 @@ fn a_side_that_pauses_does_not_blame_its_peer() {
     for _ in 0..60 {
         pair.now += SECOND;
         pair.b.session.handle_timeout(pair.now);
-        let frames = std::iter::from_fn(|| pair.b.session.poll_transmit());
+        let frames = std::iter::from_fn(|| pair.b.session.poll_transmit(pair.now));
         pings += frames.filter(|f| f.number == Number::PING).count();
     }
     assert_eq!(pings, 12, "the peer sees this side alive");
@@ -241,7 +259,7 @@ fn bye_goes_after_what_was_said_before() {
     assert_eq!(pair.lb.closed(), Some(CloseReason::ByeFromUs(bye(ByeReason::Shutdown))));
     assert_eq!(pair.b.closed(), Some(CloseReason::ByeFromPeer(bye(ByeReason::Shutdown))));
     assert_eq!(pair.b.messages(), [Message::Map(samples::map())]);
-    assert!(pair.b.transmit().is_empty(), "BYE is not answered");
+    assert!(pair.b.transmit(pair.now).is_empty(), "BYE is not answered");
     pair.b.session.lost();
     assert_eq!(pair.b.closed(), None, "one close is enough");
 }
@@ -279,7 +297,7 @@ fn what_this_side_may_not_say_is_not_sent() {
     }
     let map = Message::Map(samples::map()).encode().unwrap();
     assert_eq!(pair.lb.session.send_encoded(map), Err(SendError::NotAllowed { number: Number::MAP }));
-    assert!(pair.lb.transmit().is_empty());
+    assert!(pair.lb.transmit(pair.now).is_empty());
 
     let mut early = Session::dial(Config::default(), samples::hello(PeerRole::DnsLb), beginning()).unwrap();
     let ready = Message::Ready(Ready { map_generation: 1, servers: vec![] });

@@ -179,8 +179,8 @@ fn the_tables_of_reasons_and_limits_are_right() {
         ("any other message in parts", config.max_message),
         ("values in one message", config.max_elements),
         ("handshake", seconds(config.handshake_timeout)),
-        ("silence until PING", seconds(config.ping_after)),
-        ("silence until dead", seconds(config.dead_after)),
+        ("own silence until PING", seconds(config.ping_after)),
+        ("the peer's silence until dead", seconds(config.dead_after)),
     ];
     assert_eq!(limits, ours.into_iter().collect());
     assert!(DOCUMENT.contains(&format!("`max_frame`, at least {LEAST_MAX_FRAME}")));

@@ -37,7 +37,7 @@ fn break_with(to_b: bool, role: PeerRole, frames: &[Frame]) -> ProtocolError {
     victim.session.handle(raw(Number::PING, &[]), now).expect("frames after the close are ignored");
 
     // All that is still said is BYE, with the reason.
-    let octets = victim.transmit();
+    let octets = victim.transmit(now);
     culprit.receive(&octets, now);
     let told = culprit.closed();
     let Some(CloseReason::ByeFromPeer(bye)) = told else { panic!("{told:?}") };
@@ -156,7 +156,7 @@ fn refused(frame: Frame) -> (ProtocolError, RefuseReason) {
     let error = b.handle(frame, now).unwrap_err();
     assert!(b.is_closed() && matches!(b.poll_event(), Some(dglb_core::proto::Event::Closed(_))));
     let mut lb = End::new(Session::dial(Config::default(), samples::hello(PeerRole::DnsLb), now).unwrap());
-    lb.receive(&End::new(b).transmit(), now);
+    lb.receive(&End::new(b).transmit(now), now);
     let told = lb.closed();
     let Some(CloseReason::RefusedByPeer(refuse)) = told else { panic!("{told:?}") };
     assert_eq!(refuse.text, error.to_string());

@@ -19,7 +19,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::{Down, Driver, Events, LinkEvent, LinkId, LinkMetrics, LinkSettings};
+use super::{Driver, Events, LinkId, LinkMetrics, LinkSettings};
 
 /// How long nothing is accepted after the system had nothing left to accept with.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -83,10 +83,10 @@ impl Acceptor {
         let mut links = JoinSet::new();
         let stop_links = stop.child_token();
         loop {
-            while links.try_join_next().is_some() {}
             let accepted = tokio::select! {
                 () = stop.cancelled() => break,
                 () = events.closed() => break,
+                Some(_) = links.join_next() => continue,
                 accepted = self.accept(&handshakes) => accepted,
             };
             match accepted {
@@ -98,10 +98,12 @@ impl Acceptor {
                             settings: self.settings.link.clone(),
                             events: events.clone(),
                             metrics: self.metrics.clone(),
+                            dialled: false,
                             handshake: Some(permit),
                             stop: stop_links.clone(),
                         };
-                        links.spawn(run_link(driver, stream));
+                        let session = Session::accept(driver.settings.session.clone(), Instant::now());
+                        links.spawn(driver.run(stream, session));
                     }
                 }
                 Err(error) => {
@@ -140,18 +142,5 @@ impl Acceptor {
         stream.set_nodelay(true).ok()?;
         self.metrics.connections.inc();
         Some(stream)
-    }
-}
-
-async fn run_link(driver: Driver, stream: TcpStream) {
-    let (id, remote, events) = (driver.id, driver.remote, driver.events.clone());
-    let session = Session::accept(driver.settings.session.clone(), Instant::now());
-    let ended = driver.run(stream, session).await;
-    debug!(%remote, reason = %ended.reason, "link down");
-    if ended.announced {
-        let was_up = ended.up_for.is_some();
-        let down = Down { was_up, last_heard: Some(ended.last_heard), reason: ended.reason.into() };
-        // Nobody listens: the daemon is on its way out.
-        let _ = events.send((id, LinkEvent::Down(down))).await;
     }
 }

@@ -5,9 +5,9 @@ use std::{io, net::SocketAddr, time::Duration, time::Instant};
 use dglb_core::proto::{Session, message::Hello};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info};
+use tracing::debug;
 
-use super::{Backoff, Down, DownReason, Driver, Ended, Events, LinkEvent, LinkId, LinkMetrics, LinkSettings};
+use super::{Backoff, Down, DownReason, Driver, Events, LinkEvent, LinkId, LinkMetrics, LinkSettings};
 
 /// A link that is lost sooner than this does not count as a sign of health.
 const STEADY: Duration = Duration::from_secs(1);
@@ -32,25 +32,16 @@ impl Dialler {
     pub async fn run(self, hello: impl Fn() -> Hello + Send, events: Events, stop: CancellationToken) {
         let mut backoff = Backoff::default();
         while !stop.is_cancelled() && !events.is_closed() {
-            let down = match self.attempt(hello(), &events, &stop).await {
-                Ok(ended) => {
-                    if ended.up_for.is_some_and(|up| up >= STEADY) {
-                        backoff.reset();
-                    }
-                    info!(server = %self.server, reason = %ended.reason, "link down");
-                    Down {
-                        was_up: ended.up_for.is_some(),
-                        last_heard: Some(ended.last_heard),
-                        reason: ended.reason.into(),
-                    }
-                }
+            match self.attempt(hello(), &events, &stop).await {
+                Ok(up_for) if up_for.is_some_and(|up| up >= STEADY) => backoff.reset(),
+                Ok(_) => {}
                 Err(reason) => {
                     debug!(server = %self.server, %reason, "no link");
-                    Down { was_up: false, last_heard: None, reason }
+                    let down = LinkEvent::Down(Down { reason, last_heard: None, was_up: false });
+                    if events.send((self.id, down)).await.is_err() {
+                        return;
+                    }
                 }
-            };
-            if events.send((self.id, LinkEvent::Down(down))).await.is_err() {
-                return;
             }
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -59,7 +50,13 @@ impl Dialler {
         }
     }
 
-    async fn attempt(&self, hello: Hello, events: &Events, stop: &CancellationToken) -> Result<Ended, DownReason> {
+    /// One connection; how long its link was up.
+    async fn attempt(
+        &self,
+        hello: Hello,
+        events: &Events,
+        stop: &CancellationToken,
+    ) -> Result<Option<Duration>, DownReason> {
         self.settings.plain_tcp.check(self.server).inspect_err(|_| {
             self.metrics.plain_refused.inc();
         })?;
@@ -83,6 +80,7 @@ impl Dialler {
             settings: self.settings.clone(),
             events: events.clone(),
             metrics: self.metrics.clone(),
+            dialled: true,
             handshake: None,
             stop: stop.clone(),
         };

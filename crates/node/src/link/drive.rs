@@ -1,5 +1,7 @@
 //! One connection from its first octet to its last.
 
+mod time;
+
 use std::{
     net::SocketAddr,
     time::{Duration, Instant},
@@ -20,9 +22,9 @@ use tokio_util::{
     codec::{Decoder, Encoder},
     sync::CancellationToken,
 };
-use tracing::warn;
+use tracing::{debug, warn};
 
-use super::{Command, Decision, Events, LinkEvent, LinkId, LinkMetrics, LinkSender, LinkSettings};
+use super::{Command, Decision, Down, Events, LinkEvent, LinkId, LinkMetrics, LinkSender, LinkSettings};
 
 /// Frames are collected up to this size for one write.
 const BATCH: usize = 64 << 10;
@@ -30,23 +32,8 @@ const BATCH: usize = 64 << 10;
 const READ: usize = 4 << 10;
 /// A read buffer that has grown beyond this is given back once it is empty.
 const KEEP: usize = 32 << 10;
-/// Longest wait without a look at the clock.
-const IDLE: Duration = Duration::from_secs(60);
 /// Most octets that are read and thrown away while the peer closes.
 const LAST_OCTETS: usize = 256 << 10;
-
-/// How a connection ended.
-#[derive(Debug)]
-pub struct Ended {
-    /// Why.
-    pub reason: CloseReason,
-    /// When the last frame came, or the connection was made.
-    pub last_heard: Instant,
-    /// How long the link was up; `None` if it never was.
-    pub up_for: Option<Duration>,
-    /// Whether the daemon has heard of this connection.
-    pub announced: bool,
-}
 
 /// Runs one [`Session`] over one byte stream.
 pub struct Driver {
@@ -60,6 +47,9 @@ pub struct Driver {
     pub events: Events,
     /// What is counted.
     pub metrics: LinkMetrics,
+    /// Whether this side dialled. A daemon that accepts is not told of connections that never came
+    /// to a HELLO.
+    pub dialled: bool,
     /// Given back when the link is up, or over.
     pub handshake: Option<OwnedSemaphorePermit>,
     /// Leaves with BYE when cancelled.
@@ -67,9 +57,9 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// Runs the session until the link is over and everything that could be said was said.
-    /// [`LinkEvent::Down`] is the caller's to send.
-    pub async fn run<S: AsyncRead + AsyncWrite + Unpin>(self, stream: S, session: Session) -> Ended {
+    /// Runs the session until the link is over, everything that could be said was said, and the
+    /// daemon was told of the end. Returns how long the link was up, `None` if it never was.
+    pub async fn run<S: AsyncRead + AsyncWrite + Unpin>(self, stream: S, session: Session) -> Option<Duration> {
         let (commands, queue) = mpsc::channel(self.settings.commands.max(1));
         let (closing, close) = mpsc::channel(1);
         let link = Link {
@@ -77,6 +67,7 @@ impl Driver {
             inbound: BytesMut::new(),
             outbound: BytesMut::new(),
             sent_all: Instant::now(),
+            broken: None,
             over: None,
             pending: None,
             queue,
@@ -84,7 +75,7 @@ impl Driver {
             sender: Some(LinkSender { commands, closing }),
             decision: None,
             up_since: None,
-            announced: false,
+            announced: self.dialled,
             counted: Stats::default(),
             session,
             driver: self,
@@ -101,6 +92,8 @@ struct Link {
     outbound: BytesMut,
     /// When nothing was left to be written for the last time.
     sent_all: Instant,
+    /// When writing has failed. What the peer said before may still be there to be read.
+    broken: Option<Instant>,
     /// When the session has closed.
     over: Option<Instant>,
     /// What the daemon has had no room for yet. While there is one nothing is read.
@@ -117,7 +110,7 @@ struct Link {
 }
 
 impl Link {
-    async fn run<S: AsyncRead + AsyncWrite + Unpin>(mut self, stream: S) -> Ended {
+    async fn run<S: AsyncRead + AsyncWrite + Unpin>(mut self, stream: S) -> Option<Duration> {
         let (mut reader, mut writer) = tokio::io::split(stream);
         let (events, stop) = (self.driver.events.clone(), self.driver.stop.clone());
         let reason = loop {
@@ -152,11 +145,25 @@ impl Link {
                 () = tokio::time::sleep_until(deadline.into()) => self.time(),
             }
         };
-        let linger = self.driver.settings.linger;
-        if !matches!(reason, CloseReason::Lost) {
-            let _ = timeout(linger, say_goodbye(&mut reader, &mut writer)).await;
-        }
-        self.ended(reason)
+        self.count_end(&reason);
+        let up_for = self.up_since.map(|since| since.elapsed());
+        let ours =
+            matches!(reason, CloseReason::ByeFromUs(_) | CloseReason::RefusedByUs(_) | CloseReason::Violation(_));
+        let goodbye = async {
+            if ours {
+                let _ = timeout(self.driver.settings.linger, say_goodbye(&mut reader, &mut writer)).await;
+            }
+        };
+        let down = async {
+            if self.announced {
+                let (was_up, last_heard) = (up_for.is_some(), Some(self.session.last_heard()));
+                let down = LinkEvent::Down(Down { reason: reason.into(), last_heard, was_up });
+                // Nobody listens: the daemon is on its way out.
+                let _ = events.send((self.driver.id, down)).await;
+            }
+        };
+        tokio::join!(down, goodbye);
+        up_for
     }
 
     /// Brings everything forward that needs no waiting.
@@ -178,6 +185,7 @@ impl Link {
         self.count();
         if self.session.is_closed() && self.over.is_none() {
             self.over = Some(Instant::now());
+            self.driver.handshake = None;
         }
         if let Some(Event::Established(_)) = self.pending
             && self.up_since.is_none()
@@ -221,8 +229,11 @@ impl Link {
     }
 
     fn fill(&mut self) {
+        if self.broken.is_some() {
+            self.forget();
+        }
         while self.outbound.len() < BATCH {
-            let Some(frame) = self.session.poll_transmit() else { return };
+            let Some(frame) = self.session.poll_transmit(Instant::now()) else { return };
             if self.codec.encode(frame, &mut self.outbound).is_err() {
                 // Bodies are far below what a length field can say.
                 self.session.lost();
@@ -249,9 +260,10 @@ impl Link {
                 self.driver.metrics.octets_out.inc_by(*n as u64);
                 self.outbound.advance(*n);
             }
+            // The end of the stream comes by reading, after the peer's last words.
             _ => {
                 self.outbound.clear();
-                self.session.lost();
+                self.broken = Some(Instant::now());
             }
         }
     }
@@ -329,33 +341,9 @@ impl Link {
         self.pending.as_ref().is_some_and(|e| !matches!(e, Event::Closed(_)))
     }
 
-    fn deadline(&self) -> Instant {
-        let settings = &self.driver.settings;
-        let stall = (!self.outbound.is_empty()).then(|| self.sent_all + settings.stall_timeout);
-        let linger = self.over.filter(|_| !self.outbound.is_empty()).map(|over| over + settings.linger);
-        // Nothing to wait for but the daemon: look again now and then.
-        let idle = Instant::now() + IDLE;
-        [self.session.poll_timeout(), stall, linger].into_iter().flatten().fold(idle, Instant::min)
-    }
-
-    fn time(&mut self) {
-        let now = Instant::now();
-        let settings = &self.driver.settings;
-        if self.over.is_some_and(|over| now >= over + settings.linger) {
-            // What the peer has not read by now it will not.
-            self.outbound.clear();
-            while self.session.poll_transmit().is_some() {}
-        } else if !self.outbound.is_empty() && now >= self.sent_all + settings.stall_timeout {
-            self.session.close(Bye { reason: ByeReason::Slow, text: "not reading".to_owned() });
-            self.outbound.clear();
-            while self.session.poll_transmit().is_some() {}
-        }
-        self.session.handle_timeout(now);
-    }
-
-    fn ended(self, reason: CloseReason) -> Ended {
+    fn count_end(&self, reason: &CloseReason) {
         let metrics = &self.driver.metrics;
-        match &reason {
+        match reason {
             CloseReason::Violation(_) => metrics.violations.inc(),
             CloseReason::TimedOut => metrics.timed_out.inc(),
             CloseReason::ByeFromUs(Bye { reason: ByeReason::Slow, .. }) => metrics.slow.inc(),
@@ -366,12 +354,7 @@ impl Link {
         } else {
             metrics.handshake_failures.inc();
         }
-        Ended {
-            reason,
-            last_heard: self.session.last_heard(),
-            up_for: self.up_since.map(|since| since.elapsed()),
-            announced: self.announced,
-        }
+        debug!(peer = %self.driver.remote, %reason, "link over");
     }
 }
 

@@ -13,9 +13,9 @@ pub struct Config {
     pub version_max: u16,
     /// How long the handshake may take in all. Default 5 s.
     pub handshake_timeout: Duration,
-    /// Silence after which PING is sent. Default 5 s.
+    /// Silence of this side's own after which it sends PING. Default 5 s.
     pub ping_after: Duration,
-    /// Silence after which the peer counts as dead. Default 15 s.
+    /// Silence of the peer after which it counts as dead. Default 15 s.
     pub dead_after: Duration,
     /// Longest frame read after WELCOME, in octets. Default 1 MiB, at least
     /// [`LEAST_MAX_FRAME`].

@@ -1,6 +1,10 @@
 //! One link between two daemons, without its socket and clock. The session decides who may say
 //! what when; a daemon sees only whole messages in their place, and at most one close.
 //!
+//! Each side says something every few seconds, PING if nothing else. It counts what it sends for
+//! that, not what it hears: a side that is busy with a long backlog of the other's still shows that
+//! it lives, while the answer to a PING would wait at the end of that backlog.
+//!
 //! A driver loops over five verbs: [`Session::handle`] a frame that came, [`Session::poll_event`]
 //! until `None`, [`Session::poll_transmit`] until `None`, wait for a frame or until
 //! [`Session::poll_timeout`], then [`Session::handle_timeout`].
@@ -276,9 +280,10 @@ impl Session {
     }
 
     /// The next frame to send. After the close too: BYE or REFUSE may still be in here.
-    pub fn poll_transmit(&mut self) -> Option<Frame> {
+    pub fn poll_transmit(&mut self, now: Instant) -> Option<Frame> {
         let frame = self.outbox.pop()?;
         self.stats.frames_out += 1;
+        self.next_ping = now + self.config.ping_after;
         Some(frame)
     }
 

@@ -26,7 +26,6 @@ impl Session {
         self.stats.frames_in += 1;
         self.last_heard = now;
         self.silent_since = now;
-        self.next_ping = now + self.config.ping_after;
         let done = match self.state {
             State::AwaitHello => self.first(frame),
             State::AwaitWelcome => self.answer(frame, now),
