@@ -67,7 +67,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Look-ups after a DNS-LB is gone, a second apart.
 const LOOK_UPS: u32 = 25;
 /// Until a resolver asks a DNS-LB again that came back: resolvers go easy on servers that were dead.
-const TAKE_OVER: Duration = Duration::from_secs(60);
+const TAKE_OVER: Duration = Duration::from_secs(400);
 
 macro_rules! cases {
     ($($name:ident = $number:literal,)*) => {
@@ -248,6 +248,7 @@ impl Play<'_> {
             let what = format!("{lb} answers its ISP's resolver again");
             let took = self.world.wait(&what, TAKE_OVER, || {
                 let got = self.world.look_up(isp, self.world.qtype(), PATIENCE)?;
+                self.world.murmur(isp, 5)?;
                 assert!(got.succeeded(), "{:?}: while {lb} comes back: {}", self.case, got.describe());
                 let now = answered(lb)?;
                 Ok((now > before, format!("{now} answers after {before}")))

@@ -1,39 +1,37 @@
 //! scratch
-use dglb_lab::{Lab, Options, world::Plan};
+use dglb_lab::{Options, Signal, world::*};
 use std::time::{Duration, Instant};
 fn main() -> std::process::ExitCode {
     let args: Vec<_> = std::env::args_os().skip(1).collect();
     if args.first().is_some_and(|a| a == "run") {
         return dglb_lab::programs::run(&args[1..]);
     }
-    let plan = Plan::new(std::env::args().nth(1).map_or(0, |s| s.parse().unwrap()));
-    let t = Instant::now();
-    let lab =
-        Lab::up(&plan.topology(), &Options { keep_dir: true, ..Options::default() }).unwrap_or_else(|e| panic!("{e}"));
-    println!("up after {:?} in {}", t.elapsed(), lab.dir().display());
-    for _ in 0..20 {
-        std::thread::sleep(Duration::from_secs(1));
-        for (c, r) in [("client1", "10.66.1.53"), ("client2", "10.66.2.53")] {
+    let mut plan = Plan::new(1);
+    plan.resolvers = [Resolver::Bind, Resolver::Knot];
+    plan.families = Families::V4;
+    plan.dns_a = DnsA::Bind;
+    let w = World::up(plan, &Options { keep_dir: true, ..Options::default() }).unwrap_or_else(|e| panic!("{e}"));
+    w.settle(Duration::from_secs(30)).unwrap();
+    let go = |n: u32, label: &str| {
+        for i in 0..n {
             let t = Instant::now();
-            let out = lab
-                .exec(
-                    c,
-                    &[
-                        "dig",
-                        "+tries=1",
-                        "+time=5",
-                        &format!("@{r}"),
-                        "www.foobar.test",
-                        "A",
-                        "+noall",
-                        "+answer",
-                        "+comments",
-                    ],
-                    Duration::from_secs(10),
-                )
-                .unwrap();
-            println!("{c} {:?}\n{}", t.elapsed(), String::from_utf8_lossy(&out.stdout));
+            for isp in 0..2 {
+                let g = w.look_up(isp, w.qtype(), Duration::from_secs(5)).unwrap();
+                let lb = format!("lb{}", isp + 1);
+                let c = w.lab().counters(&format!("isp{}", isp + 1), &lb).unwrap();
+                println!("{label} {i} isp{} {} {:?} sent {} cut {} ; lb says {:?}", isp + 1, g.describe(), g.took, c.sent, c.cut,
+                    ["label", "not-ready", "refused", "authority"].map(|d| w.counter(&lb, "dglb_dns_decisions_total", &format!("decision=\"{d}\"")).unwrap_or(9999)));
+                w.murmur(isp, 5).unwrap();
+            }
+            std::thread::sleep(Duration::from_secs(1).saturating_sub(t.elapsed()));
         }
-    }
+    };
+    go(5, "before");
+    w.lab().kill("lb1", Signal::Kill).unwrap();
+    w.lab().cut_host("lb2").unwrap();
+    go(25, "dead");
+    w.lab().start("lb1").unwrap();
+    w.lab().heal_host("lb2").unwrap();
+    go(200, "back");
     std::process::ExitCode::SUCCESS
 }
