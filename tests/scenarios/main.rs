@@ -1,3 +1,4 @@
 //! Scenario tests: real daemons, real sockets, real resolvers; answers *and* counters.
 
+mod documentation;
 mod matrix;
