@@ -1,8 +1,12 @@
-//! Real daemons, real sockets, real resolvers; answers *and* counters. One file for each subject.
+//! Scenario tests: real daemons, real sockets, real resolvers; answers *and* counters.
 
 mod bad_input;
 mod config;
+mod documentation;
 mod hostile;
 mod lookup;
 mod matrix;
+mod smoke;
 mod stop;
+mod tours;
+mod unsafe_code;

@@ -55,7 +55,7 @@ pub enum PlainTcp {
 
 /// Plain TCP with this peer is not allowed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("plain TCP with {peer} is not allowed by plain_tcp = \"{setting}\"", setting = .setting.as_str())]
+#[error("plain TCP with {peer} is not allowed by plain-tcp = \"{setting}\"", setting = .setting.as_str())]
 pub struct PlainRefused {
     /// The other side.
     pub peer: SocketAddr,
@@ -69,7 +69,7 @@ impl PlainTcp {
         match self {
             Self::Never => "never",
             Self::Loopback => "loopback",
-            Self::Anywhere => "anywhere",
+            Self::Anywhere => "any",
         }
     }
 

@@ -8,6 +8,7 @@
 //! every address that shares them gets the same answer. A resolver may give the answer to all of
 //! them (RFC 7871 section 7.3).
 
+mod batch;
 mod group;
 mod key;
 mod ranges;
@@ -43,7 +44,7 @@ pub struct MapTable {
 }
 
 /// What the table says of an address.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Located<'t> {
     /// The DNS-LBs of the entry that decided; `None` if nothing matched.
     pub group: Option<&'t Group>,

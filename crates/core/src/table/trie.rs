@@ -66,6 +66,15 @@ pub(super) struct Found {
     pub(super) scope: u8,
 }
 
+/// Where a whole address comes to.
+#[derive(Clone, Copy)]
+pub(super) struct Landing<'t, K: Key> {
+    leaf: &'t [Range<K>],
+    depth: u8,
+    /// What the forks on the way decided.
+    inherited: Decided,
+}
+
 /// The way of an address through the forks, as far as its source bits lead.
 pub(super) struct Path<'t, K: Key> {
     /// Each fork with the slot that was taken.
@@ -77,16 +86,16 @@ pub(super) struct Path<'t, K: Key> {
 impl<K: Key> Trie<K> {
     /// See [`super::MapTable::lookup`]. `source` is within the family.
     pub(super) fn lookup(&self, key: K, source: u8) -> Found {
-        if source == K::BITS { self.lookup_host(key) } else { self.lookup_block(key.first(source), source) }
+        let block = key.first(source);
+        self.finish(block, source, self.descend(block))
     }
 
-    /// All bits are known, so no entry is too long and nobody else is asked about. This is the fast
-    /// way: it looks at each fork once and remembers none.
-    fn lookup_host(&self, key: K) -> Found {
+    /// The first half of a lookup: which leaf holds the address.
+    pub(super) fn descend(&self, key: K) -> Landing<'_, K> {
         let (mut node, mut depth, mut inherited) = (&self.root, 0, Decided::NOTHING);
-        let leaf = loop {
+        loop {
             match node {
-                Node::Leaf(ranges) => break ranges,
+                Node::Leaf(leaf) => return Landing { leaf, depth, inherited },
                 Node::Fork(fork) => {
                     let slot = &fork.slots[key.octet(depth)];
                     inherited = slot.decided.or(inherited);
@@ -94,15 +103,25 @@ impl<K: Key> Trie<K> {
                     depth += STRIDE;
                 }
             }
-        };
-        let at = ranges::find(leaf, key);
-        let decided = leaf.get(at).map_or(Decided::NOTHING, |r| r.decided()).or(inherited);
-        let scope = ranges::scope(leaf, at, key, inherited);
-        Found::new(decided, scope.unwrap_or_else(|| self.path(key, K::BITS).widest(depth, decided.group())))
+        }
     }
 
-    /// Only `source` bits are known: longer entries do not decide, but they count for the scope.
-    fn lookup_block(&self, block: K, source: u8) -> Found {
+    /// The second half of a lookup. `block` has no bits behind `source`.
+    pub(super) fn finish(&self, block: K, source: u8, landing: Landing<'_, K>) -> Found {
+        let Landing { leaf, depth, inherited } = landing;
+        let at = ranges::find(leaf, block);
+        // Most often one range holds the whole block, and always if this is a whole address.
+        if depth > source || leaf.get(at + 1).is_some_and(|next| next.start() <= block.last(source)) {
+            return self.lookup_divided(block, source);
+        }
+        let decided = leaf.get(at).map_or(Decided::NOTHING, |r| r.decided()).or(inherited);
+        let scope = ranges::scope(leaf, at, block, inherited);
+        Found::new(decided, scope.unwrap_or_else(|| self.path(block, source).widest(depth, decided.group())))
+    }
+
+    /// A lookup where entries longer than `source` divide the block: they do not decide, but they
+    /// count for the scope.
+    fn lookup_divided(&self, block: K, source: u8) -> Found {
         let path = self.path(block, source);
         let inherited = path.inherited(path.above());
         let ranges = path.last();
@@ -141,6 +160,15 @@ impl<K: Key> Trie<K> {
                 }
             }
         }
+    }
+}
+
+impl<K: Key> Landing<'_, K> {
+    /// Reads where a search of the leaf is going to, so that it comes into the cache.
+    pub(super) fn touch(&self) -> u8 {
+        let count = self.leaf.len();
+        let quarters = [count / 4, count / 2, count * 3 / 4];
+        quarters.iter().filter_map(|i| self.leaf.get(*i)).fold(0, |sum, range| sum ^ range.decided().bits())
     }
 }
 

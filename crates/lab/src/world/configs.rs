@@ -100,10 +100,7 @@ fn dns_a(plan: &Plan) -> Value {
 
 fn resolver_program(resolver: Resolver, qmin: &str) -> Value {
     let roots = Value::Array(vec!["root".into()]);
-    // Unbound forgets after a quarter of an hour that a server was dead, and does not ask it before:
-    // nobody wants to watch that long until a DNS-LB that came back is asked again.
-    let extra = if resolver == Resolver::Unbound { "  infra-host-ttl: 30\n" } else { "" };
-    table([("kind", resolver.kind().into()), ("roots", roots), ("qmin", qmin.into()), ("extra", extra.into())])
+    table([("kind", resolver.kind().into()), ("roots", roots), ("qmin", qmin.into())])
 }
 
 /// A daemon with its configuration, by the lab's own executable or the shipped one.

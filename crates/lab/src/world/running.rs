@@ -223,6 +223,23 @@ impl World {
         Ok(self.lab.in_host(&client, || ask(SocketAddr::new(resolver[0], 53), WWW, rtype, patience))?)
     }
 
+    /// Has other clients of an ISP ask for names below its DNS-LB's label that nobody asked for before,
+    /// so that its resolver must ask the label's servers; their answers are not waited for.
+    ///
+    /// # Errors
+    /// [`WorldError::Host`].
+    pub fn murmur(&self, isp: usize, names: u32) -> Result<(), WorldError> {
+        let resolver = SocketAddr::new(self.plan.host_addresses(&format!("isp{}", isp + 1))[0], 53);
+        let label = self.plan.label_name(&format!("lb{}", isp + 1));
+        let murmur = || {
+            for _ in 0..names {
+                let name = format!("n{:016x}.{label}", rand::random::<u64>());
+                let _ = over_udp(resolver, &name, RecordType::A, Duration::from_millis(1));
+            }
+        };
+        Ok(self.lab.in_host(&format!("client{}", isp + 1), murmur)?)
+    }
+
     /// The number of the site that has this address.
     pub fn site_of(&self, address: IpAddr) -> Option<usize> {
         (0..SITES).find(|&s| self.plan.host_addresses(&site(s)).contains(&address))

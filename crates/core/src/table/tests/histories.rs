@@ -140,11 +140,15 @@ fn happen(registry: &mut Registry, event: &Event, start: Instant, now: u64) -> V
 fn check(table: &MapTable, scan: &Scan<Vec<Member>>) -> Result<(), TestCaseError> {
     let listed: Vec<_> = table.iter().map(|(p, g)| (p, g.members())).collect();
     prop_assert_eq!(listed, scan.sorted().into_iter().map(|(p, m)| (p, &**m)).collect::<Vec<_>>());
-    for n in (0..=u8::MAX).step_by(5) {
-        let (address, source) = (prefix(n | 7).address(), prefix(n).bits());
-        let (located, expected) = (table.lookup(address, source), scan.lookup(address, source));
-        prop_assert_eq!(located.group.map(|g| g.members()), expected.value.map(|m| &**m));
-        prop_assert_eq!((located.matched, located.scope), (expected.matched, expected.scope));
+    let asked: Vec<_> = (0..=u8::MAX).step_by(5).map(|n| (prefix(n | 7).address(), prefix(n).bits())).collect();
+    let mut located = vec![Located::default(); asked.len()];
+    table.lookup_batch(&asked, &mut located);
+    for ((address, source), batched) in asked.into_iter().zip(located) {
+        let (single, expected) = (table.lookup(address, source), scan.lookup(address, source));
+        for located in [single, batched] {
+            prop_assert_eq!(located.group.map(|g| g.members()), expected.value.map(|m| &**m));
+            prop_assert_eq!((located.matched, located.scope), (expected.matched, expected.scope));
+        }
     }
     Ok(())
 }
