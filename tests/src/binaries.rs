@@ -33,8 +33,16 @@ pub fn folder() -> &'static Path {
 /// # Panics
 /// When it cannot be built.
 pub fn command(program: &str, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
-    let mut command = Command::new(folder().join(program));
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut command = piped(folder().join(program));
+    command.args(arguments);
+    command
+}
+
+/// Any program, its output to be read, no input, and nothing in its environment that changes how
+/// ours behave.
+pub fn piped(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     for variable in ["DGLB_LOG", "DGLB_ADMIN", "NOTIFY_SOCKET"] {
         command.env_remove(variable);
     }
