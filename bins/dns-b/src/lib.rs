@@ -71,7 +71,7 @@ impl Daemon for DnsB {
         let acceptors = bind_map(&config, &link_metrics).await?;
         let map = acceptors.iter().filter_map(|a| a.local_addr().ok()).collect();
 
-        let keeper = Keeper::new(&config, Boot::now().id);
+        let keeper = Keeper::new(&config, Boot::now().id, std::time::Instant::now());
         let publisher = Publisher::new(keeper.directory().clone());
         let counters = DnsCounters::new();
         counters.register(&mut registry);

@@ -368,6 +368,11 @@ impl Directory {
         self.lbs.set(index.0 as usize, lb);
     }
 
+    /// Whether a zone has a service of this name.
+    pub fn has_service(&self, name: &Name) -> bool {
+        self.find_service(name).is_some()
+    }
+
     fn find_service(&self, name: &Name) -> Option<(Arc<ZoneEntry>, usize)> {
         let (zone, relative) = self.zone_of(name.wire())?;
         let service = zone.node(relative)?.service()?;
