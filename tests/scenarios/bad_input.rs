@@ -2,7 +2,11 @@
 //! and TCP: the response code that the RFCs ask for where a header can be read, silence where not;
 //! counted, and the next good question is answered.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use dglb_scenarios::{
     Admin, Chain, Counters, Size,
@@ -228,14 +232,14 @@ struct Target<'c> {
     admin: &'c Admin,
 }
 
-fn targets(chain: &Chain) -> Vec<Target<'_>> {
+fn targets(chain: &Chain) -> [Target<'_>; 3] {
     let from = chain.ground.isp(1);
     let target = |address, name: &str, admin| {
         let good = Question::new(from, name, RecordType::A);
         Target { server: dns(address), good, admin }
     };
     let label = in_label("lb1");
-    vec![
+    [
         target(chain.ground.referral(1), WWW, &**chain.b(1)),
         target(chain.ground.fallback(1), &label, &**chain.b(1)),
         target(chain.ground.lb(1), &label, &**chain.lb(1)),
@@ -334,38 +338,46 @@ fn tcp_streams_that_end_amid_a_message_or_stand_still_harm_nobody() {
     scenario(name, async |ground| {
         let chain = settled(ground).await;
         let from = chain.ground.isp(1);
-        for target in targets(&chain) {
-            let before = target.admin.counters().await;
-            let question = target.good.message().to_vec().unwrap();
-            // Half a length, a length, half a message; then the end.
-            for octets in [&[0][..], &[0, 40], &framed(&question)[..question.len()]] {
-                assert!(raw::over_tcp(from, target.server, octets).await.is_empty(), "half a message was answered");
-            }
-            // A length that is announced, and nothing; or a little now and then. Nobody may stay so.
-            let mut silent = raw::connect(from, target.server).await;
-            silent.write_all(&[0xff, 0xff]).await.unwrap();
-            // The longest message that there is, of which nothing can be made.
-            let zeros = raw::over_tcp(from, target.server, &framed(&[0; 65_535])).await;
-            assert_eq!((zeros.len(), zeros[0][3] & 0x0f), (1, FORMERR as u8));
-            // Octet by octet it is a good question all the same, and meanwhile others are answered.
-            let mut slow = raw::connect(from, target.server).await;
-            for octet in framed(&question) {
-                slow.write_all(&[octet]).await.unwrap();
-                assert_eq!(target.good.ask(target.server).await.0.answers.len(), 1);
-            }
-            let answer = Message::from_vec(&raw::next_message(&mut slow).await.unwrap()).unwrap();
-            assert_eq!(answer.answers.len(), 1);
-
-            assert!(raw::until_closed(&mut silent).await.is_empty());
-            let timed_out = "dglb_dns_incidents_total{incident=\"tcp-timed-out\"}";
-            eventually("both are counted as timed out", async || {
-                let now = target.admin.counter(timed_out).await - before.of(timed_out);
-                so(now == 2, now)
-            })
-            .await;
-            assert_eq!(target.admin.counters().await.replies("FORMERR") - before.replies("FORMERR"), 1);
-        }
+        // A daemon each: both take their time, and count.
+        let [referral, _, lb] = targets(&chain);
+        tokio::join!(odd_streams(from, &referral), odd_streams(from, &lb));
     });
+}
+
+async fn odd_streams(from: IpAddr, target: &Target<'_>) {
+    let before = target.admin.counters().await;
+    let question = target.good.message().to_vec().unwrap();
+    // Half a length, a length, half a message; then the end.
+    for octets in [&[0][..], &[0, 40], &framed(&question)[..question.len()]] {
+        assert!(raw::over_tcp(from, target.server, octets).await.is_empty(), "half a message was answered");
+    }
+    // A length that is announced, and nothing; or half a message. Nobody may stay so.
+    let mut silent = raw::connect(from, target.server).await;
+    silent.write_all(&[0xff, 0xff]).await.unwrap();
+    let mut half = raw::connect(from, target.server).await;
+    half.write_all(&framed(&question)[..question.len()]).await.unwrap();
+    // The longest message that there is, of which nothing can be made.
+    let zeros = raw::over_tcp(from, target.server, &framed(&[0; 65_535])).await;
+    assert_eq!((zeros.len(), zeros[0][3] & 0x0f), (1, FORMERR as u8));
+    // Octet by octet it is a good question all the same, and meanwhile others are answered.
+    let mut slow = raw::connect(from, target.server).await;
+    for octet in framed(&question) {
+        slow.write_all(&[octet]).await.unwrap();
+        assert_eq!(target.good.ask(target.server).await.0.answers.len(), 1);
+    }
+    let answer = Message::from_vec(&raw::next_message(&mut slow).await.unwrap()).unwrap();
+    assert_eq!(answer.answers.len(), 1);
+
+    for mut stream in [silent, half, slow] {
+        assert!(raw::until_closed(&mut stream).await.is_empty());
+    }
+    let timed_out = "dglb_dns_incidents_total{incident=\"tcp-timed-out\"}";
+    eventually("all three are counted as timed out", async || {
+        let now = target.admin.counter(timed_out).await - before.of(timed_out);
+        so(now == 3, now)
+    })
+    .await;
+    assert_eq!(target.admin.counters().await.replies("FORMERR") - before.replies("FORMERR"), 1);
 }
 
 #[test]

@@ -3,6 +3,10 @@
 mod bad_input;
 mod config;
 mod documentation;
+mod hostile;
 mod lookup;
 mod matrix;
+mod smoke;
 mod stop;
+mod tours;
+mod unsafe_code;

@@ -12,6 +12,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::configs::Files;
+
 /// The daemons.
 pub const DAEMONS: [&str; 3] = ["dns-b", "dns-lb", "dns-a-sync"];
 /// How often an end is looked for.
@@ -31,12 +33,61 @@ pub fn folder() -> &'static Path {
 /// # Panics
 /// When it cannot be built.
 pub fn command(program: &str, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
-    let mut command = Command::new(folder().join(program));
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut command = piped(folder().join(program));
+    command.args(arguments);
+    command
+}
+
+/// Any program, its output to be read, no input, and nothing in its environment that changes how
+/// ours behave.
+pub fn piped(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     for variable in ["DGLB_LOG", "DGLB_ADMIN", "NOTIFY_SOCKET"] {
         command.env_remove(variable);
     }
     command
+}
+
+/// A program that runs; it is killed with the value.
+#[derive(Debug)]
+pub struct Program(Child);
+
+/// Starts a daemon with its own file. What it logs goes where the tests' own words go.
+///
+/// # Panics
+/// When it cannot be built or started.
+pub fn start(program: &str, files: &Files) -> Program {
+    let mut command = command(program, ["--config".as_ref(), files.main().as_os_str()]);
+    command.stdout(Stdio::inherit()).stderr(Stdio::inherit()).env("DGLB_LOG", "error");
+    Program(command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}")))
+}
+
+impl Program {
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Sends SIGTERM and waits for the end: how it ended, and how long that took.
+    ///
+    /// # Panics
+    /// When it does not end `within` this time.
+    pub fn terminate(mut self, within: Duration) -> (ExitStatus, Duration) {
+        let start = Instant::now();
+        let kill = Command::new("kill").arg(self.id().to_string()).status();
+        assert!(kill.is_ok_and(|status| status.success()), "SIGTERM could not be sent");
+        let status = wait(&mut self.0, within).unwrap_or_else(|| panic!("it has not ended within {within:?}"));
+        (status, start.elapsed())
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // One that has ended is what we want.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// Runs a command to its end, at most for `within`.

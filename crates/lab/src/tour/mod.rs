@@ -5,7 +5,7 @@ mod script;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 
 use crate::{
     interrupt::Interrupt,
@@ -33,6 +33,16 @@ struct Arguments {
     /// Keep the lab's folder with all logs
     #[arg(long)]
     keep: bool,
+    /// Test the tour itself, which must then fail
+    #[arg(long, value_enum, value_name = "HOW")]
+    sabotage: Option<Sabotage>,
+}
+
+/// What is done to the world so that the tour must fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Sabotage {
+    /// No DNS-LB may map its ISP's resolver: every client is led to lb3
+    NoMap,
 }
 
 /// Runs the tour; `args` is what follows `dglb-lab tour`.
@@ -83,5 +93,6 @@ fn plan(arguments: &Arguments) -> Plan {
     let seed = arguments.seed.unwrap_or_else(|| rand::random_range(0..1_000_000));
     let mut plan = if arguments.embedded { Plan::new(seed) } else { Plan::of_installed(seed) };
     plan.binaries.clone_from(&arguments.binaries);
+    plan.mapping = arguments.sabotage != Some(Sabotage::NoMap);
     plan
 }

@@ -171,7 +171,7 @@ may-publish = ["{zone}"]
         zone = plan.zone(),
     );
     for (n, lb) in LBS.iter().enumerate() {
-        let resolver = plan.host_addresses(&format!("isp{}", n + 1));
+        let resolver = plan.host_addresses(&format!("isp{}", n + 1)).into_iter().filter(|_| plan.mapping);
         let _ = write!(config, "\n[[peer]]\nidentity = \"{lb}\"\nrole = \"dns-lb\"\nmay-map = {}\n", quoted(resolver));
     }
     daemon(plan, "dns-b", &config, [("fleet.toml", fleet(plan).into())])

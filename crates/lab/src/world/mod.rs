@@ -139,6 +139,9 @@ pub struct Plan {
     pub address_ttl: u32,
     /// Run the shipped binaries of this folder instead of the lab's own.
     pub binaries: Option<PathBuf>,
+    /// Whether the dns-bs let the DNS-LBs map their ISPs' resolvers. Where they do not, every client
+    /// is led to the default group: a world in which checks must fail.
+    pub mapping: bool,
 }
 
 impl Plan {
@@ -153,6 +156,7 @@ impl Plan {
             families: Families::Dual,
             address_ttl: 1,
             binaries: None,
+            mapping: true,
         }
     }
 
