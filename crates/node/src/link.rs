@@ -1,7 +1,7 @@
-//! The only place where a byte stream meets a map-protocol [`Session`](dglb_core::proto::Session): for daemons that dial
-//! ([`Dialler`]) and daemons that accept ([`Acceptor`]) alike. Whatever a peer does, a link holds a
-//! bounded number of octets and messages, and a daemon that falls behind slows its peers down
-//! instead of growing.
+//! The only place where a byte stream meets a map-protocol
+//! [`Session`](dglb_core::proto::Session): for daemons that dial ([`Dialler`]) and daemons that
+//! accept ([`Acceptor`]) alike. Whatever a peer does, a link holds a bounded number of octets and
+//! messages, and a daemon that falls behind slows its peers down instead of growing.
 //!
 //! A daemon owns one channel of `(LinkId, LinkEvent)` for all its links. With [`LinkEvent::Up`]
 //! comes a [`LinkSender`] that belongs to this one connection: what is said into it never turns up
@@ -235,7 +235,8 @@ impl LinkSender {
         self.try_command(Command::Encoded(encoded))
     }
 
-    /// Leaves with this BYE, after what was already sent. The first call counts.
+    /// Leaves with this BYE, after what was sent before as far as the queue takes it. The first call
+    /// counts.
     pub fn close(&self, bye: Bye) {
         // Full: somebody has closed it already. Closed: it is over.
         let _ = self.closing.try_send(bye);
