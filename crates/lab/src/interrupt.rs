@@ -12,7 +12,7 @@ use std::{
 };
 
 use crate::{
-    marker::Marker,
+    marker::{Marker, remove_unless_kept},
     sys::process::{block_signals, wait_signal},
 };
 
@@ -76,10 +76,9 @@ pub(crate) fn forget(marker: Marker) {
 }
 
 fn end_all() {
-    // The list stays locked until the exit: no lab is built any more.
     for (marker, dir) in living().iter() {
         marker.kill_all(Duration::from_secs(5));
-        let _ = std::fs::remove_dir_all(dir);
+        remove_unless_kept(dir);
     }
 }
 

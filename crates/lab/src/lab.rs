@@ -16,7 +16,7 @@ use thiserror::Error;
 use crate::{
     host::{Activity, Host, StartError},
     interrupt,
-    marker::Marker,
+    marker::{Marker, keep, remove_unless_kept, sweep},
     net::{Backbone, Backend, Namespace},
     process::{Nursery, Process, Signal, output},
     sandbox::{self, Missing},
@@ -110,13 +110,15 @@ pub struct Lab {
 
 impl Lab {
     /// Builds the hosts, joins them, starts their programs in the topology's order, and waits until
-    /// all are ready.
+    /// all are ready. Clears away what labs that were killed have left in the same place.
     ///
     /// # Errors
     /// [`UpError`]; nothing is left behind then.
     pub fn up(topology: &Topology, options: &Options) -> Result<Self, UpError> {
         topology.validate()?;
         sandbox::check()?;
+        // Labs that were killed have had nobody to clear up after them. Nothing depends on it here.
+        let _ = sweep(&options.parent_dir);
         let lab = Self::build(topology.clone(), options.clone())?;
         lab.start_all()?;
         Ok(lab)
@@ -268,9 +270,7 @@ impl Lab {
         for (id, command) in self.marker.kill_all(Duration::from_secs(5)) {
             tracing::warn!(id, command, "left its process group and was killed");
         }
-        if !self.options.keep_dir {
-            let _ = fs::remove_dir_all(&self.dir);
-        }
+        remove_unless_kept(&self.dir);
         interrupt::forget(self.marker);
     }
 
@@ -286,6 +286,9 @@ impl Lab {
         // From here on an error removes the directory, too.
         interrupt::note(marker, dir.clone());
         let mut guard = BuildGuard(Some((marker, dir.clone())));
+        if options.keep_dir {
+            keep(&dir).map_err(system(&dir.display().to_string()))?;
+        }
         let (mut hosts, mut ports) = (Vec::new(), Vec::new());
         for (number, spec) in topology.hosts.iter().enumerate() {
             let what = format!("host {}", spec.name);
@@ -340,7 +343,7 @@ struct BuildGuard(Option<(Marker, PathBuf)>);
 impl Drop for BuildGuard {
     fn drop(&mut self) {
         if let Some((marker, dir)) = self.0.take() {
-            let _ = fs::remove_dir_all(dir);
+            remove_unless_kept(&dir);
             interrupt::forget(marker);
         }
     }

@@ -18,6 +18,8 @@ use crate::sys::process::signal;
 /// The environment variable that holds the marker.
 pub const VARIABLE: &str = "DGLB_LAB";
 const DIRECTORY_PREFIX: &str = "dglb-lab.";
+/// A file in a directory that is to stay when its lab is gone.
+const KEPT: &str = "kept";
 
 /// One lab of one process: process id namespace, process id, start time in ticks since boot, and
 /// the count of labs that the process made before.
@@ -64,6 +66,16 @@ impl Marker {
     }
 }
 
+/// Has a lab's directory stay when the lab is gone.
+pub(crate) fn keep(directory: &Path) -> io::Result<()> {
+    fs::write(directory.join(KEPT), "")
+}
+
+/// Removes a lab's directory, if it is not to stay and may be removed; says whether it has.
+pub(crate) fn remove_unless_kept(directory: &Path) -> bool {
+    !directory.join(KEPT).exists() && fs::remove_dir_all(directory).is_ok()
+}
+
 /// Kills the processes and removes the directories, among those in `directories`, of labs whose
 /// own process is gone. What belongs to other users is left alone.
 ///
@@ -78,7 +90,7 @@ pub fn sweep(directories: &Path) -> io::Result<Swept> {
     for entry in fs::read_dir(directories)?.flatten() {
         let name = entry.file_name();
         let marker = name.to_str().and_then(|name| name.strip_prefix(DIRECTORY_PREFIX)?.parse::<Marker>().ok());
-        if marker.is_some_and(|marker| marker.is_orphaned(namespace)) && fs::remove_dir_all(entry.path()).is_ok() {
+        if marker.is_some_and(|marker| marker.is_orphaned(namespace)) && remove_unless_kept(&entry.path()) {
             swept.directories.push(entry.path());
         }
     }
@@ -181,11 +193,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let ours = Marker::new().unwrap();
         let dead = Marker { started: ours.started - 1, ..ours };
-        for name in [ours.directory_name(), dead.directory_name(), "dglb-lab.x".into(), "other".into()] {
+        let kept = Marker { serial: ours.serial + 1, ..dead };
+        let names = [ours.directory_name(), dead.directory_name(), kept.directory_name()];
+        for name in names.into_iter().chain(["dglb-lab.x".into(), "other".into()]) {
             fs::create_dir(dir.path().join(name)).unwrap();
         }
+        keep(&dir.path().join(kept.directory_name())).unwrap();
         fs::write(dir.path().join(dead.directory_name()).join("file"), "").unwrap();
         assert_eq!(sweep(dir.path()).unwrap().directories, [dir.path().join(dead.directory_name())]);
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 4);
     }
 }

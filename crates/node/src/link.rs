@@ -25,7 +25,6 @@ use dglb_core::{
         message::{Bye, Hello, Message, Refuse, Welcome},
     },
 };
-use serde::Deserialize;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
@@ -41,8 +40,7 @@ pub use metrics::LinkMetrics;
 pub struct LinkId(pub u64);
 
 /// Where plain TCP may be spoken: there are no certificates yet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PlainTcp {
     /// Nowhere. The default.
     #[default]
@@ -55,7 +53,7 @@ pub enum PlainTcp {
 
 /// Plain TCP with this peer is not allowed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("plain TCP with {peer} is not allowed by plain_tcp = \"{setting}\"", setting = .setting.as_str())]
+#[error("plain TCP with {peer} is not allowed by plain-tcp = \"{setting}\"", setting = .setting.as_str())]
 pub struct PlainRefused {
     /// The other side.
     pub peer: SocketAddr,
@@ -69,7 +67,7 @@ impl PlainTcp {
         match self {
             Self::Never => "never",
             Self::Loopback => "loopback",
-            Self::Anywhere => "anywhere",
+            Self::Anywhere => "any",
         }
     }
 

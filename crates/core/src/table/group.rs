@@ -8,7 +8,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::LbIndex;
+use super::{LbIndex, walk::COUNTS};
 
 /// Ids are 24 bits wide, so that an id and a prefix length share one 32-bit word of the table.
 pub(super) const MOST_GROUPS: usize = (1 << 24) - 1;
@@ -36,6 +36,7 @@ pub struct GroupId(pub u32);
 
 /// The DNS-LBs that serve a prefix: at least one, sorted by preference, then by index.
 #[derive(Clone, Debug)]
+#[repr(align(64))]
 pub struct Group {
     id: GroupId,
     members: Members,
@@ -103,6 +104,16 @@ impl Groups {
     pub(super) fn at(&self, id: GroupId) -> Option<&Group> {
         let index = id.0 as usize;
         self.0.get(index / PAGE)?.get(index % PAGE)
+    }
+
+    /// Octets of memory in use by these pages.
+    pub(super) fn bytes(&self) -> usize {
+        let lists = self.0.iter().flat_map(|page| page.iter()).map(|group| match &group.members {
+            Members::Few { .. } => 0,
+            Members::Many(list) => size_of_val(&**list) + COUNTS,
+        });
+        let pages = self.0.iter().map(|page| size_of_val(&**page) + COUNTS);
+        size_of_val(&*self.0) + pages.sum::<usize>() + lists.sum::<usize>()
     }
 
     fn put(&mut self, index: usize, group: Group) {

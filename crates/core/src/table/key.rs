@@ -51,7 +51,7 @@ macro_rules! key {
             }
 
             fn octet(self, depth: u8) -> usize {
-                usize::from((self >> (<Self as Key>::BITS - 8 - depth)) as u8)
+                usize::from(self.to_be_bytes()[usize::from(depth / 8)])
             }
 
             fn with_octet(self, depth: u8, octet: usize) -> Self {

@@ -8,6 +8,7 @@
 //! every address that shares them gets the same answer. A resolver may give the answer to all of
 //! them (RFC 7871 section 7.3).
 
+mod batch;
 mod group;
 mod key;
 mod ranges;
@@ -43,7 +44,7 @@ pub struct MapTable {
 }
 
 /// What the table says of an address.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Located<'t> {
     /// The DNS-LBs of the entry that decided; `None` if nothing matched.
     pub group: Option<&'t Group>,
@@ -113,17 +114,23 @@ impl MapTable {
         v4.chain(v6).filter_map(known)
     }
 
+    /// Octets of memory that this version occupies, shared with others or not; counted by a walk
+    /// through all of it.
+    pub fn bytes(&self) -> usize {
+        self.v4.bytes() + self.v6.bytes() + self.groups.bytes()
+    }
+
     fn located(&self, found: Found) -> Located<'_> {
         let Found { group, matched, scope } = found;
         Located { group: group.and_then(|id| self.groups.at(id)), matched, scope }
     }
 
-    /// Gives prefixes their groups, or takes them away. `changes` are in the order of the prefixes
-    /// and name none twice.
-    fn apply(&mut self, changes: &[(Prefix, Option<GroupId>)]) {
+    /// Gives prefixes their groups, or takes them away. No prefix is named twice.
+    fn apply(&mut self, mut changes: Vec<(Prefix, Option<GroupId>)>) {
+        changes.sort_unstable_by_key(|(prefix, _)| *prefix);
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
         for (prefix, group) in changes {
-            let (bits, group) = (prefix.bits(), *group);
+            let bits = prefix.bits();
             match prefix.address() {
                 IpAddr::V4(a) => v4.push(Change { key: a.to_bits(), bits, group }),
                 IpAddr::V6(a) => v6.push(Change { key: a.to_bits(), bits, group }),

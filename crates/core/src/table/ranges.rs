@@ -31,19 +31,16 @@ pub(super) struct Entry<K> {
     pub(super) group: GroupId,
 }
 
-/// The last address before a run of equal answers and the first one behind it, so far as they lie
-/// within the block.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Edges<K> {
-    pub(super) before: Option<K>,
-    pub(super) behind: Option<K>,
-}
-
 impl Decided {
     pub(super) const NOTHING: Self = Self(u32::MAX);
 
     fn by(group: GroupId, bits: u8) -> Self {
         Self(group.0 << 8 | u32::from(bits))
+    }
+
+    /// This one, or else what is inherited.
+    pub(super) fn or(self, inherited: Self) -> Self {
+        if self == Self::NOTHING { inherited } else { self }
     }
 
     pub(super) fn group(self) -> Option<GroupId> {
@@ -149,27 +146,18 @@ pub(super) fn decide<K: Key>(ranges: &[Range<K>], at: usize, key: K, most: u8) -
     Decided::NOTHING
 }
 
-/// How far the run of ranges around the one at `at` goes for which `same` holds.
-pub(super) fn edges<K: Key>(ranges: &[Range<K>], at: usize, same: impl Fn(Decided) -> bool) -> Edges<K> {
-    let mut first = at;
-    let mut before = None;
-    while first > 0 && before.is_none() {
-        let empty = ranges[first - 1].start() == ranges[first].start();
-        if empty || same(ranges[first - 1].decided) {
-            first -= 1;
-        } else {
-            before = ranges[first].start().previous();
-        }
-    }
-    let mut behind = None;
-    for (i, range) in ranges.iter().enumerate().skip(at + 1) {
-        let empty = ranges.get(i + 1).is_some_and(|next| next.start() == range.start());
-        if !empty && !same(range.decided) {
-            behind = Some(range.start());
-            break;
-        }
-    }
-    Edges { before, behind }
+/// The least depth at which everybody around `key` gets the answer that the range at `at` gives,
+/// in a block that inherits `inherited`; `None` if the whole block does.
+pub(super) fn scope<K: Key>(ranges: &[Range<K>], at: usize, key: K, inherited: Decided) -> Option<u8> {
+    // It is one bit more than `key` shares with the next address on either side that differs.
+    let answer = ranges.get(at)?.decided.or(inherited).group();
+    let differs = |i: usize| ranges[i].decided.or(inherited).group() != answer;
+    let has_addresses = |i: usize| ranges.get(i + 1).is_none_or(|next| next.start() != ranges[i].start());
+    let before = (0..at).rev().find(|i| has_addresses(*i) && differs(*i));
+    let behind = (at + 1..ranges.len()).find(|i| has_addresses(*i) && differs(*i));
+    let before = before.and_then(|i| ranges[i + 1].start().previous());
+    let behind = behind.map(|i| ranges[i].start());
+    before.into_iter().chain(behind).map(|edge| edge.common(key) + 1).max()
 }
 
 /// Sums up the entries among `ranges`, all of which lie within one block of `depth` bits and are

@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use super::{
     LbIndex, MapTable,
-    group::{Interner, MOST_GROUPS, Member},
+    group::{GroupId, Interner, MOST_GROUPS, Member},
 };
 use crate::net::Prefix;
 
@@ -82,6 +82,9 @@ pub enum RegistryError {
     },
 }
 
+/// A prefix with its next group, or `None` if it ceases to be an entry.
+type Regrouped = (Prefix, Option<GroupId>);
+
 /// One less than there are group ids: the writer holds a prefix's old group until it has the new.
 const MOST_CLAIMS: usize = MOST_GROUPS - 1;
 
@@ -136,9 +139,10 @@ impl Registry {
         let held = self.holders.get(&lb).map(|h| &h.claims);
         let gone = held.into_iter().flat_map(BTreeMap::keys).filter(|p| !wanted.contains_key(p));
         let gone: Vec<Prefix> = gone.copied().collect();
-        let mut changes = Changes { removed: self.drop_claims(lb, gone), ..Changes::default() };
-        self.put_claims(lb, wanted, &mut changes);
-        self.accept(lb, generation, lease);
+        let mut regrouped = Vec::new();
+        let removed = self.drop_claims(lb, gone, &mut regrouped);
+        let changes = Changes { removed, ..self.put_claims(lb, wanted, &mut regrouped) };
+        self.accept(lb, generation, lease, regrouped);
         Ok(changes)
     }
 
@@ -155,22 +159,25 @@ impl Registry {
     ) -> Result<Changes, RegistryError> {
         let wanted: BTreeMap<Prefix, Terms> = claims.into_iter().map(|c| (c.prefix, c.terms())).collect();
         self.admit(lb, generation, wanted.len())?;
-        let mut changes = Changes::default();
-        self.put_claims(lb, wanted, &mut changes);
-        self.accept(lb, generation, lease);
+        let mut regrouped = Vec::new();
+        let changes = self.put_claims(lb, wanted, &mut regrouped);
+        self.accept(lb, generation, lease, regrouped);
         Ok(changes)
     }
 
     /// Withdraws `lb` from these prefixes; those that it does not hold are passed over. Returns how
     /// many it held. The lease stays as it is.
     pub fn remove(&mut self, lb: LbIndex, prefixes: impl IntoIterator<Item = Prefix>) -> usize {
-        self.drop_claims(lb, prefixes)
+        let mut regrouped = Vec::new();
+        let removed = self.drop_claims(lb, prefixes, &mut regrouped);
+        self.table.apply(regrouped);
+        removed
     }
 
     /// Forgets `lb`: its claims, its lease and its generation. Returns how many claims it held.
     pub fn remove_all(&mut self, lb: LbIndex) -> usize {
         let held = self.holders.get(&lb).map(|h| h.claims.keys().copied().collect::<Vec<_>>());
-        let removed = self.drop_claims(lb, held.unwrap_or_default());
+        let removed = self.remove(lb, held.unwrap_or_default());
         if let Some(deadline) = self.holders.remove(&lb).and_then(|h| h.deadline) {
             self.deadlines.remove(&(deadline, lb));
         }
@@ -262,12 +269,14 @@ impl Registry {
         Ok(())
     }
 
-    fn accept(&mut self, lb: LbIndex, generation: u64, lease: Option<Instant>) {
+    fn accept(&mut self, lb: LbIndex, generation: u64, lease: Option<Instant>, regrouped: Vec<Regrouped>) {
+        self.table.apply(regrouped);
         self.holders.entry(lb).or_default().generation = generation;
         self.renew(lb, lease);
     }
 
-    fn put_claims(&mut self, lb: LbIndex, wanted: BTreeMap<Prefix, Terms>, changes: &mut Changes) {
+    fn put_claims(&mut self, lb: LbIndex, wanted: BTreeMap<Prefix, Terms>, regrouped: &mut Vec<Regrouped>) -> Changes {
+        let mut changes = Changes::default();
         for (prefix, terms) in wanted {
             let claims = &mut self.holders.entry(lb).or_default().claims;
             match claims.insert(prefix, terms) {
@@ -278,24 +287,31 @@ impl Registry {
                     self.claims += 1;
                 }
             }
-            self.regroup(prefix, lb, Some(terms));
+            regrouped.extend(self.regroup(prefix, lb, Some(terms)));
         }
+        changes
     }
 
-    fn drop_claims(&mut self, lb: LbIndex, prefixes: impl IntoIterator<Item = Prefix>) -> usize {
+    fn drop_claims(
+        &mut self,
+        lb: LbIndex,
+        prefixes: impl IntoIterator<Item = Prefix>,
+        regrouped: &mut Vec<Regrouped>,
+    ) -> usize {
         let before = self.claims;
         for prefix in prefixes {
             let claims = self.holders.get_mut(&lb).map(|h| &mut h.claims);
             if claims.and_then(|c| c.remove(&prefix)).is_some() {
                 self.claims -= 1;
-                self.regroup(prefix, lb, None);
+                regrouped.extend(self.regroup(prefix, lb, None));
             }
         }
         before - self.claims
     }
 
-    /// Gives `prefix` the group that it has once `lb` is in it on these terms, or out of it.
-    fn regroup(&mut self, prefix: Prefix, lb: LbIndex, terms: Option<Terms>) {
+    /// Finds the group that `prefix` has once `lb` is in it on these terms, or out of it; nothing
+    /// if it is the one that it has. The table is yet to be told, before anything else happens.
+    fn regroup(&mut self, prefix: Prefix, lb: LbIndex, terms: Option<Terms>) -> Option<Regrouped> {
         let old = self.table.exact(prefix);
         let others = old.into_iter().flat_map(|g| g.members()).filter(|m| m.lb != lb).copied();
         let joining = terms.map(|t| Member { lb, preference: t.preference, weight: t.weight });
@@ -303,13 +319,12 @@ impl Registry {
         members.sort_unstable_by_key(|m| (m.preference, m.lb));
         let old = old.map(|g| g.id());
         let groups = &mut self.table.groups;
+        // `admit` keeps a number free, so an entry never loses its group for want of one.
         let new = if members.is_empty() { None } else { self.interner.acquire(groups, &members) };
         if let Some(old) = old {
             self.interner.release(groups, old);
         }
-        if new != old {
-            self.table.apply(&[(prefix, new)]);
-        }
+        (new != old).then_some((prefix, new))
     }
 
     /// Brings the first deadline up to date with its lease, and returns it.
@@ -344,7 +359,7 @@ impl Claim {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::time::Duration;
 
     use super::*;
@@ -358,7 +373,7 @@ mod tests {
 
     /// Some instant to count from; the tests never read the clock a second time.
     #[allow(clippy::disallowed_methods)]
-    fn now() -> Instant {
+    pub(crate) fn now() -> Instant {
         Instant::now()
     }
 
@@ -411,6 +426,24 @@ mod tests {
         assert_eq!(registry.generation(A), None);
         assert_eq!((registry.remove_all(B), registry.len(), registry.groups()), (1, 0, 0));
         assert!(registry.table().is_empty());
+    }
+
+    #[test]
+    fn a_group_may_have_any_number_of_members_and_the_order_does_not_make_another() {
+        let mut registry = Registry::new();
+        for round in [0, 1] {
+            for i in 0..40 {
+                let lb = LbIndex(if round == 0 { i } else { 39 - i });
+                let prefix = if round == 0 { "10.0.0.0/8" } else { "11.0.0.0/8" };
+                registry.add(lb, 1, None, [claim(prefix, 3 - lb.0 as u16 % 4)]).unwrap();
+                assert_eq!(members(&registry, prefix).len(), i as usize + 1);
+            }
+        }
+        let listed = members(&registry, "10.0.0.0/8");
+        assert!(listed.is_sorted_by_key(|(lb, preference)| (*preference, *lb)));
+        assert_eq!(listed, members(&registry, "11.0.0.0/8"));
+        assert_eq!(registry.groups(), 1);
+        assert_eq!(registry.table().lookup([10, 0, 0, 1].into(), 32).scope, 7);
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! The design's own examples, one by one. Everything else is in [`super::reference`]'s comparison.
 
 mod against_scan;
+mod histories;
 
 use std::net::IpAddr;
 
 use super::*;
 
-pub(super) fn registry(entries: &[(&str, u32)]) -> Registry {
+fn registry(entries: &[(&str, u32)]) -> Registry {
     let mut registry = Registry::new();
     for (prefix, lb) in entries {
         let claim = Claim { prefix: prefix.parse().unwrap(), preference: 0, weight: 1, source: Source::Static };
@@ -57,6 +58,9 @@ fn equal_neighbours_merge_into_a_shorter_scope() {
     assert_eq!(lookup(&everywhere, "2001:db8::1", 128), (A, Some(1), 0));
     let hidden = [("10.0.0.0/16", 2), ("10.0.0.0/17", 1), ("10.0.128.0/17", 1)];
     assert_eq!(lookup(&hidden, "10.0.1.1", 32), (A, Some(17), 16));
+    let hidden_beside = [("10.0.0.0/17", 1), ("10.0.128.0/17", 2), ("10.0.128.0/18", 1), ("10.0.192.0/18", 1)];
+    assert_eq!(lookup(&hidden_beside, "10.0.1.1", 32), (A, Some(17), 16), "nobody ever sees B");
+    assert_eq!(lookup(&hidden_beside, "10.0.200.1", 32), (A, Some(18), 16), "nobody ever sees B");
 }
 
 #[test]
@@ -83,4 +87,36 @@ fn the_nearest_entry_is_the_one_that_shares_most_bits() {
     assert_eq!(nearest(&two[..1], "10.0.200.1", 8), Some((A, Some(24), 8)));
     assert_eq!(nearest(&two, "2001:db8::1", 0), None);
     assert_eq!(nearest(&[], "10.0.0.1", 0), None);
+}
+
+#[test]
+fn a_year_of_changes_takes_no_more_room_than_the_first_day() {
+    // Every change makes a group that never was before, so every id is given out again and again.
+    let claim = |i: u32| Claim {
+        prefix: Prefix::containing([10, 0, i as u8, 0].into(), 24).unwrap(),
+        preference: (i >> 8) as u16,
+        weight: (i % 7) as u16,
+        source: Source::Proven,
+    };
+    let mut registry = Registry::new();
+    let mut change = |range: std::ops::Range<u32>| {
+        for i in range {
+            registry.add(LbIndex(i % 3), 1, None, [claim(i)]).unwrap();
+        }
+        assert!(registry.groups() <= registry.table().len());
+        (registry.table().len(), registry.table().bytes())
+    };
+    let first = change(0..1000);
+    assert_eq!(first.0, 256);
+    let later = change(1000..10_000);
+    assert_eq!(later.0, 256);
+    assert!(later.1 <= first.1 * 11 / 10, "{first:?} {later:?}");
+}
+
+#[test]
+fn what_the_readers_touch_keeps_its_size() {
+    assert_eq!(size_of::<ranges::Range<u32>>(), 8);
+    assert_eq!(size_of::<ranges::Range<u128>>(), 20);
+    assert_eq!((size_of::<trie::Slot<u32>>(), size_of::<trie::Slot<u128>>()), (32, 32));
+    assert_eq!((size_of::<Group>(), align_of::<Group>()), (64, 64));
 }

@@ -49,6 +49,7 @@ pub(super) struct Fork<K: Key> {
 
 /// One of a fork's blocks; it fills half a cache line.
 #[derive(Clone, Debug)]
+#[repr(align(32))]
 pub(super) struct Slot<K: Key> {
     pub(super) below: Node<K>,
     /// Sum of `below`.
@@ -65,6 +66,15 @@ pub(super) struct Found {
     pub(super) scope: u8,
 }
 
+/// Where a whole address comes to.
+#[derive(Clone, Copy)]
+pub(super) struct Landing<'t, K: Key> {
+    leaf: &'t [Range<K>],
+    depth: u8,
+    /// What the forks on the way decided.
+    inherited: Decided,
+}
+
 /// The way of an address through the forks, as far as its source bits lead.
 pub(super) struct Path<'t, K: Key> {
     /// Each fork with the slot that was taken.
@@ -76,26 +86,54 @@ pub(super) struct Path<'t, K: Key> {
 impl<K: Key> Trie<K> {
     /// See [`super::MapTable::lookup`]. `source` is within the family.
     pub(super) fn lookup(&self, key: K, source: u8) -> Found {
-        let key = key.first(source);
-        let path = self.path(key, source);
-        let inherited = path.inherited(path.above());
-        let ranges = path.last();
-        let at = ranges::find(ranges, key);
-        let own = ranges::decide(ranges, at, key, source);
-        let decided = if own == Decided::NOTHING { inherited } else { own };
-        let group = decided.group();
-        let found = |scope| Found { group, matched: group.map(|_| decided.bits()), scope };
-        if source < K::BITS {
-            let settled = path.summary(key, source).settled(source, group);
-            if settled > source {
-                return found(settled);
+        let block = key.first(source);
+        self.finish(block, source, self.descend(block))
+    }
+
+    /// The first half of a lookup: which leaf holds the address.
+    pub(super) fn descend(&self, key: K) -> Landing<'_, K> {
+        let (mut node, mut depth, mut inherited) = (&self.root, 0, Decided::NOTHING);
+        loop {
+            match node {
+                Node::Leaf(leaf) => return Landing { leaf, depth, inherited },
+                Node::Fork(fork) => {
+                    let slot = &fork.slots[key.octet(depth)];
+                    inherited = slot.decided.or(inherited);
+                    node = &slot.below;
+                    depth += STRIDE;
+                }
             }
         }
-        let Some(leaf) = path.leaf else { return found(path.widest(source, group)) };
-        let edges = ranges::edges(leaf, at, |d| d.group().or(inherited.group()) == group);
-        let beyond = |edge: Option<K>| edge.map(|e| e.common(key) + 1);
-        let scope = beyond(edges.before).max(beyond(edges.behind));
-        found(scope.unwrap_or_else(|| path.widest(path.depth(), group)))
+    }
+
+    /// The second half of a lookup. `block` has no bits behind `source`.
+    pub(super) fn finish(&self, block: K, source: u8, landing: Landing<'_, K>) -> Found {
+        let Landing { leaf, depth, inherited } = landing;
+        let at = ranges::find(leaf, block);
+        // Most often one range holds the whole block, and always if this is a whole address.
+        if depth > source || leaf.get(at + 1).is_some_and(|next| next.start() <= block.last(source)) {
+            return self.lookup_divided(block, source);
+        }
+        let decided = leaf.get(at).map_or(Decided::NOTHING, |r| r.decided()).or(inherited);
+        let scope = ranges::scope(leaf, at, block, inherited);
+        Found::new(decided, scope.unwrap_or_else(|| self.path(block, source).widest(depth, decided.group())))
+    }
+
+    /// A lookup where entries longer than `source` divide the block: they do not decide, but they
+    /// count for the scope.
+    fn lookup_divided(&self, block: K, source: u8) -> Found {
+        let path = self.path(block, source);
+        let inherited = path.inherited(path.above());
+        let ranges = path.last();
+        let at = ranges::find(ranges, block);
+        let decided = ranges::decide(ranges, at, block, source).or(inherited);
+        let settled = path.summary(block, source).settled(source, decided.group());
+        if settled > source {
+            return Found::new(decided, settled);
+        }
+        let scope = path.leaf.and_then(|leaf| ranges::scope(leaf, at, block, inherited));
+        let known = if path.leaf.is_some() { path.depth() } else { source };
+        Found::new(decided, scope.unwrap_or_else(|| path.widest(known, decided.group())))
     }
 
     /// Sums up the entries longer than `depth` in the block of that depth around `key`.
@@ -122,6 +160,22 @@ impl<K: Key> Trie<K> {
                 }
             }
         }
+    }
+}
+
+impl<K: Key> Landing<'_, K> {
+    /// Reads where a search of the leaf is going to, so that it comes into the cache.
+    pub(super) fn touch(&self) -> u8 {
+        let count = self.leaf.len();
+        let quarters = [count / 4, count / 2, count * 3 / 4];
+        quarters.iter().filter_map(|i| self.leaf.get(*i)).fold(0, |sum, range| sum ^ range.decided().bits())
+    }
+}
+
+impl Found {
+    fn new(decided: Decided, scope: u8) -> Self {
+        let group = decided.group();
+        Self { group, matched: group.map(|_| decided.bits()), scope }
     }
 }
 
@@ -163,14 +217,14 @@ impl<'t, K: Key> Path<'t, K> {
         while depth > 0 {
             let level = usize::from((depth - 1) / STRIDE);
             let base = STRIDE * level as u8;
-            // Most often a fork differs somewhere. If not, its parent knows without a search.
-            if level > 0 && self.is_answered(level - 1, self.forks[level - 1].1, answer) {
+            // Where a whole fork agrees, its parent knows. So one fork at most is searched.
+            if level > 0 && self.agree(level - 1, self.forks[level - 1].1, 1, answer) {
                 depth = base;
                 continue;
             }
             let width = 1 << (base + STRIDE - depth);
             let sibling = (self.forks[level].1 & !(width - 1)) ^ width;
-            if !(sibling..sibling + width).all(|slot| self.is_answered(level, slot, answer)) {
+            if !self.agree(level, sibling, width, answer) {
                 return depth;
             }
             depth -= 1;
@@ -178,11 +232,11 @@ impl<'t, K: Key> Path<'t, K> {
         depth
     }
 
-    /// Whether everybody in a block of the fork at `level` gets this answer.
-    fn is_answered(&self, level: usize, slot: usize, answer: Option<GroupId>) -> bool {
-        let slot = &self.forks[level].0.slots[slot];
-        let decided = slot.decided.group().or_else(|| self.inherited(level).group());
-        slot.summary.answer(decided) == Some(answer)
+    /// Whether everybody in `count` blocks of the fork at `level` gets this answer.
+    fn agree(&self, level: usize, first: usize, count: usize, answer: Option<GroupId>) -> bool {
+        let inherited = self.inherited(level);
+        let mut slots = self.forks[level].0.slots[first..first + count].iter();
+        slots.all(|slot| slot.summary.answer(slot.decided.or(inherited).group()) == Some(answer))
     }
 }
 

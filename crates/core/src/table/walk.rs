@@ -8,10 +8,18 @@ use super::{
     trie::{Fork, Found, Node, STRIDE, Trie, WAYS},
 };
 
+/// What an `Arc` adds to its content.
+pub(super) const COUNTS: usize = 2 * size_of::<usize>();
+
 impl<K: Key> Trie<K> {
     /// Every entry by (key, bits).
     pub(super) fn entries(&self) -> impl Iterator<Item = Entry<K>> {
         self.root.entries(0)
+    }
+
+    /// Octets of memory in use by these nodes.
+    pub(super) fn bytes(&self) -> usize {
+        self.root.bytes()
     }
 
     /// The group of exactly this prefix.
@@ -83,6 +91,17 @@ impl<K: Key> Node<K> {
                 ranges::entries(own).chain(slot.below.entries(depth + STRIDE))
             })),
         }
+    }
+
+    fn bytes(&self) -> usize {
+        COUNTS
+            + match self {
+                Self::Leaf(ranges) => size_of_val(&**ranges),
+                Self::Fork(fork) => {
+                    let below = fork.slots.iter().map(|slot| slot.below.bytes());
+                    size_of_val(&**fork) + size_of_val(&*fork.own) + COUNTS + below.sum::<usize>()
+                }
+            }
     }
 
     /// The first address in the block that has an entry; the block has `depth` bits.

@@ -25,8 +25,11 @@ use crate::{
     sandbox,
     sys::process::{Before, prepare, signal},
     topology::TopologyError,
+    world::{Plan, World, WorldError},
 };
 
+/// How long the tour's world may take until everybody has found each other.
+const SETTLE: Duration = Duration::from_secs(20);
 /// How long the process may take to be gone when its lab has ended.
 const LAST_BREATH: Duration = Duration::from_secs(10);
 /// What the holding process says on its standard output when the lab is up.
@@ -36,13 +39,17 @@ const UP: &str = "up";
 #[derive(Debug, Args)]
 pub(super) struct Up {
     /// The hosts and distances; by default three bare hosts to play with
-    #[arg(long)]
+    #[arg(long, value_name = "FILE", conflicts_with = "world")]
     topology: Option<PathBuf>,
+    /// The tour's world: two ISPs, three sites, dns-b, dns-lb and dns-a-sync, with real resolvers
+    /// where they are installed
+    #[arg(long)]
+    world: bool,
     /// How packets get out of hosts: by TUN devices, by veth pairs, or what works
     #[arg(long, value_enum, default_value = "auto")]
     backend: BackendName,
-    /// What loss and jitter are drawn from
-    #[arg(long, default_value_t = 1)]
+    /// What loss and jitter are drawn from, and, with --world, which site is best for whom
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
 }
 
@@ -67,6 +74,8 @@ pub(super) enum BackgroundError {
     Ask(#[from] AskError),
     #[error(transparent)]
     Up(#[from] UpError),
+    #[error(transparent)]
+    World(#[from] WorldError),
     #[error("a lab needs {0}")]
     Missing(#[from] sandbox::Missing),
     #[error("{what}: {error}")]
@@ -111,6 +120,9 @@ impl Up {
         if let Some(topology) = &self.topology {
             command.arg("--topology").arg(topology);
         }
+        if self.world {
+            command.arg("--world");
+        }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
         prepare(&mut command, Before { new_session: true, ..Before::default() });
         Ok(command)
@@ -134,10 +146,18 @@ impl Hold {
             parent_dir: runtime.path().to_owned(),
             ..Options::default()
         };
-        let lab = Lab::up(&topology, &options)?;
+        let bare;
+        let world;
+        let lab = if self.up.world {
+            world = settled_world(self.up.seed, &options)?;
+            world.lab()
+        } else {
+            bare = Lab::up(&topology, &options)?;
+            &bare
+        };
         let listener = UnixListener::bind(&socket).map_err(system("the control socket"))?;
         say_up().map_err(system("standard output"))?;
-        let outcome = serve(&listener, &lab).map_err(system("the control socket"));
+        let outcome = serve(&listener, lab).map_err(system("the control socket"));
         let _ = fs::remove_file(socket);
         outcome
     }
@@ -159,6 +179,14 @@ pub(super) fn down(runtime: &RuntimeDir) -> Result<(), BackgroundError> {
         Err(error) => eprintln!("dglb-lab: {error}"),
     }
     clear(runtime)
+}
+
+/// The tour's world, once a client's first question has a good answer. No resolver was asked yet.
+fn settled_world(seed: u64, options: &Options) -> Result<World, BackgroundError> {
+    let world = World::up(Plan::of_installed(seed), options)?;
+    world.wait_handed_out(SETTLE)?;
+    world.wait_delegated(SETTLE)?;
+    Ok(world)
 }
 
 /// Says that the lab is up and lets go of standard output, for which somebody waits.

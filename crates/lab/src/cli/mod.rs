@@ -31,8 +31,9 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Show the whole chain at work (what runs without a command)
+    #[command(disable_help_flag = true)]
     Tour {
-        /// For the tour
+        /// For the tour; --help shows what it takes
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },

@@ -2,7 +2,7 @@
 //! started through the daemon's own main inside this executable, or as the shipped binary.
 //!
 //! ```toml
-//! [hosts.b1.program]
+//! [host.program]      # of the [[host]] b1
 //! kind = "dns-b"
 //! config = """ … """                       # written to dns-b.toml as it is
 //! files = { "fleet.toml" = """ … """ }     # beside it

@@ -46,6 +46,9 @@ pub(crate) fn open_packet_socket(interface: u32) -> io::Result<File> {
     // SAFETY: integers only; on success the descriptor is new and ours.
     let socket = unsafe { OwnedFd::from_raw_fd(check(libc::socket(libc::AF_PACKET, kind, 0))?) };
     option(&socket, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, 1)?;
+    // The kernel gives an interface its queue some time after its peer came up, and until then throws
+    // packets away in silence. We need none: a veth hands every packet over within the call.
+    option(&socket, libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, 1)?;
     for (plain, forced) in [(libc::SO_RCVBUF, libc::SO_RCVBUFFORCE), (libc::SO_SNDBUF, libc::SO_SNDBUFFORCE)] {
         if option(&socket, libc::SOL_SOCKET, forced, 8 << 20).is_err() {
             option(&socket, libc::SOL_SOCKET, plain, 8 << 20)?;

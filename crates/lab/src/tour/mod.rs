@@ -10,8 +10,8 @@ use clap::Parser;
 use crate::{
     interrupt::Interrupt,
     lab::Options,
-    programs, sandbox,
-    world::{DnsA, ISPS, Plan, Resolver, World},
+    sandbox,
+    world::{Plan, World},
 };
 
 /// The topology of `dglb-lab up` without a file.
@@ -79,21 +79,9 @@ pub(crate) fn run(args: &[OsString]) -> ExitCode {
     }
 }
 
-/// Real programs where they are installed: a different resolver at each ISP.
 fn plan(arguments: &Arguments) -> Plan {
-    let mut plan = Plan::new(arguments.seed.unwrap_or_else(|| rand::random_range(0..1_000_000)));
+    let seed = arguments.seed.unwrap_or_else(|| rand::random_range(0..1_000_000));
+    let mut plan = if arguments.embedded { Plan::new(seed) } else { Plan::of_installed(seed) };
     plan.binaries.clone_from(&arguments.binaries);
-    if arguments.embedded {
-        return plan;
-    }
-    let mut installed = Resolver::REAL.into_iter().filter(|r| programs::is_usable(r.kind()));
-    for isp in 0..ISPS {
-        if let Some(resolver) = installed.next() {
-            plan.resolvers[isp] = resolver;
-        }
-    }
-    if programs::is_usable(DnsA::Bind.kind()) {
-        plan.dns_a = DnsA::Bind;
-    }
     plan
 }

@@ -15,7 +15,10 @@ use std::path::PathBuf;
 pub use distances::Distances;
 pub use running::{LookUp, World, WorldError};
 
-use crate::topology::{HostSpec, Latency, RoundTrip, Topology};
+use crate::{
+    programs,
+    topology::{HostSpec, Latency, RoundTrip, Topology},
+};
 
 /// The enterprise's zone, where its sites and the delegation live.
 pub const ENTERPRISE: &str = "foobar.test";
@@ -151,6 +154,20 @@ impl Plan {
             address_ttl: 1,
             binaries: None,
         }
+    }
+
+    /// Like [`Plan::new`], with real programs where they are installed: a different resolver at each
+    /// ISP, and BIND as DNS-A.
+    pub fn of_installed(seed: u64) -> Self {
+        let mut plan = Self::new(seed);
+        let mut installed = Resolver::REAL.into_iter().filter(|r| programs::is_usable(r.kind()));
+        for resolver in &mut plan.resolvers {
+            *resolver = installed.next().unwrap_or(*resolver);
+        }
+        if programs::is_usable(DnsA::Bind.kind()) {
+            plan.dns_a = DnsA::Bind;
+        }
+        plan
     }
 
     /// Who is how far from whom.

@@ -19,6 +19,9 @@ use crate::lab::{HostError, Lab, Options, UpError};
 
 /// Where every daemon of a world has its admin endpoint, inside its own host.
 const ADMIN: &str = "127.0.0.1:8053";
+/// After how long a client's stub asks again. It must: Unbound, for one, drops an answer that took
+/// it longer than 1.9 s, and has it ready for whoever asks again.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
 /// How often a condition is looked at.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -220,6 +223,23 @@ impl World {
         Ok(self.lab.in_host(&client, || ask(SocketAddr::new(resolver[0], 53), WWW, rtype, patience))?)
     }
 
+    /// Has other clients of an ISP ask for names below its DNS-LB's label that nobody asked for before,
+    /// so that its resolver must ask the label's servers; their answers are not waited for.
+    ///
+    /// # Errors
+    /// [`WorldError::Host`].
+    pub fn murmur(&self, isp: usize, names: u32) -> Result<(), WorldError> {
+        let resolver = SocketAddr::new(self.plan.host_addresses(&format!("isp{}", isp + 1))[0], 53);
+        let label = self.plan.label_name(&format!("lb{}", isp + 1));
+        let murmur = || {
+            for _ in 0..names {
+                let name = format!("n{:016x}.{label}", rand::random::<u64>());
+                let _ = over_udp(resolver, &name, RecordType::A, Duration::from_millis(1));
+            }
+        };
+        Ok(self.lab.in_host(&format!("client{}", isp + 1), murmur)?)
+    }
+
     /// The number of the site that has this address.
     pub fn site_of(&self, address: IpAddr) -> Option<usize> {
         (0..SITES).find(|&s| self.plan.host_addresses(&site(s)).contains(&address))
@@ -286,7 +306,7 @@ fn fetch(path: &str) -> Result<String, Box<ureq::Error>> {
     Ok(text)
 }
 
-/// One question, once, over UDP, and TCP if the answer is truncated; like a client's stub.
+/// One question over UDP, asked again every [`ASK_AGAIN`]; like a client's stub.
 fn ask(server: SocketAddr, name: &str, rtype: RecordType, patience: Duration) -> LookUp {
     let started = Instant::now();
     let reply = over_udp(server, name, rtype, patience).ok();
@@ -301,18 +321,26 @@ fn over_udp(server: SocketAddr, name: &str, rtype: RecordType, patience: Duratio
     let any: IpAddr = if server.is_ipv4() { [0; 4].into() } else { [0u16; 8].into() };
     let socket = UdpSocket::bind((any, 0))?;
     socket.connect(server)?;
-    socket.send(&question.to_vec().map_err(|e| invalid(&e))?)?;
+    let octets = question.to_vec().map_err(|e| invalid(&e))?;
     let deadline = Instant::now() + patience;
+    let mut again = Instant::now();
     let mut buffer = [0; 4096];
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
+        let now = Instant::now();
+        if now >= deadline {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        socket.set_read_timeout(Some(left))?;
-        let length = socket.recv(&mut buffer)?;
-        match Message::from_vec(&buffer[..length]) {
-            Ok(reply) if reply.metadata.id == question.metadata.id => return Ok(reply),
+        if now >= again {
+            socket.send(&octets)?;
+            again = now + ASK_AGAIN;
+        }
+        let wait = again.min(deadline).saturating_duration_since(now).max(Duration::from_millis(1));
+        socket.set_read_timeout(Some(wait))?;
+        match socket.recv(&mut buffer).map(|length| Message::from_vec(&buffer[..length])) {
+            Ok(Ok(reply)) if reply.metadata.id == question.metadata.id => return Ok(reply),
+            Err(error) if !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                return Err(error);
+            }
             _ => {}
         }
     }

@@ -242,9 +242,9 @@ fn plain_tcp_is_spoken_only_where_it_is_allowed() {
     }
     assert_eq!(PlainTcp::default(), PlainTcp::Never);
     let refused = PlainTcp::Loopback.check(there).unwrap_err();
-    assert_eq!(refused.to_string(), "plain TCP with 192.0.2.1:1 is not allowed by plain_tcp = \"loopback\"");
-    let written: PlainTcp = serde_json::from_str("\"anywhere\"").unwrap();
-    assert_eq!(written, PlainTcp::Anywhere);
+    assert_eq!(refused.to_string(), "plain TCP with 192.0.2.1:1 is not allowed by plain-tcp = \"loopback\"");
+    let refused = PlainTcp::default().check(here).unwrap_err();
+    assert_eq!(refused.to_string(), "plain TCP with 127.0.0.1:1 is not allowed by plain-tcp = \"never\"");
 }
 
 #[tokio::test]

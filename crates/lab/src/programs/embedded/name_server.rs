@@ -4,7 +4,7 @@
 //! directory, as far as [`super::question_log`] goes.
 //!
 //! ```toml
-//! [hosts.dnsa.program]
+//! [host.program]      # of the [[host]] dnsa
 //! kind = "name-server"
 //! key = { name = "labkey", algorithm = "hmac-sha256", secret = "…" }   # allows updates
 //! zones = [{ origin = "foobar.test", text = """ … """ }]               # or file = "PATH"

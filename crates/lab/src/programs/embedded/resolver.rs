@@ -2,7 +2,7 @@
 //! asks, validates nothing, and asks root servers on private addresses too.
 //!
 //! ```toml
-//! [hosts.isp1.program]
+//! [host.program]      # of the [[host]] isp1
 //! kind = "resolver"
 //! roots = ["root"]        # hosts or addresses
 //! qmin = "on"             # or "strict" (RFC 8020 for an NXDOMAIN); "off" it cannot

@@ -2,7 +2,7 @@
 //! ([`set_fault`]), so a test needs no connection to break it.
 //!
 //! ```toml
-//! [hosts.site1.program]
+//! [host.program]      # of the [[host]] site1
 //! kind = "site"
 //! name = "site1"                      # default: the host's name
 //! hosts = ["www.glb.foobar.test"]     # the Host headers it expects; others are served and counted

@@ -1,0 +1,67 @@
+//! `docs/configuration.md` names every key of the sample files in `config/`, and no other.
+
+use std::{collections::BTreeSet, fs, path::PathBuf};
+
+use toml::{Table, Value};
+
+const FILES: [&str; 4] = ["fleet.toml", "dns-b.toml", "dns-lb.toml", "dns-a-sync.toml"];
+
+#[test]
+fn every_key_of_the_samples_is_documented_and_no_other() {
+    let page = read("docs/configuration.md");
+    for file in FILES {
+        let sample = keys_of_sample(&read(&format!("config/{file}")));
+        let documented = keys_of_page(&page, file);
+        assert!(sample.len() > 10, "{file}: only {sample:?} found");
+        let difference: Vec<_> = sample.symmetric_difference(&documented).collect();
+        assert!(difference.is_empty(), "{file}: in the sample or on the page alone: {difference:?}");
+    }
+}
+
+fn read(path: &str) -> String {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Every key of a sample, such as `dns-b.identity`, those behind "#" too.
+fn keys_of_sample(text: &str) -> BTreeSet<String> {
+    let is_header = |line: &str| line.starts_with('[') && line.ends_with(']');
+    let is_assignment = |line: &str| {
+        let key = line.split(" = ").next().unwrap_or_default();
+        key.len() < line.len() && key.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    };
+    let uncommented = |line: &str| match line.strip_prefix("# ") {
+        Some(rest) if is_header(rest) || is_assignment(rest) => rest.to_owned(),
+        _ => line.to_owned(),
+    };
+    let text: Vec<String> = text.lines().map(uncommented).collect();
+    let table: Table = text.join("\n").parse().unwrap_or_else(|error| panic!("{error}"));
+    let mut keys = BTreeSet::new();
+    collect(&table, "", &mut keys);
+    keys
+}
+
+/// A plain table is no key of its own, a list of tables and an inline table inside one are.
+fn collect(table: &Table, prefix: &str, keys: &mut BTreeSet<String>) {
+    for (name, value) in table {
+        let key = format!("{prefix}{name}");
+        let below: Vec<&Table> = match value {
+            Value::Table(table) => vec![table],
+            Value::Array(items) => items.iter().filter_map(Value::as_table).collect(),
+            _ => Vec::new(),
+        };
+        below.iter().for_each(|table| collect(table, &format!("{key}."), keys));
+        if prefix.is_empty() && value.is_table() {
+            continue;
+        }
+        keys.insert(key);
+    }
+}
+
+/// The first column of the tables below the heading of this file.
+fn keys_of_page(page: &str, file: &str) -> BTreeSet<String> {
+    let heading = format!("## {file}");
+    let section = page.lines().skip_while(|line| *line != heading).skip(1).take_while(|line| !line.starts_with("## "));
+    let key = |line: &str| line.strip_prefix("| `")?.split_once('`').map(|(key, _)| key.to_owned());
+    section.filter_map(key).collect()
+}
