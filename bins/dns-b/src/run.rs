@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     checker::check,
-    config::CheckConfig,
+    config::{CheckConfig, Config},
     keeper::{Checked, Figures, Keeper, Outgoing, Verdict},
 };
 
@@ -60,6 +60,8 @@ pub struct Run {
     pub publisher: Publisher<Directory>,
     /// What links say.
     pub events: mpsc::Receiver<(LinkId, LinkEvent)>,
+    /// New configurations, already found to be acceptable.
+    pub reloads: mpsc::Receiver<Config>,
     /// How DNS-LBs are checked.
     pub check: CheckConfig,
     /// To the admin endpoint.
@@ -117,6 +119,10 @@ impl Run {
                     for (link, event) in batch.drain(..) {
                         self.event(link, event, &mut senders);
                     }
+                }
+                Some(config) = self.reloads.recv() => {
+                    self.keeper.reconfigure(&config, Instant::now());
+                    self.check = config.check;
                 }
                 Some(outcome) = outcomes.recv() => self.keeper.checked(outcome, Instant::now()),
                 _ = tick.tick() => {

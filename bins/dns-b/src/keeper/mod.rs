@@ -7,6 +7,7 @@
 
 mod check;
 mod lb;
+mod reload;
 mod status;
 mod sync;
 #[cfg(test)]
@@ -32,6 +33,7 @@ use dglb_core::{
 
 pub use check::{CheckOutcome, Checked, Target};
 pub use dglb_node::link::LinkId;
+pub use reload::refusal;
 pub use status::Figures;
 
 use crate::config::{CheckConfig, Config, DefaultMember, Peer};

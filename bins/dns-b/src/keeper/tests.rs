@@ -9,6 +9,7 @@ use dglb_core::{
     directory::{LbState, Settings},
     dns::{Decision, Role},
     fleet::{Fleet, FleetServer, FleetTtls},
+    identity::Identity,
     locate::Client,
     name::Name,
     proto::message::{
@@ -651,4 +652,41 @@ fn the_nearest_fresh_dns_lb_speaks_for_one_that_is_silent() {
     lab.report(1, 2, 0, vec![ranking([10, 100])]);
     lab.pass(1);
     assert_eq!(borrows(&lab), None);
+}
+
+#[test]
+fn a_reload_takes_rights_away_and_gives_new_ones() {
+    let mut lab = Lab::with_catalogue();
+    (1..=2).for_each(|n| lab.join(n, [10, 20]));
+    lab.keeper.take_outbox();
+    let mut new = config();
+    new.peers.remove(&"lb1".parse::<Identity>().unwrap());
+    new.peers.get_mut(&"lb2".parse::<Identity>().unwrap()).unwrap().may_map = vec!["10.9.0.0/16".parse().unwrap()];
+    new.fleet.serial = 2;
+    new.settings.direct_ttl = 7;
+    assert_eq!(super::refusal(&config(), &new), Ok(()));
+    lab.keeper.reconfigure(&new, lab.now);
+    let sent = lab.sent();
+    let to = |link| sent.iter().filter(move |(to, _)| *to == LinkId(link)).map(|(_, m)| m).collect::<Vec<_>>();
+    assert!(matches!(to(1)[..], [Message::Bye(_)]));
+    assert!(matches!(to(2)[..], [Message::Resync(Resync::Map), Message::Fleet(_)]));
+    assert!(matches!(to(100)[..], [Message::Fleet(_), Message::Delegation(_)]));
+    assert_eq!((lab.state(1), lab.keeper.figures().prefixes), (LbState::Gone, 1));
+    // Asked again, lb2 says the same, and is bounded otherwise now.
+    let said = lab.map(2, 1, &["10.2.0.1/32"]);
+    assert!(matches!(&said[..], [Message::MapAck(ack)] if ack.accepted == 0 && ack.refused.len() == 1));
+    assert_eq!(lab.ask("10.2.0.1"), (Decision::Aggregate, 7));
+}
+
+#[test]
+fn what_only_a_restart_can_change_is_refused_by_name() {
+    let refused = |change: fn(&mut Config)| {
+        let mut new = config();
+        change(&mut new);
+        super::refusal(&config(), &new).unwrap_err()
+    };
+    assert!(refused(|c| c.identity = "b2".parse().unwrap()).starts_with("identity "));
+    assert!(refused(|c| c.map.listen = vec!["127.0.0.1:1".parse().unwrap()]).starts_with("map.listen "));
+    assert!(refused(|c| c.admin = "127.0.0.1:1".parse().unwrap()).starts_with("admin.listen "));
+    assert!(refused(|c| c.fleet.hostmaster = "other.test".parse().unwrap()).contains("serial 1 is not higher than 1"));
 }
