@@ -191,8 +191,8 @@ impl Keeper {
     }
 
     fn tick(&mut self, now: Instant, effects: &mut Effects) {
-        let settled = self.measurements.settle(now).into_iter().map(Change::Order).collect();
-        self.ranked(settled, Vec::new(), effects);
+        let due = self.measurements.due(now);
+        self.ranked(due, Vec::new(), effects);
         if now >= self.next_digest {
             self.next_digest = now + self.settings.digest;
             effects.send.extend(self.reports.digest());
