@@ -168,7 +168,6 @@ impl Keeper {
         let force = std::mem::take(&mut self.force);
         let config = Arc::clone(&self.config);
         for zone in &config.zones {
-            self.know(&zone.name);
             let last = self.origins.get(&zone.name).and_then(Origin::content);
             let outcome = self.outcomes.entry(zone.name.clone()).or_default();
             match compose(zone, reading, last, force) {
@@ -194,22 +193,6 @@ impl Keeper {
                 }
             }
         }
-    }
-
-    /// A zone that was not known when the links came up learns now what the dns-bs hold of it.
-    fn know(&mut self, zone: &Name) {
-        if self.origins.contains_key(zone) {
-            return;
-        }
-        let mut origin = Origin::default();
-        for uplink in &self.uplinks {
-            if let Some(held) = uplink.held(zone)
-                && let Err(absurd) = origin.heard(uplink.identity(), held)
-            {
-                error!(peer = %uplink.identity(), %zone, "{absurd}");
-            }
-        }
-        self.origins.insert(zone.clone(), origin);
     }
 
     /// A new generation is to go to everybody.
@@ -246,19 +229,24 @@ impl Keeper {
     }
 
     fn up(&mut self, index: usize, peer: Peer, link: LinkSender) {
-        let uplink = &mut self.uplinks[index];
-        let Some(held) = uplink.up(peer, link).cloned() else { return };
-        let identity = uplink.identity().clone();
-        let config = Arc::clone(&self.config);
-        for zone in config.zones.iter().map(|z| z.name.clone()) {
+        if self.uplinks[index].up(peer, link) {
+            let zones: Vec<Name> = self.config.zones.iter().map(|z| z.name.clone()).collect();
+            self.learn(index, &zones);
+        }
+    }
+
+    /// Learns what a dns-b holds of these zones, and sees to it that it gets what it lacks.
+    fn learn(&mut self, index: usize, zones: &[Name]) {
+        let identity = self.uplinks[index].identity().clone();
+        for zone in zones {
+            let Some(generation) = self.uplinks[index].held(zone) else { return };
             let origin = self.origins.entry(zone.clone()).or_default();
-            let generation = held.get(&zone).copied().unwrap_or(0);
             match origin.heard(&identity, generation) {
                 Ok(Some(issued)) => self.issued(Some(issued)),
                 Ok(None) if origin.current().is_some_and(|c| c.generation == generation) => {
-                    self.uplinks[index].holds(&zone, generation);
+                    self.uplinks[index].holds(zone, generation);
                 }
-                Ok(None) => self.uplinks[index].want(&zone),
+                Ok(None) => self.uplinks[index].want(zone),
                 Err(absurd) => error!(peer = %identity, %zone, "{absurd}"),
             }
         }
@@ -267,9 +255,15 @@ impl Keeper {
     /// Takes over another configuration; a reading of its names follows by itself.
     fn configure(&mut self, config: Arc<Config>) {
         self.force |= config.force;
-        self.config = config;
+        let before = std::mem::replace(&mut self.config, config);
         let zones: BTreeSet<&Name> = self.config.zones.iter().map(|z| &z.name).collect();
         self.outcomes.retain(|zone, _| zones.contains(zone));
+        // Links that came up without a zone have brought nothing of it, even if it is an old one.
+        let old: BTreeSet<&Name> = before.zones.iter().map(|z| &z.name).collect();
+        let new: Vec<Name> = zones.difference(&old).copied().cloned().collect();
+        for index in 0..self.uplinks.len() {
+            self.learn(index, &new);
+        }
     }
 
     fn flush(&mut self) {

@@ -43,7 +43,7 @@ pub struct Uplink {
     since: Instant,
     error: Option<String>,
     fleet_serial: u32,
-    /// What WELCOME said of each zone.
+    /// What it holds of each zone, by WELCOME and what it accepted since.
     held: BTreeMap<Name, u64>,
     answers: BTreeMap<Name, Answer>,
     offers: BTreeMap<Name, Offer>,
@@ -89,10 +89,10 @@ impl Uplink {
         }
     }
 
-    /// The link came up. Returns what the dns-b holds of each zone, or nothing if it is not the
-    /// dns-b that was expected at this address: that link is closed.
-    pub fn up(&mut self, peer: Peer, link: LinkSender) -> Option<&BTreeMap<Name, u64>> {
-        let Peer::Acceptor(welcome) = peer else { return None };
+    /// The link came up. Returns whether it is the dns-b that was expected at this address: the
+    /// link to another one is closed.
+    pub fn up(&mut self, peer: Peer, link: LinkSender) -> bool {
+        let Peer::Acceptor(welcome) = peer else { return false };
         let Welcome { identity, fleet, catalogues, .. } = *welcome;
         let expected = &self.server.identity;
         if identity != *expected {
@@ -100,7 +100,7 @@ impl Uplink {
             warn!("{error}: the link is closed");
             link.close(Bye { reason: ByeReason::Protocol, text: format!("I was looking for \"{expected}\"") });
             self.error = Some(error);
-            return None;
+            return false;
         }
         info!(peer = %identity, fleet = fleet.serial, "link up");
         self.metrics.link(&identity, true);
@@ -110,7 +110,7 @@ impl Uplink {
         self.fleet_serial = fleet.serial;
         self.held = catalogues.into_iter().collect();
         self.pending.clear();
-        Some(&self.held)
+        true
     }
 
     /// The link is over, or could not be had.
@@ -180,6 +180,8 @@ impl Uplink {
     fn accepted(&mut self, zone: &Name, generation: u64) {
         let answer = self.answers.entry(zone.clone()).or_insert(Answer { accepted: 0, refused: None });
         answer.accepted = answer.accepted.max(generation);
+        let held = self.held.entry(zone.clone()).or_default();
+        *held = (*held).max(generation);
         if answer.refused.as_ref().is_some_and(|(refused, _)| *refused <= generation) {
             answer.refused = None;
         }
@@ -214,7 +216,7 @@ impl Uplink {
         self.answers.get(zone).is_some_and(|a| a.accepted > 0)
     }
 
-    /// What it held of a zone when the link came up; `None` while there is no link.
+    /// What it holds of a zone, 0 for nothing; `None` while there is no link.
     pub fn held(&self, zone: &Name) -> Option<u64> {
         self.link.as_ref().map(|_| self.held.get(zone).copied().unwrap_or(0))
     }

@@ -9,6 +9,7 @@ use std::{
 
 use dglb_core::dns::rcode;
 use dglb_node::ask::{AskError, Via, ask};
+use futures_util::future::join_all;
 use hickory_proto::{
     op::Message,
     rr::{RData, RecordType},
@@ -18,24 +19,24 @@ use crate::keeper::{CheckOutcome, Checked, Target};
 
 const PORT: u16 = 53;
 
-/// One round: every address over UDP and TCP for the label's SOA, and over UDP for a nonce.
+/// One round: every address over UDP and TCP for the label's SOA and for a nonce, all at once.
 pub async fn check(target: Target, timeout: Duration) -> Checked {
+    let asked = join_all(target.addresses.iter().map(|address| check_address(&target, *address, timeout))).await;
     let mut reachable = 0;
-    for address in &target.addresses {
-        match check_address(&target, *address, timeout).await {
+    let mut outcome = None;
+    for answer in asked {
+        match answer {
             Ok(()) => reachable += 1,
             // This host has no route for the whole family: that says nothing about the DNS-LB.
             Err(Problem::NoRoute) => {}
-            Err(Problem::Wrong(problem)) => {
-                return Checked { lb: target.lb, addresses: target.addresses, outcome: CheckOutcome::Failed(problem) };
-            }
+            Err(Problem::Wrong(problem)) => outcome = outcome.or(Some(CheckOutcome::Failed(problem))),
         }
     }
-    let outcome = match reachable {
+    let outcome = outcome.unwrap_or_else(|| match reachable {
         0 => CheckOutcome::Failed("no route to any of its addresses".into()),
         _ => CheckOutcome::Passed,
-    };
-    Checked { lb: target.lb, addresses: target.addresses, outcome }
+    });
+    Checked { lb: target.lb, boot: target.boot, addresses: target.addresses, outcome }
 }
 
 enum Problem {
@@ -44,25 +45,33 @@ enum Problem {
 }
 
 async fn check_address(target: &Target, address: IpAddr, timeout: Duration) -> Result<(), Problem> {
+    let (udp, tcp) = tokio::join!(
+        check_over(target, address, (Via::Udp, "UDP"), timeout),
+        check_over(target, address, (Via::Tcp, "TCP"), timeout),
+    );
+    udp.and(tcp)
+}
+
+async fn check_over(
+    target: &Target,
+    address: IpAddr,
+    (via, transport): (Via, &str),
+    timeout: Duration,
+) -> Result<(), Problem> {
     let server = SocketAddr::new(address, PORT);
-    let wrong = |transport: &str, what: &str| Problem::Wrong(format!("{address} over {transport}: {what}"));
-    for (via, transport) in [(Via::Udp, "UDP"), (Via::Tcp, "TCP")] {
-        let reply = ask(server, via, &target.label_zone, RecordType::SOA, timeout).await;
-        let reply = reply.map_err(|error| no_route(&error).unwrap_or_else(|| wrong(transport, &error.to_string())))?;
-        if !is_own_soa(&reply) {
-            return Err(wrong(
-                transport,
-                &format!("no authoritative SOA of {}: {}", target.label_zone, reply.metadata.response_code),
-            ));
-        }
+    let wrong = |what: &str| Problem::Wrong(format!("{address} over {transport}: {what}"));
+    let unanswered = |error: AskError| no_route(&error).unwrap_or_else(|| wrong(&error.to_string()));
+    let reply = ask(server, via, &target.label_zone, RecordType::SOA, timeout).await.map_err(unanswered)?;
+    if !is_own_soa(&reply) {
+        let rcode = reply.metadata.response_code;
+        return Err(wrong(&format!("no authoritative SOA of {}: {rcode}", target.label_zone)));
     }
-    let nonce = format!("{:032x}", rand::random::<u128>());
+    let nonce = format!("{:016x}", rand::random::<u64>());
     let name = target.label_zone.child("_dglb").and_then(|n| n.child(&nonce));
-    let name = name.map_err(|error| wrong("UDP", &error.to_string()))?;
-    let reply = ask(server, Via::Udp, &name, RecordType::TXT, timeout).await;
-    let reply = reply.map_err(|error| wrong("UDP", &error.to_string()))?;
+    let name = name.map_err(|error| wrong(&error.to_string()))?;
+    let reply = ask(server, via, &name, RecordType::TXT, timeout).await.map_err(unanswered)?;
     if !echoes(&reply, target.identity.as_str(), &nonce) {
-        return Err(wrong("UDP", "does not answer as this DNS-LB"));
+        return Err(wrong("does not answer as this DNS-LB"));
     }
     Ok(())
 }

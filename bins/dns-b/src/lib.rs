@@ -51,6 +51,8 @@ pub struct DnsB {
     pub admin: dglb_node::admin::Address,
     /// What was answered.
     pub counters: DnsCounters,
+    config: Config,
+    reloads: mpsc::Sender<Config>,
 }
 
 impl Daemon for DnsB {
@@ -71,7 +73,7 @@ impl Daemon for DnsB {
         let acceptors = bind_map(&config, &link_metrics).await?;
         let map = acceptors.iter().filter_map(|a| a.local_addr().ok()).collect();
 
-        let keeper = Keeper::new(&config, Boot::now().id);
+        let keeper = Keeper::new(&config, Boot::now().id, std::time::Instant::now());
         let publisher = Publisher::new(keeper.directory().clone());
         let counters = DnsCounters::new();
         counters.register(&mut registry);
@@ -91,13 +93,17 @@ impl Daemon for DnsB {
             tasks.spawn("map listener", acceptor.run(sender.clone(), tasks.stop_token()));
         }
         drop(sender);
-        let run = Run { keeper, publisher, events, check: config.check, shown, readiness };
+        let (reloads, reloaded) = mpsc::channel(1);
+        let run = Run { keeper, publisher, events, reloads: reloaded, check: config.check, shown, readiness };
         tasks.spawn("keeper", run.run(tasks.stop_token()));
-        Ok(Self { map, dns, admin: admin_address, counters })
+        Ok(Self { map, dns, admin: admin_address, counters, config, reloads })
     }
 
-    fn reload(&mut self, _config: Config) -> Result<(), String> {
-        Err("dns-b takes a new configuration only by a restart yet".into())
+    fn reload(&mut self, config: Config) -> Result<(), String> {
+        keeper::refusal(&self.config, &config)?;
+        self.reloads.try_send(config.clone()).map_err(|_| "the last reload is still under way".to_owned())?;
+        self.config = config;
+        Ok(())
     }
 }
 

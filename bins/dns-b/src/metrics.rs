@@ -41,13 +41,14 @@ impl Collector for KeeperMetrics {
 
 type Row = (&'static str, &'static str, u64);
 
-fn counters(f: &Figures) -> [Row; 12] {
+fn counters(f: &Figures) -> [Row; 13] {
     [
         ("dglb_links_refused", "Map links refused for who they were", f.refused_links),
         ("dglb_map_entries_refused", "Map entries refused", f.refused_entries),
         ("dglb_stale_messages", "Messages with an older generation than the one held", f.stale),
         ("dglb_reports", "Reports taken in", f.reports),
         ("dglb_rankings_unknown", "Rankings of services that no zone has", f.unknown_rankings),
+        ("dglb_rankings_refused", "Rankings not kept, being too many", f.rankings_refused),
         ("dglb_leases_ended", "Leases that ran out", f.leases_ended),
         ("dglb_checks_passed", "Rounds of checks of DNS-LBs that went well", f.checks_passed),
         ("dglb_checks_failed", "Rounds of checks of DNS-LBs that did not", f.checks_failed),

@@ -1,19 +1,19 @@
 //! The keeper's task: the only place where events, the clock and the keeper meet.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use dglb_core::{
     directory::Directory,
-    proto::message::{Bye, ByeReason, Message},
+    proto::message::{Bye, ByeReason},
     published::Publisher,
 };
 use dglb_node::{
     admin::Readiness,
-    link::{Decision, LinkEvent, LinkId, LinkSender},
+    link::{Decision, LinkEvent, LinkId, LinkSendError, LinkSender},
 };
 use serde_json::Value;
 use tokio::{
@@ -24,12 +24,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     checker::check,
-    config::CheckConfig,
-    keeper::{Checked, Figures, Keeper, Verdict},
+    config::{CheckConfig, Config},
+    keeper::{Checked, Figures, Keeper, Outgoing, Verdict},
 };
 
 /// How often leases, liveness and due checks are looked at.
 const TICK: Duration = Duration::from_millis(200);
+/// What needs no more than a second's care is done every so many ticks.
+const TICKS_A_SECOND: u32 = 5;
+/// Messages that may wait for a peer beside its link's own queue; more, and it starts over.
+const BACKLOG: usize = 100_000;
 /// Events handled before the directory is published: a burst costs one publication.
 const BURST: usize = 256;
 /// Checks under way at a time.
@@ -56,12 +60,43 @@ pub struct Run {
     pub publisher: Publisher<Directory>,
     /// What links say.
     pub events: mpsc::Receiver<(LinkId, LinkEvent)>,
+    /// New configurations, already found to be acceptable.
+    pub reloads: mpsc::Receiver<Config>,
     /// How DNS-LBs are checked.
     pub check: CheckConfig,
     /// To the admin endpoint.
     pub shown: SharedShown,
     /// Ready once there is something to answer.
     pub readiness: Readiness,
+}
+
+/// A peer on a link that is up.
+struct Peer {
+    sender: LinkSender,
+    /// What its link has had no room for.
+    backlog: VecDeque<Outgoing>,
+}
+
+impl Peer {
+    /// Hands over as much as there is room for.
+    fn flush(&mut self) {
+        while let Some(next) = self.backlog.front() {
+            let sent = match next {
+                Outgoing::One(message) => self.sender.try_send(message.clone()),
+                Outgoing::Shared(encoded) => self.sender.try_send_encoded(encoded.clone()),
+                Outgoing::Leave(bye) => {
+                    self.sender.close(bye.clone());
+                    Ok(())
+                }
+            };
+            match sent {
+                Ok(()) => drop(self.backlog.pop_front()),
+                Err(LinkSendError::Full) => return,
+                // The link's end is on its way.
+                Err(LinkSendError::Closed) => self.backlog.clear(),
+            }
+        }
+    }
 }
 
 impl Run {
@@ -72,6 +107,7 @@ impl Run {
         let (checked, mut outcomes) = mpsc::channel(CHECKS);
         let permits = Arc::new(Semaphore::new(CHECKS));
         let mut senders = HashMap::new();
+        let mut ticks = 0_u32;
         let mut batch = Vec::with_capacity(BURST);
         loop {
             tokio::select! {
@@ -84,19 +120,29 @@ impl Run {
                         self.event(link, event, &mut senders);
                     }
                 }
+                Some(config) = self.reloads.recv() => {
+                    self.keeper.reconfigure(&config, Instant::now());
+                    self.check = config.check;
+                }
                 Some(outcome) = outcomes.recv() => self.keeper.checked(outcome, Instant::now()),
                 _ = tick.tick() => {
                     self.keeper.tick(Instant::now());
                     self.start_checks(&permits, &checked);
-                    self.show();
+                    ticks = ticks.wrapping_add(1);
+                    if ticks.is_multiple_of(TICKS_A_SECOND) {
+                        self.keeper.slow_tick(Instant::now());
+                        self.show();
+                    }
                 }
             }
-            self.send(&mut senders);
+            // First what is answered, then the word that it is.
             self.publish();
+            self.queue(&mut senders);
+            senders.values_mut().for_each(Peer::flush);
         }
     }
 
-    fn event(&mut self, link: LinkId, event: LinkEvent, senders: &mut HashMap<LinkId, LinkSender>) {
+    fn event(&mut self, link: LinkId, event: LinkEvent, senders: &mut HashMap<LinkId, Peer>) {
         let now = Instant::now();
         match event {
             LinkEvent::Hello { hello, remote, decision } => {
@@ -108,8 +154,13 @@ impl Run {
                 });
             }
             LinkEvent::Up { link: sender, .. } => {
-                senders.insert(link, sender);
-                self.keeper.established(link);
+                let peer = senders.entry(link).or_insert_with(|| Peer { sender, backlog: VecDeque::new() });
+                if self.keeper.knows(link) {
+                    self.keeper.established(link);
+                } else {
+                    let text = "a newer link of the same identity has come".to_owned();
+                    peer.sender.close(Bye { reason: ByeReason::Duplicate, text });
+                }
             }
             LinkEvent::Message(message) => self.keeper.message(link, message, now),
             LinkEvent::Down(down) => {
@@ -120,15 +171,17 @@ impl Run {
         }
     }
 
-    /// A peer that does not read as fast as it is spoken to starts over: on its next link it gets
-    /// everything.
-    fn send(&mut self, senders: &mut HashMap<LinkId, LinkSender>) {
+    fn queue(&mut self, senders: &mut HashMap<LinkId, Peer>) {
         for (link, message) in self.keeper.take_outbox() {
-            let Some(sender) = senders.get(&link) else { continue };
-            if let Message::Bye(bye) = message {
-                sender.close(bye);
-            } else if sender.try_send(message).is_err() {
-                sender.close(Bye { reason: ByeReason::Slow, text: "the queue is full".into() });
+            let Some(peer) = senders.get_mut(&link) else { continue };
+            match message {
+                Outgoing::Leave(bye) => peer.sender.close(bye),
+                // A peer that does not read as fast as it is spoken to starts over: on its next link
+                // it gets everything.
+                _ if peer.backlog.len() >= BACKLOG => {
+                    peer.sender.close(Bye { reason: ByeReason::Slow, text: "the queue is full".into() });
+                }
+                message => peer.backlog.push_back(message),
             }
         }
     }

@@ -92,7 +92,6 @@ pub struct Keeper {
     measurements: Measurements,
     registration: Registration,
     reports: Reports,
-    reporting: bool,
     next_digest: Instant,
     metrics: Metrics,
 }
@@ -114,7 +113,6 @@ impl Keeper {
             measurements: Measurements::new(settings.settle),
             registration: Registration::new(settings.claim.clone(), settings.servers.clone()),
             reports: Reports::new(metrics.reports_sent.clone(), metrics.reports_acknowledged.clone()),
-            reporting: false,
             next_digest: now + settings.digest,
             metrics,
             settings,
@@ -156,7 +154,7 @@ impl Keeper {
         let labels = ProbeLabels { kind, outcome: sample.outcome.as_str() };
         self.metrics.probes.get_or_create(&labels).inc();
         if let Some(change) = self.measurements.record(sample) {
-            self.ranked(vec![change], effects);
+            self.ranked(vec![change], Vec::new(), effects);
         }
     }
 
@@ -193,8 +191,8 @@ impl Keeper {
     }
 
     fn tick(&mut self, now: Instant, effects: &mut Effects) {
-        let settled = self.measurements.settle(now).into_iter().map(Change::Order).collect();
-        self.ranked(settled, effects);
+        let due = self.measurements.due(now);
+        self.ranked(due, Vec::new(), effects);
         if now >= self.next_digest {
             self.next_digest = now + self.settings.digest;
             effects.send.extend(self.reports.digest());
@@ -205,8 +203,8 @@ impl Keeper {
         }
     }
 
-    /// Brings new rankings to answers and reports.
-    fn ranked(&mut self, changes: Vec<Change>, effects: &mut Effects) {
+    /// Brings new rankings to answers and reports; `gone` are no longer ranked.
+    fn ranked(&mut self, changes: Vec<Change>, gone: Vec<Name>, effects: &mut Effects) {
         let mut reordered = Vec::new();
         for change in changes {
             match change {
@@ -214,24 +212,16 @@ impl Keeper {
                 Change::Order(ranking) => reordered.push(ranking),
             }
         }
-        if reordered.is_empty() {
-            return;
+        if !reordered.is_empty() {
+            self.metrics.ranking_changes.inc_by(reordered.len() as u64);
+            effects.answers = true;
+            for ranking in &reordered {
+                let names: Vec<_> = ranking.sites.iter().map(|s| (s.site.as_str(), s.health())).collect();
+                tracing::info!(service = %ranking.service, order = ?names, "ranking changed");
+            }
+            self.answer_with(&reordered);
         }
-        self.metrics.ranking_changes.inc_by(reordered.len() as u64);
-        effects.answers = true;
-        for ranking in &reordered {
-            let names: Vec<_> = ranking.sites.iter().map(|s| (s.site.as_str(), s.health())).collect();
-            tracing::info!(service = %ranking.service, order = ?names, "ranking changed");
-        }
-        self.answer_with(&reordered);
-        // The first report replaces what dns-bs hold of an earlier run, so it must not be less.
-        if self.reporting {
-            effects.send.extend(self.reports.change(reordered, Vec::new()));
-        } else if self.measurements.is_complete() {
-            self.reporting = true;
-            let all = self.measurements.rankings().filter_map(|(_, r)| r.cloned()).collect();
-            effects.send.extend(self.reports.change(all, Vec::new()));
-        }
+        effects.send.extend(self.reports.change(reordered, gone, self.measurements.is_complete()));
     }
 
     fn answer_with(&mut self, rankings: &[Ranking]) {

@@ -23,6 +23,10 @@ use crate::{
     prober::{Sample, Target, targets},
 };
 
+/// A new figure alone waits for others until a service was not ranked for this long, so that the
+/// cost of many sites is not paid once for each of their probes.
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// All services that are measured, by name.
 #[derive(Debug)]
 pub struct Measurements {
@@ -51,6 +55,10 @@ struct Watched {
     sampled: bool,
     estimates: HashMap<(String, IpAddr), AddressEstimate>,
     ranking: Option<Ranking>,
+    /// When that was made.
+    ranked: Instant,
+    /// Whether there are samples that it does not know of.
+    outdated: bool,
 }
 
 impl Measurements {
@@ -95,21 +103,29 @@ impl Measurements {
         if watched.service.probes.get(target.number) != Some(&target.probe) {
             return None;
         }
-        watched.estimates.get_mut(&(target.site.clone(), target.address))?.record(target.number, seen, sample.at);
+        let estimate = watched.estimates.get_mut(&(target.site.clone(), target.address))?;
+        let verdict = |e: &AddressEstimate| (e.health(), e.is_settled(sample.at));
+        let before = verdict(estimate);
+        estimate.record(target.number, seen, sample.at);
+        let after = verdict(estimate);
         watched.sampled = true;
-        (watched.ranking.is_some() || watched.is_settled(sample.at)).then(|| watched.rank(sample.at))
+        watched.outdated = true;
+        let now = match watched.ranking {
+            Some(_) => before.0 != after.0 || sample.at.saturating_duration_since(watched.ranked) >= PAUSE,
+            None => before != after && watched.is_settled(sample.at),
+        };
+        now.then(|| watched.rank(sample.at))
     }
 
-    /// First rankings of services that have waited long enough for their slowest addresses.
-    pub fn settle(&mut self, now: Instant) -> Vec<Ranking> {
+    /// Rankings that are due at `now`: those with new figures, and the first ones of services that
+    /// have waited long enough for their slowest addresses.
+    pub fn due(&mut self, now: Instant) -> Vec<Change> {
         let settle = self.settle;
-        let due =
-            |w: &&mut Watched| w.ranking.is_none() && w.sampled && now.saturating_duration_since(w.since) >= settle;
-        let due = self.services.values_mut().filter(due);
-        due.map(|w| match w.rank(now) {
-            Change::Order(ranking) | Change::Figures(ranking) => ranking,
-        })
-        .collect()
+        let due = |w: &&mut Watched| match w.ranking {
+            Some(_) => w.outdated && now.saturating_duration_since(w.ranked) >= PAUSE,
+            None => w.sampled && now.saturating_duration_since(w.since) >= settle,
+        };
+        self.services.values_mut().filter(due).map(|w| w.rank(now)).collect()
     }
 
     /// Everything that must be probed.
@@ -132,7 +148,7 @@ impl Watched {
     fn new(service: Service, catalogue: u64, since: Instant) -> Self {
         let addresses = service.sites.iter().flat_map(|s| s.addresses.iter().map(|a| (s.name.clone(), *a)));
         let estimates = addresses.map(|key| (key, AddressEstimate::new(&service.probes))).collect();
-        Self { service, catalogue, since, sampled: false, estimates, ranking: None }
+        Self { service, catalogue, since, sampled: false, estimates, ranking: None, ranked: since, outdated: false }
     }
 
     /// Keeps what was known of the addresses that are still there.
@@ -154,6 +170,7 @@ impl Watched {
             estimate.map_or_else(|| Measured::unknown(address), |e| e.measured(address, now))
         };
         let ranking = rank(&self.service, self.catalogue, measured, self.ranking.as_ref());
+        (self.ranked, self.outdated) = (now, false);
         let before = self.ranking.replace(ranking.clone());
         match before {
             Some(before) if !differs(&before, &ranking) => Change::Figures(ranking),
@@ -230,8 +247,10 @@ pub(crate) mod tests {
         assert_eq!((ranking.catalogue, ranking.sites[2].health()), (4, Health::Down));
         assert!(m.is_complete());
         // The same again is only a fresher figure.
+        let now = now + PAUSE;
         let change = m.record(&sample(&www, 1, Some(51), now));
         assert!(matches!(change, Some(Change::Figures(_))), "{change:?}");
+        let now = now + PAUSE;
         let change = m.record(&sample(&www, 2, None, now));
         assert!(matches!(change, Some(Change::Figures(_))), "one failure is no verdict: {change:?}");
         let Some(Change::Order(ranking)) = m.record(&sample(&www, 2, None, now)) else { panic!() };
@@ -245,15 +264,41 @@ pub(crate) mod tests {
         let mut m = Measurements::new(SETTLE);
         m.watch(&www, 1, start);
         let late = start + SETTLE;
-        assert!(m.settle(late).is_empty(), "nothing at all was measured");
+        assert!(m.due(late).is_empty(), "nothing at all was measured");
         for _ in 0..3 {
             m.record(&sample(&www, 2, Some(20), start));
         }
-        assert!(m.settle(late - Duration::from_millis(1)).is_empty());
-        let rankings = m.settle(late);
-        assert_eq!(order(&rankings[0]), ["s2", "s1"]);
-        assert_eq!(rankings[0].sites[1].health(), Health::Unknown);
-        assert!(m.settle(late).is_empty(), "once");
+        assert!(m.due(late - Duration::from_millis(1)).is_empty());
+        let rankings = m.due(late);
+        let [Change::Order(ranking)] = &rankings[..] else { panic!("{rankings:?}") };
+        assert_eq!(order(ranking), ["s2", "s1"]);
+        assert_eq!(ranking.sites[1].health(), Health::Unknown);
+        assert!(m.due(late).is_empty(), "once");
+    }
+
+    #[test]
+    fn figures_wait_for_each_other_and_verdicts_for_nothing() {
+        let start = Instant::now();
+        let www = service("www.glb.test", 2);
+        let mut m = Measurements::new(SETTLE);
+        m.watch(&www, 1, start);
+        for n in [1, 1, 1, 2, 2, 2] {
+            m.record(&sample(&www, n, Some(20), start));
+        }
+        assert!(m.is_complete());
+        for _ in 0..9 {
+            assert_eq!(m.record(&sample(&www, 1, Some(90), start)), None, "just ranked");
+        }
+        assert!(m.due(start + PAUSE - Duration::from_millis(1)).is_empty());
+        // No further sample is needed for what came last to count.
+        let changes = m.due(start + PAUSE);
+        let [Change::Order(ranking)] = &changes[..] else { panic!("{changes:?}") };
+        assert_eq!(order(ranking), ["s2", "s1"]);
+        assert!(m.due(start + 2 * PAUSE).is_empty(), "nothing new");
+        let later = start + PAUSE;
+        assert_eq!(m.record(&sample(&www, 2, None, later)), None);
+        let Some(Change::Order(ranking)) = m.record(&sample(&www, 2, None, later)) else { panic!("a dead site stays") };
+        assert_eq!(order(&ranking), ["s1", "s2"]);
     }
 
     #[test]
@@ -266,7 +311,7 @@ pub(crate) mod tests {
         for _ in 0..5 {
             assert_eq!(m.record(&local), None);
         }
-        assert!(m.settle(now + SETTLE).is_empty());
+        assert!(m.due(now + SETTLE).is_empty());
     }
 
     #[test]

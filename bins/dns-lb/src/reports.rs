@@ -2,7 +2,9 @@
 //! by method calls, messages come out.
 //!
 //! Invariant: a delta is only ever sent to a dns-b that holds its base, and at most one REPORT is
-//! under way to each; what changes meanwhile goes with the next one.
+//! under way to each; what changes meanwhile goes with the next one. What a dns-b holds of an
+//! earlier run of this process is only taken away by a ranking for a ranking, until all services
+//! are ranked: one that takes long keeps the others from nothing and loses nothing.
 
 use std::collections::BTreeMap;
 
@@ -29,6 +31,8 @@ pub struct Reports {
     rankings: BTreeMap<Name, (u64, Option<Ranking>)>,
     /// Whether there ever was a ranking; until then what a dns-b holds of an earlier run is better.
     started: bool,
+    /// Whether there is a ranking for every service, so that what is not ranked is not there.
+    complete: bool,
     servers: BTreeMap<Identity, Server>,
     sent: Counter,
     acknowledged: Counter,
@@ -43,9 +47,24 @@ pub struct Server {
     pub sent: u64,
     /// The newest generation that it acknowledged; 0 for none.
     pub acknowledged: u64,
-    /// Whether the next REPORT must be everything.
+    /// What the next REPORT builds on.
     #[serde(skip)]
-    full: bool,
+    basis: Basis,
+    /// Whether it may hold rankings that this process never sent.
+    #[serde(skip)]
+    leftovers: bool,
+}
+
+/// What a REPORT builds on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Basis {
+    /// Nothing: it is everything, and what it does not name is gone.
+    #[default]
+    Nothing,
+    /// What this process sent last.
+    Sent,
+    /// This generation, of which every ranking is to be replaced by the one of now, if there is one.
+    Refreshed(u64),
 }
 
 impl Reports {
@@ -54,12 +73,15 @@ impl Reports {
         Self { sent, acknowledged, ..Self::default() }
     }
 
-    /// These rankings lead to other answers than before; `gone` are no longer ranked.
-    pub fn change(&mut self, changed: Vec<Ranking>, gone: Vec<Name>) -> Vec<Outgoing> {
-        if changed.is_empty() && gone.is_empty() {
+    /// These rankings lead to other answers than before; `gone` are no longer ranked. `complete`:
+    /// whether every service has a ranking now.
+    pub fn change(&mut self, changed: Vec<Ranking>, gone: Vec<Name>, complete: bool) -> Vec<Outgoing> {
+        self.started |= !changed.is_empty();
+        let completed = complete && !std::mem::replace(&mut self.complete, complete);
+        let clears = completed && self.servers.values().any(|s| s.leftovers);
+        if !self.started || changed.is_empty() && gone.is_empty() && !clears {
             return Vec::new();
         }
-        self.started = true;
         self.generation += 1;
         let generation = self.generation;
         self.rankings.extend(changed.into_iter().map(|r| (r.service.clone(), (generation, Some(r)))));
@@ -80,14 +102,22 @@ impl Reports {
             return Vec::new();
         }
         self.generation += 1;
-        // Who gets everything need not be told what is gone.
-        self.rankings.retain(|_, (_, ranking)| ranking.is_some());
+        let complete = self.complete;
+        let keeps = |server: &Server| server.leftovers && !complete;
+        if !self.servers.values().any(keeps) {
+            // Who gets everything need not be told what is gone.
+            self.rankings.retain(|_, (_, ranking)| ranking.is_some());
+        }
         for server in self.servers.values_mut() {
-            if server.full && server.acknowledged < server.sent {
+            if server.basis != Basis::Sent && server.acknowledged < server.sent {
                 // Nothing was acknowledged for a whole interval: do not wait for it any longer.
                 server.acknowledged = server.sent;
             }
-            server.full = true;
+            server.basis = match server.basis {
+                Basis::Sent if keeps(server) => Basis::Refreshed(server.sent),
+                Basis::Refreshed(base) if keeps(server) => Basis::Refreshed(base.max(server.sent)),
+                _ => Basis::Nothing,
+            };
         }
         self.tell()
     }
@@ -99,7 +129,10 @@ impl Reports {
         if held != 0 && held == ours.sent {
             ours.acknowledged = held;
         } else {
-            *ours = Server { connected: true, full: true, ..Server::default() };
+            *ours = Server { connected: true, leftovers: held != 0, ..Server::default() };
+            if (1..MAX_GENERATION).contains(&held) {
+                ours.basis = Basis::Refreshed(held);
+            }
             if held >= self.generation && held < MAX_GENERATION {
                 // A number of an earlier run: count on from there.
                 self.generation = if self.started { held + 1 } else { held };
@@ -135,7 +168,7 @@ impl Reports {
         }
         if let Some(server) = self.servers.get_mut(server) {
             server.acknowledged = server.sent;
-            server.full = true;
+            server.basis = Basis::Nothing;
         }
         self.tell()
     }
@@ -158,11 +191,17 @@ impl Reports {
         }
         let waiting = |s: &Server| s.connected && s.acknowledged == s.sent && s.sent < self.generation;
         for (identity, server) in self.servers.iter_mut().filter(|(_, s)| waiting(s)) {
-            let base = if server.full { 0 } else { server.sent };
+            let (base, known) = match server.basis {
+                _ if server.leftovers && self.complete => (0, 0),
+                Basis::Nothing => (0, 0),
+                Basis::Sent => (server.sent, server.sent),
+                Basis::Refreshed(base) => (base, 0),
+            };
             server.sent = self.generation;
-            server.full = false;
+            server.basis = Basis::Sent;
+            server.leftovers &= base != 0;
             self.sent.inc();
-            let newer = || self.rankings.iter().filter(|(_, (changed, _))| *changed > base);
+            let newer = || self.rankings.iter().filter(|(_, (changed, _))| *changed > known);
             let report = Report {
                 generation: self.generation,
                 base,
@@ -217,11 +256,11 @@ mod tests {
         let mut r = Reports::default();
         let b1 = id("b1");
         assert_eq!(said(&r.up(&b1, 0)), NONE, "nothing was measured");
-        assert_eq!(said(&r.change(vec![ranking("a", "x"), ranking("b", "x")], vec![])), ["b1 1←0 a.=x b.=x"]);
+        assert_eq!(said(&r.change(vec![ranking("a", "x"), ranking("b", "x")], vec![], true)), ["b1 1←0 a.=x b.=x"]);
         assert_eq!(said(&r.acknowledged(&b1, ack(1))), NONE);
-        assert_eq!(said(&r.change(vec![ranking("b", "y")], vec![])), ["b1 2←1 b.=y"]);
-        assert_eq!(said(&r.change(vec![ranking("a", "y")], vec![])), NONE, "one at a time");
-        assert_eq!(said(&r.change(vec![ranking("c", "z")], vec!["b".parse().unwrap()])), NONE);
+        assert_eq!(said(&r.change(vec![ranking("b", "y")], vec![], true)), ["b1 2←1 b.=y"]);
+        assert_eq!(said(&r.change(vec![ranking("a", "y")], vec![], true)), NONE, "one at a time");
+        assert_eq!(said(&r.change(vec![ranking("c", "z")], vec!["b".parse().unwrap()], true)), NONE);
         assert_eq!(said(&r.acknowledged(&b1, ack(2))), ["b1 4←2 a.=y c.=z -b."]);
         assert_eq!((r.sent.get(), r.acknowledged.get()), (3, 2));
     }
@@ -232,11 +271,11 @@ mod tests {
         let b1 = id("b1");
         assert_eq!(said(&r.digest()), NONE);
         r.up(&b1, 0);
-        r.change(vec![ranking("a", "x"), ranking("b", "x")], vec![]);
+        r.change(vec![ranking("a", "x"), ranking("b", "x")], vec![], true);
         r.acknowledged(&b1, ack(1));
         r.refresh(ranking("a", "fresh"));
         r.refresh(ranking("unknown", "x"));
-        assert_eq!(said(&r.change(vec![], vec!["b".parse().unwrap()])), ["b1 2←1 -b."]);
+        assert_eq!(said(&r.change(vec![], vec!["b".parse().unwrap()], true)), ["b1 2←1 -b."]);
         r.acknowledged(&b1, ack(2));
         assert_eq!(said(&r.digest()), ["b1 3←0 a.=fresh"]);
         assert_eq!(said(&r.digest()), NONE, "the one before is under way");
@@ -248,10 +287,10 @@ mod tests {
         let mut r = Reports::default();
         let (b1, b2) = (id("b1"), id("b2"));
         r.up(&b1, 0);
-        r.change(vec![ranking("a", "x"), ranking("b", "x")], vec![]);
+        r.change(vec![ranking("a", "x"), ranking("b", "x")], vec![], true);
         // The acknowledgement is lost with the link.
         r.down(&b1);
-        assert_eq!(said(&r.change(vec![ranking("b", "y")], vec![])), NONE);
+        assert_eq!(said(&r.change(vec![ranking("b", "y")], vec![], true)), NONE);
         assert_eq!(said(&r.up(&b1, 1)), ["b1 2←1 b.=y"]);
         r.down(&b1);
         // It restarted without its store, or with an older one.
@@ -264,11 +303,56 @@ mod tests {
         let mut r = Reports::default();
         let (b1, b2) = (id("b1"), id("b2"));
         assert_eq!(said(&r.up(&b1, 41)), NONE);
-        assert_eq!(said(&r.change(vec![ranking("a", "x")], vec![])), ["b1 42←0 a.=x"]);
+        assert_eq!(said(&r.change(vec![ranking("a", "x")], vec![], true)), ["b1 42←0 a.=x"]);
         // Another one got further in the earlier run.
         assert_eq!(said(&r.up(&b2, 42)), ["b2 43←0 a.=x"]);
         assert_eq!(said(&r.acknowledged(&b1, ack(42))), ["b1 43←42"], "all hold one generation in the end");
         assert_eq!(said(&r.up(&id("b3"), u64::MAX)), ["b3 43←0 a.=x"], "nonsense is not learnt");
+    }
+
+    #[test]
+    fn what_is_not_ranked_yet_is_neither_waited_for_nor_taken_away() {
+        let mut r = Reports::default();
+        let (b1, b2) = (id("b1"), id("b2"));
+        r.up(&b1, 41);
+        r.up(&b2, 0);
+        // Of an earlier run b1 holds a, b and c; b2 holds nothing that could be lost.
+        assert_eq!(said(&r.change(vec![ranking("a", "x")], vec![], false)), ["b1 42←41 a.=x", "b2 42←0 a.=x"]);
+        r.acknowledged(&b1, ack(42));
+        assert_eq!(said(&r.change(vec![ranking("a", "y")], vec![], false)), ["b1 43←42 a.=y"], "b2 owes an answer");
+        r.acknowledged(&b1, ack(43));
+        assert_eq!(said(&r.digest()), ["b1 44←43 a.=y"], "no digest wipes either");
+        assert_eq!(said(&r.acknowledged(&b2, ack(42))), ["b2 44←0 a.=y"]);
+        r.acknowledged(&b2, ack(44));
+        assert_eq!(said(&r.change(vec![ranking("b", "x")], vec![], true)), ["b2 45←44 b.=x"], "b1 owes an answer");
+        // Everything is ranked: c is of no service any more.
+        assert_eq!(said(&r.acknowledged(&b1, ack(44))), ["b1 45←0 a.=y b.=x"]);
+        r.acknowledged(&b1, ack(45));
+        assert_eq!(said(&r.change(vec![ranking("b", "y")], vec![], true)), ["b1 46←45 b.=y"]);
+    }
+
+    #[test]
+    fn what_was_never_ranked_may_go_away_too() {
+        let mut r = Reports::default();
+        let b1 = id("b1");
+        r.up(&b1, 7);
+        assert_eq!(said(&r.change(vec![], vec!["b".parse().unwrap()], false)), NONE, "nothing was measured");
+        r.change(vec![ranking("a", "x")], vec![], false);
+        r.acknowledged(&b1, ack(8));
+        assert_eq!(said(&r.change(vec![], vec![], false)), NONE);
+        assert_eq!(said(&r.change(vec![], vec![], true)), ["b1 9←0 a.=x"]);
+        r.acknowledged(&b1, ack(9));
+        assert_eq!(said(&r.change(vec![], vec![], false)), NONE);
+        assert_eq!(said(&r.change(vec![], vec![], true)), NONE, "nothing is left over");
+    }
+
+    #[test]
+    fn whoever_asks_for_everything_gets_it_in_any_case() {
+        let mut r = Reports::default();
+        let b1 = id("b1");
+        r.up(&b1, 41);
+        r.change(vec![ranking("a", "x")], vec![], false);
+        assert_eq!(said(&r.resync(&b1)), ["b1 43←0 a.=x"]);
     }
 
     #[test]
@@ -277,9 +361,9 @@ mod tests {
         let b1 = id("b1");
         r.up(&b1, 0);
         assert_eq!(said(&r.resync(&b1)), NONE);
-        r.change(vec![ranking("a", "x")], vec![]);
+        r.change(vec![ranking("a", "x")], vec![], true);
         r.acknowledged(&b1, ack(1));
-        r.change(vec![ranking("b", "x")], vec![]);
+        r.change(vec![ranking("b", "x")], vec![], true);
         assert_eq!(said(&r.resync(&b1)), ["b1 3←0 a.=x b.=x"]);
         assert_eq!(said(&r.acknowledged(&b1, ack(2))), NONE, "an answer to what was given up");
         assert_eq!(said(&r.acknowledged(&b1, ack(9))), NONE, "never sent");

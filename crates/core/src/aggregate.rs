@@ -1,7 +1,7 @@
 //! All DNS-LBs' rankings of one service together: what is answered where nobody was located.
 
 use crate::{
-    catalogue::Service,
+    catalogue::{MAX_ADDRESSES, Service},
     ranked::{RankedSites, SiteRank},
 };
 
@@ -16,8 +16,8 @@ pub struct Aggregate {
 /// What all DNS-LBs say of one site.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Sum {
-    /// Rankings that have the site usable.
-    usable: u32,
+    /// Rankings that have each of the site's addresses usable.
+    usable: [u32; MAX_ADDRESSES],
     /// Rankings that have a score for it.
     scored: u32,
     /// Sum of the scores in thousandths: integers, so that what is added can be taken away again.
@@ -38,7 +38,9 @@ impl Aggregate {
             self.rankings = self.rankings.saturating_add_signed(sign);
             for rank in ranking.sites() {
                 let Some(sum) = self.sums.get_mut(usize::from(rank.site)) else { continue };
-                sum.usable = sum.usable.saturating_add_signed(if rank.usable != 0 { sign } else { 0 });
+                for (bit, usable) in sum.usable.iter_mut().enumerate() {
+                    *usable = usable.saturating_add_signed(if rank.usable & (1 << bit) != 0 { sign } else { 0 });
+                }
                 if rank.score.is_finite() {
                     sum.scored = sum.scored.saturating_add_signed(sign);
                     sum.milli = sum.milli.saturating_add(i64::from(sign) * milli(rank.score));
@@ -55,7 +57,7 @@ impl Aggregate {
             .enumerate()
             .map(|(index, sum)| SiteRank {
                 site: index as u16,
-                usable: if sum.usable > 0 { u16::MAX } else { 0 },
+                usable: (0..MAX_ADDRESSES).filter(|&bit| sum.usable[bit] > 0).fold(0, |bits, bit| bits | 1 << bit),
                 score: if sum.scored > 0 { (sum.milli / i64::from(sum.scored)) as f32 / 1e3 } else { f32::NAN },
             })
             .collect();
@@ -65,7 +67,7 @@ impl Aggregate {
     }
 }
 
-/// `as` saturates, so even a hostile score stays within bounds.
+/// Scores are bounded when they are taken in, and `as` saturates.
 fn milli(score: f32) -> i64 {
-    ((f64::from(score) * 1e3) as i64).clamp(-1_000_000_000_000, 1_000_000_000_000)
+    (f64::from(score) * 1e3) as i64
 }

@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use arrayvec::ArrayVec;
 
 use crate::{
-    directory::{Directory, Lb, LbIndex, LbState, Node, RankedSites, ZoneEntry},
+    directory::{Directory, Lb, LbIndex, Node, RankedSites, ZoneEntry},
     dns::{
         Decision, Role, rcode,
         rrset::{Data, Ede, Glue, RrSet, Soa},
@@ -28,6 +28,9 @@ use crate::{
 
 /// Most addresses in one answer; a service's setting may ask for fewer.
 pub const MAX_ANSWERS: usize = 16;
+
+/// Most seconds that "this site has no such family now" may be cached (design section 5).
+const FAMILY_DOWN: u32 = 30;
 
 /// What is asked, by whom, and of which of our addresses.
 #[derive(Clone, Copy, Debug)]
@@ -113,30 +116,29 @@ pub fn answer<'d>(directory: &'d Directory, question: &Question<'d>) -> Answer<'
     };
     let at = Place { directory, fleet, zone, question };
     // The name below the zone, leftmost label first.
-    if let Some(node) = zone.node(relative) {
-        return at.own_node(relative, node);
+    let (inner, label) = match relative {
+        [] => (relative, relative),
+        _ => split_last_label(relative),
+    };
+    let nxdomain = || at.only_for_parents(Answer::negative(rcode::NXDOMAIN, at.zone_soa()));
+    if let Some(server) = fleet.servers.iter().find(|s| s.label() == label) {
+        return if inner.is_empty() { at.addresses_of(&server.referral, fleet.ttl.apex_ns) } else { nxdomain() };
     }
-    let (inner, label) = split_last_label(relative);
-    if inner.is_empty()
-        && let Some(server) = fleet.servers.iter().find(|s| s.identity.as_str().as_bytes() == label)
-    {
-        return at.addresses_of(&server.referral, fleet.ttl.apex_ns);
+    match zone.node(relative) {
+        Some(node) => at.own_node(relative, node),
+        None if zone.occupies(label) || !Identity::is_valid_label(&label[1..]) => nxdomain(),
+        None => at.label_zone(inner, label),
     }
-    let taken = zone.node(&relative[inner.len()..]).is_some()
-        || fleet.servers.iter().any(|s| s.identity.as_str().as_bytes() == label);
-    if taken || !Identity::is_valid_label(label) {
-        return at.only_for_parents(Answer::negative(rcode::NXDOMAIN, at.zone_soa()));
-    }
-    at.label_zone(inner, &relative[inner.len()..])
 }
 
-/// Splits the label next to the zone off a relative name: what precedes it, and its octets.
+/// Splits the label next to the zone off a relative name, which is not empty: what precedes it, and
+/// the label with its length octet.
 fn split_last_label(relative: &[u8]) -> (&[u8], &[u8]) {
     let mut at = 0;
     loop {
         let next = at + 1 + usize::from(relative[at]);
         if next >= relative.len() {
-            return (&relative[..at], &relative[at + 1..]);
+            return relative.split_at(at);
         }
         at = next;
     }
@@ -201,6 +203,8 @@ impl<'d> Place<'d, '_> {
         if relative.is_empty() {
             match qtype {
                 rtype::SOA => return self.only_for_parents(Answer::of(self.zone_soa())),
+                // RFC 8482 section 4.1: one RRset of those there are.
+                rtype::ANY if node.service().is_none() => return self.only_for_parents(Answer::of(self.zone_soa())),
                 rtype::NS => return self.only_for_parents(self.apex_ns()),
                 // In host style the apex is also the service, but these stay the apex's (section 2).
                 rtype::DS | rtype::DNSKEY | rtype::CDS | rtype::CDNSKEY | rtype::NSEC | rtype::ZONEMD => {
@@ -232,7 +236,7 @@ impl<'d> Place<'d, '_> {
     /// Fixed addresses of a name server's name; NODATA for a family or type that is missing.
     fn addresses_of(&self, addresses: &'d [IpAddr], ttl: u32) -> Answer<'d> {
         self.only_for_parents(match Data::family(addresses, self.question.qtype) {
-            Some(data) => Answer::of(self.rrset(self.question.qtype, ttl, data)),
+            Some((rtype, data)) => Answer::of(self.rrset(rtype, ttl, data)),
             None => self.nodata(),
         })
     }
@@ -290,7 +294,8 @@ impl<'d> Place<'d, '_> {
         });
         let mut answer = match found {
             Some((family, addresses)) => Answer::of(self.rrset(family, ttl, Data::Addresses(addresses))),
-            None => Answer::negative(rcode::NOERROR, soa),
+            // Not for longer than an address would have been: a family that is down comes back.
+            None => Answer::negative(rcode::NOERROR, RrSet { ttl: soa.ttl.min(ttl).min(FAMILY_DOWN), ..soa }),
         };
         if ranking.all_down() {
             answer.ede = Some(Ede::AllSitesDown);
@@ -301,7 +306,8 @@ impl<'d> Place<'d, '_> {
     /// Something at or below `<label>.<zone>`; `inner` is what stands in front of the label.
     fn label_zone(&self, inner: &'d [u8], label: &'d [u8]) -> Answer<'d> {
         let lb = self.directory.lb_by_label(&label[1..]);
-        let known = lb.filter(|(_, lb)| lb.state != LbState::Gone && !lb.addresses.is_empty());
+        // One whose lease is over keeps its label until nobody can have it in a cache any more.
+        let known = lb.filter(|(_, lb)| !lb.addresses.is_empty());
         let at = LabelZone { label, lb: known, fallbacks: self.fleet.fallbacks(&label[1..]) };
         match self.question.role {
             Role::Referral => {
@@ -369,11 +375,14 @@ impl<'d> Place<'d, '_> {
         let qtype = self.question.qtype;
         let nodata = || Answer::negative(rcode::NOERROR, self.label_soa(at));
         let glue = |addresses: &'d [IpAddr]| match Data::family(addresses, qtype) {
-            Some(data) => Answer::of(self.rrset(qtype, self.fleet.ttl.label_ns, data)),
+            Some((rtype, data)) => Answer::of(self.rrset(rtype, self.fleet.ttl.label_ns, data)),
             None => nodata(),
         };
         match (inner, qtype) {
             (b"", rtype::SOA) => return Answer::of(self.label_soa(at)),
+            (b"", rtype::ANY) if self.zone.node(b"").and_then(Node::service).is_none() => {
+                return Answer::of(self.label_soa(at));
+            }
             (b"", rtype::NS) if at.lb.is_some() || !at.fallbacks.is_empty() => {
                 let mut answer = Answer::of(self.label_ns(at));
                 answer.glue = self.label_glue(at);
@@ -406,10 +415,9 @@ impl<'d> Place<'d, '_> {
         let configured = self.zone.catalogue().services[service].ttl;
         let short = configured.min(self.directory.settings().direct_ttl);
         let own = self.question.role == Role::DnsLb;
-        let reported = at.lb.and_then(|(index, lb)| {
-            let source = lb.borrows.filter(|_| !own).unwrap_or(index);
-            self.directory.ranking(source, id)
-        });
+        let lender = at.lb.and_then(|(_, lb)| lb.borrows).filter(|_| !own);
+        let lent = lender.and_then(|lender| self.directory.ranking(lender, id));
+        let reported = lent.or_else(|| self.directory.ranking(at.lb?.0, id));
         let (ranking, ttl, decision) = match reported {
             Some(ranking) => (ranking, configured, Decision::Label),
             None if own => return Answer::not_ready(),
@@ -418,14 +426,18 @@ impl<'d> Place<'d, '_> {
                 None => (self.zone.customer_order(service), short, Decision::CustomerOrder),
             },
         };
-        self.sites(service, ranking, ttl, self.label_soa(at)).with_decision(decision)
+        let mut answer = self.sites(service, ranking, ttl, self.label_soa(at)).with_decision(decision);
+        if lent.is_some() {
+            answer.ede = answer.ede.or(Some(Ede::StaleRanking));
+        }
+        answer
     }
 
     /// `<nonce>._dglb.<label>.<zone> TXT`: by echoing the nonce with its identity a DNS-LB shows a
     /// dns-b that an advertised address is its own (design section 4). Nobody else answers it.
     fn identity_check(&self, inner: &'d [u8], at: &LabelZone<'d>) -> Option<Answer<'d>> {
         let (nonce, check) = if inner.is_empty() { return None } else { split_last_label(inner) };
-        if check != b"_dglb" {
+        if check != b"\x05_dglb" {
             return None;
         }
         let nodata = Answer::negative(rcode::NOERROR, self.label_soa(at));

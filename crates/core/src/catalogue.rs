@@ -1,18 +1,33 @@
 //! The catalogue: what an enterprise wants balanced. One [`ZoneCatalogue`] per zone, made by
 //! dns-a-sync, carried unchanged through every hop (design sections 2, 4 to 7).
 
-use std::{collections::HashSet, net::IpAddr};
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::{
-    identity::Identity,
-    name::{MAX_NAME, Name},
+    dns::rtype,
+    name::{MAX_NAME, Name, labels},
 };
 
 /// The longest identity, with its length octet: what a label zone adds to a service's name.
 const LONGEST_LABEL: usize = 33;
+/// What the longest of our own names has in front of a label zone: a check's nonce and `_dglb`.
+const LONGEST_OWN: usize = 17 + 6;
+/// Most addresses of one site.
+pub const MAX_ADDRESSES: usize = 16;
+/// The largest time to live (RFC 2181 section 8).
+const MAX_TTL: u32 = (1 << 31) - 1;
+/// Most octets of RDATA in one static RRset: it must fit a message together with its names.
+const MAX_RRSET: usize = 16_384;
+/// What an error says of times to live.
+const TTL_RANGE: &str = "at most 2147483647 s";
+/// Types that the apex of a zone answers for itself (design section 2).
+const APEX_TYPES: [u16; 6] = [rtype::DS, rtype::NSEC, rtype::DNSKEY, rtype::CDS, rtype::CDNSKEY, rtype::ZONEMD];
 
 /// Everything about one zone.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -191,7 +206,20 @@ pub enum CatalogueError {
         /// What was found.
         value: String,
     },
-    /// A static record of a type or at a place that DGLB answers itself.
+    /// A service at a name that every label zone has.
+    #[error("{0} cannot be a service: every DNS-LB's label zone has this name already")]
+    Reserved(Name),
+    /// A static RRset that fits no message.
+    #[error("the records of type {rtype} at {name} have {size} octets, more than an answer can hold")]
+    TooLarge {
+        /// Owner.
+        name: Name,
+        /// TYPE.
+        rtype: u16,
+        /// Octets of all its records.
+        size: usize,
+    },
+    /// A static record of a type or at a place that DGLB answers itself, or that nobody can ask for.
     #[error("a static record of type {rtype} at {name} would collide with DGLB's own records")]
     Collision {
         /// Owner.
@@ -216,9 +244,14 @@ impl ZoneCatalogue {
             }
             self.check_service(service, &mut errors);
         }
-        for record in &self.records {
-            self.check_record(record, &mut errors);
+        if self.zone.wire().len() + LONGEST_LABEL + LONGEST_OWN > MAX_NAME {
+            errors.push(CatalogueError::TooLong(self.zone.clone()));
         }
+        if self.cname_ttl > MAX_TTL {
+            let (service, value) = (self.zone.clone(), self.cname_ttl.to_string());
+            errors.push(CatalogueError::Range { service, what: "CNAME TTL", range: TTL_RANGE, value });
+        }
+        self.check_records(&mut errors);
         errors
     }
 
@@ -230,6 +263,9 @@ impl ZoneCatalogue {
         };
         if !placed {
             errors.push(self.misplaced(name));
+        }
+        if self.is_ours(name) {
+            errors.push(CatalogueError::Reserved(name.clone()));
         }
         if name.wire().len() + LONGEST_LABEL > MAX_NAME {
             errors.push(CatalogueError::TooLong(name.clone()));
@@ -249,6 +285,7 @@ impl ZoneCatalogue {
                 errors.push(CatalogueError::Range { service: name.clone(), what, range, value });
             }
         };
+        range("TTL", TTL_RANGE, service.ttl.to_string(), service.ttl <= MAX_TTL);
         range("answers", "1 to 16", service.answers.to_string(), (1..=16).contains(&service.answers));
         range("number of sites", "at most 1000", service.sites.len().to_string(), service.sites.len() <= 1000);
         let weight_fits = |w: f64| w.is_finite() && (0.0..=1e9).contains(&w);
@@ -257,7 +294,10 @@ impl ZoneCatalogue {
         range("policy cost", "0 to 1e9", policy.cost.to_string(), weight_fits(policy.cost));
         for site in &service.sites {
             range("site cost", "0 to 1e9", site.cost.to_string(), weight_fits(site.cost));
-            range("number of addresses", "at most 16", site.addresses.len().to_string(), site.addresses.len() <= 16);
+            let distinct: HashSet<_> = site.addresses.iter().collect();
+            let (count, most) = (site.addresses.len(), MAX_ADDRESSES);
+            range("number of addresses", "at most 16", count.to_string(), count <= most);
+            range("addresses of a site", "distinct", format!("{count} with repetitions"), distinct.len() == count);
         }
         for probe in &service.probes {
             range(
@@ -276,13 +316,46 @@ impl ZoneCatalogue {
         }
     }
 
+    /// Whether a service of this name would hide what every label zone has (`ns`, `f1`, `f2`, and
+    /// the names of checks below `_dglb`).
+    fn is_ours(&self, name: &Name) -> bool {
+        let Some(relative) = name.strip(&self.zone) else { return false };
+        let last = labels(relative).last();
+        last == Some(b"_dglb") || (labels(relative).count() == 1 && matches!(last, Some(b"ns" | b"f1" | b"f2")))
+    }
+
+    fn check_records(&self, errors: &mut Vec<CatalogueError>) {
+        let mut seen = HashSet::new();
+        let mut sizes: HashMap<(&Name, u16), usize> = HashMap::new();
+        for record in &self.records {
+            self.check_record(record, errors);
+            // RFC 2181 section 5: no record stands twice in an RRset.
+            if !seen.insert((&record.name, record.rtype, &record.rdata)) {
+                errors.push(CatalogueError::Twice(format!("record {} of type {}", record.name, record.rtype)));
+            }
+            *sizes.entry((&record.name, record.rtype)).or_default() += 12 + record.rdata.len();
+        }
+        for ((name, rtype), size) in sizes.into_iter().filter(|(_, size)| *size > MAX_RRSET) {
+            errors.push(CatalogueError::TooLarge { name: name.clone(), rtype, size });
+        }
+    }
+
     fn check_record(&self, record: &StaticRecord, errors: &mut Vec<CatalogueError>) {
         if !record.name.is_within(&self.zone) {
             errors.push(self.misplaced(&record.name));
         }
         let service = self.services.iter().any(|s| s.name == record.name);
-        // SOA, NS and CNAME are DGLB's; so is everything at a service's own name.
-        if matches!(record.rtype, 2 | 5 | 6) || service {
+        // SOA, NS and CNAME are DGLB's; so is everything at a service's own name, and what is no data.
+        let ours = matches!(record.rtype, rtype::NS | rtype::CNAME | rtype::SOA) || service;
+        let no_data = matches!(record.rtype, 0 | rtype::OPT | rtype::FIRST_META..=rtype::ANY);
+        let apex = record.name == self.zone && APEX_TYPES.contains(&record.rtype);
+        // A wildcard would be served to nobody but who asks for the asterisk itself.
+        let wildcard = labels(record.name.wire()).any(|label| label == b"*");
+        if record.ttl > MAX_TTL {
+            let (service, value) = (record.name.clone(), record.ttl.to_string());
+            errors.push(CatalogueError::Range { service, what: "TTL", range: TTL_RANGE, value });
+        }
+        if ours || no_data || apex || wildcard {
             errors.push(CatalogueError::Collision { name: record.name.clone(), rtype: record.rtype });
         }
     }
@@ -300,12 +373,10 @@ impl ZoneCatalogue {
         self.services.iter().find(|s| s.name == *name)
     }
 
-    /// Whether `label` already means something else directly below the zone, so that no DNS-LB
-    /// of this identity may be handed out in it.
-    pub fn occupies(&self, label: &Identity) -> bool {
-        let first_below =
-            |name: &Name| name.strip(&self.zone).and_then(|w| crate::name::labels(w).last().map(<[u8]>::to_vec));
-        let names = self.services.iter().map(|s| &s.name).chain(self.records.iter().map(|r| &r.name));
-        names.filter_map(first_below).any(|l| l == label.as_str().as_bytes())
+    /// The same content in the one order that every copy has: static records by owner, type, data.
+    #[must_use]
+    pub fn normalised(mut self) -> Self {
+        self.records.sort_by(|a, b| (&a.name, a.rtype, &a.rdata).cmp(&(&b.name, b.rtype, &b.rdata)));
+        self
     }
 }

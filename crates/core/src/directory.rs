@@ -22,7 +22,7 @@ pub use crate::{
     zone::{Node, ZoneEntry},
 };
 
-/// Number of a service in one directory; never used again for another.
+/// Number of a service in one version of a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServiceId(u32);
 
@@ -73,6 +73,8 @@ pub struct Lb {
     pub drained: bool,
     /// Whose rankings stand in for its own, which are too old.
     pub borrows: Option<LbIndex>,
+    /// Its rankings are fresh enough to count in the aggregate.
+    counted: bool,
     /// By service, sorted.
     rankings: Vec<(ServiceId, Arc<RankedSites>)>,
 }
@@ -98,6 +100,7 @@ impl Lb {
             handed_out: false,
             drained: false,
             borrows: None,
+            counted: true,
             rankings: Vec::new(),
         }
     }
@@ -138,6 +141,9 @@ pub struct Directory {
     clients: MapTable,
     default_group: Arc<[Member]>,
     own: Option<LbIndex>,
+    filling: bool,
+    /// Numbers of services that are gone, to be given out again.
+    free: Arc<Vec<ServiceId>>,
 }
 
 impl Directory {
@@ -154,6 +160,8 @@ impl Directory {
             clients: MapTable::default(),
             default_group: Arc::default(),
             own: None,
+            filling: false,
+            free: Arc::default(),
         }
     }
 
@@ -197,7 +205,10 @@ impl Directory {
             .iter()
             .map(|service| match old.as_ref().and_then(|o| o.id_of(&service.name)) {
                 Some(id) => id,
-                None => ServiceId(self.aggregates.push(Aggregate::default()) as u32),
+                None => match Arc::make_mut(&mut self.free).pop() {
+                    Some(id) => id,
+                    None => ServiceId(self.aggregates.push(Aggregate::default()) as u32),
+                },
             })
             .collect();
         let entry = Arc::new(ZoneEntry::new(catalogue, ids));
@@ -214,7 +225,37 @@ impl Directory {
             for index in 0..self.lbs.len() {
                 self.change_rankings(index, |rankings| rankings.retain(|(id, _)| !old.has_id(*id)));
             }
+            old.services().for_each(|(_, id)| self.release(id));
         }
+    }
+
+    /// Makes the number of a service that is gone, and that no ranking has any more, free for others.
+    fn release(&mut self, id: ServiceId) {
+        self.aggregates.set(id.0 as usize, Aggregate::default());
+        Arc::make_mut(&mut self.free).push(id);
+    }
+
+    /// Says whether peers that were here before this server started may still be on their way.
+    pub fn set_filling(&mut self, filling: bool) {
+        self.filling = filling;
+    }
+
+    /// Lets a DNS-LB's rankings count in the aggregate, or no longer. They do from the start.
+    pub fn set_counted(&mut self, index: LbIndex, counted: bool) {
+        let Some(lb) = self.find_lb(index).filter(|lb| lb.counted != counted) else { return };
+        let rankings = lb.rankings.clone();
+        for (id, ranking) in &rankings {
+            let zone = self.zones.values().find(|z| z.has_id(*id)).cloned();
+            if let (Some(zone), Some(aggregate)) = (zone, self.aggregates.get(id.0 as usize))
+                && let Some(service) = zone.service_of(*id)
+            {
+                let mut aggregate = aggregate.clone();
+                let (old, new) = if counted { (None, Some(&**ranking)) } else { (Some(&**ranking), None) };
+                aggregate.exchange(service, old, new);
+                self.aggregates.set(id.0 as usize, aggregate);
+            }
+        }
+        self.update_lb(index, |lb| lb.counted = counted);
     }
 
     /// Renumbers the sites in all rankings of a zone's services after a change of its catalogue.
@@ -236,11 +277,13 @@ impl Directory {
         }
         for (service, id) in new.services() {
             let mut aggregate = Aggregate::default();
-            for ranking in self.lbs.iter().filter_map(|lb| lb.ranking(id)) {
+            for ranking in self.lbs.iter().filter(|lb| lb.counted).filter_map(|lb| lb.ranking(id)) {
                 aggregate.exchange(service, None, Some(ranking));
             }
             self.aggregates.set(id.0 as usize, aggregate);
         }
+        let gone: Vec<ServiceId> = old.services().map(|(_, id)| id).filter(|id| !new.has_id(*id)).collect();
+        gone.into_iter().for_each(|id| self.release(id));
     }
 
     fn change_rankings(&mut self, index: usize, change: impl FnOnce(&mut Vec<(ServiceId, Arc<RankedSites>)>)) {
@@ -317,12 +360,17 @@ impl Directory {
             }
             (Err(_), None) => return,
         };
-        if let Some(aggregate) = self.aggregates.get(id.0 as usize) {
+        if let Some(aggregate) = self.aggregates.get(id.0 as usize).filter(|_| lb.counted) {
             let mut aggregate = aggregate.clone();
             aggregate.exchange(service, old.as_deref(), new.map(Arc::as_ref));
             self.aggregates.set(id.0 as usize, aggregate);
         }
         self.lbs.set(index.0 as usize, lb);
+    }
+
+    /// Whether a zone has a service of this name.
+    pub fn has_service(&self, name: &Name) -> bool {
+        self.find_service(name).is_some()
     }
 
     fn find_service(&self, name: &Name) -> Option<(Arc<ZoneEntry>, usize)> {
@@ -410,6 +458,11 @@ impl Directory {
     /// All rankings of a service together.
     pub fn aggregate(&self, service: ServiceId) -> Option<&RankedSites> {
         self.aggregates.get(service.0 as usize)?.order()
+    }
+
+    /// Whether peers that were here before this server started may still be on their way.
+    pub fn is_filling(&self) -> bool {
+        self.filling
     }
 
     /// Prefixes by the source address of a question.

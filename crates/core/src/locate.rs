@@ -134,6 +134,10 @@ impl<'d> Chooser<'d> {
         let (worth, lb) = self.pick(group)?;
         let settings = self.directory.settings();
         Some(match worth {
+            // While the store is still filling, a better match may be on its way (design section 3).
+            Worth::Ready if self.directory.is_filling() => {
+                self.hand_out(lb, settings.guess_ttl, Decision::Mapped, Decision::Direct)
+            }
             Worth::Ready => self.hand_out(lb, u32::MAX, Decision::Mapped, Decision::Direct),
             Worth::Joining => match self.directory.ranking(lb, self.id()) {
                 Some(ranking) => {
@@ -214,7 +218,7 @@ impl<'d> Chooser<'d> {
         let lb = self.directory.find_lb(index)?;
         let ranked = self.directory.ranking(index, self.id()).is_some();
         match lb.state {
-            _ if lb.drained || self.zone.catalogue().occupies(&lb.identity) => None,
+            _ if lb.drained || self.zone.occupies(lb.label()) => None,
             LbState::Gone => None,
             LbState::Alive if lb.handed_out && ranked => Some(Worth::Ready),
             LbState::Alive => Some(Worth::Joining),

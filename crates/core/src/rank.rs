@@ -4,12 +4,12 @@
 //! down; the present order is only ever kept among sites of one such class, and never among dead
 //! ones. The result is a function of its arguments alone.
 
-use std::{cmp::Ordering, net::IpAddr};
+use std::{cmp::Ordering, collections::HashMap, net::IpAddr};
 
 use crate::{
     catalogue::{Policy, Service, Site},
     estimate::{ENOUGH, Measured},
-    report::{Health, RankedSite, Ranking},
+    report::{Figures, Health, RankedSite, Ranking},
 };
 
 /// Orders the sites of `service`, as `measured` knows their addresses, for catalogue generation
@@ -39,14 +39,14 @@ pub fn rank(
 /// Whether two rankings of a service lead to different answers: another order of sites or
 /// addresses, or another verdict on one. Other figures alone do not.
 pub fn differs(a: &Ranking, b: &Ranking) -> bool {
-    let key = |r: &RankedSite| {
-        let addresses: Vec<_> = r.addresses.iter().map(|f| (f.address, f.health)).collect();
-        (r.site.clone(), addresses)
+    let verdict = |f: &Figures| (f.address, f.health);
+    let same = |(x, y): (&RankedSite, &RankedSite)| {
+        x.site == y.site && x.addresses.iter().map(verdict).eq(y.addresses.iter().map(verdict))
     };
     a.service != b.service
         || a.catalogue != b.catalogue
         || a.sites.len() != b.sites.len()
-        || a.sites.iter().zip(&b.sites).any(|(x, y)| key(x) != key(y))
+        || !a.sites.iter().zip(&b.sites).all(same)
 }
 
 /// One site with what decides its place.
@@ -114,29 +114,36 @@ impl Candidate {
 /// Fills the places from the first to the last: each goes to the one that had stood foremost, if
 /// it holds against the best that is left, else to that best.
 fn keep_present(sorted: Vec<Candidate>, previous: &Ranking, policy: &Policy) -> Vec<Candidate> {
-    let place = |c: &Candidate| previous.sites.iter().position(|s| s.site == c.ranked.site);
-    let mut left: Vec<_> = sorted.into_iter().map(|c| (place(&c), c)).collect();
+    let places: HashMap<&str, usize> = previous.sites.iter().zip(0..).map(|(s, at)| (s.site.as_str(), at)).collect();
+    let place = |(at, c): (usize, &Candidate)| Some((c.health, *places.get(c.ranked.site.as_str())?, at));
+    let mut present: Vec<_> = sorted.iter().enumerate().filter_map(place).collect();
+    present.sort_unstable();
+    let mut present = present.into_iter().map(|(_, _, at)| at).peekable();
+    let mut left: Vec<Option<Candidate>> = sorted.into_iter().map(Some).collect();
     let mut kept = Vec::with_capacity(left.len());
-    while let Some((_, best)) = left.first() {
-        let rivals = left.iter().enumerate().filter(|(_, (_, c))| c.health == best.health);
-        let present = rivals.filter_map(|(at, (place, _))| place.map(|p| (p, at))).min();
-        let taken = present.filter(|(_, at)| left[*at].1.holds_against(best, policy)).map_or(0, |(_, at)| at);
-        kept.push(left.remove(taken).1);
+    let mut foremost = 0;
+    while let Some(place) = left.get(foremost) {
+        let Some(best) = place else {
+            foremost += 1;
+            continue;
+        };
+        while present.next_if(|at| left[*at].is_none()).is_some() {}
+        // One of a worse class never holds, and none of a better one is left.
+        let holds = |at: &usize| left[*at].as_ref().is_some_and(|c| c.holds_against(best, policy));
+        let taken = present.peek().copied().filter(holds).unwrap_or(foremost);
+        kept.extend(left[taken].take());
     }
     kept
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
+    use std::time::{Duration, Instant};
 
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{
-        catalogue::{Mode, Probe, ProbeKind},
-        report::Figures,
-    };
+    use crate::catalogue::{Mode, Probe, ProbeKind};
 
     /// What is known of each site, by its number in the customer's order: one address each.
     type Known = (Health, Option<u32>, usize);
@@ -293,6 +300,38 @@ mod tests {
         assert_eq!(names(&ranked(&service, &[NOTHING, NOTHING], None)), ["s1"]);
     }
 
+    /// Who is where by the definition: at each place the foremost of before, or else the best.
+    fn keep_by_definition(mut left: Vec<Candidate>, previous: &Ranking, policy: &Policy) -> Vec<Candidate> {
+        let mut kept = Vec::new();
+        while let Some(best) = left.first() {
+            let place = |c: &Candidate| previous.sites.iter().position(|s| s.site == c.ranked.site);
+            let rivals = left.iter().enumerate().filter(|(_, c)| c.health == best.health);
+            let present = rivals.filter_map(|(at, c)| Some((place(c)?, at))).min();
+            let taken = present.filter(|(_, at)| left[*at].holds_against(best, policy)).map_or(0, |(_, at)| at);
+            kept.push(left.remove(taken));
+        }
+        kept
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "it is time that is measured")]
+    fn many_sites_are_ranked_in_no_time() {
+        let mut service = service(0, Policy::default());
+        let name = |n: usize| format!("a-site-with-a-long-name-of-which-the-end-alone-differs-{n}");
+        let site = |n| Site { name: name(n), addresses: vec![address(0)], cost: 0.0 };
+        service.sites = (0..20_000).map(site).collect();
+        let look_up = |_: &Site, address| Measured {
+            figures: Figures { address, health: Health::Up, latency_us: Some(1_000) },
+            samples: 9,
+        };
+        let first = rank(&service, 1, look_up, None);
+        let started = Instant::now();
+        let second = rank(&service, 1, look_up, Some(&first));
+        let took = started.elapsed();
+        assert!(!differs(&first, &second));
+        assert!(took < Duration::from_secs(2), "20 000 sites took {took:?}");
+    }
+
     fn known() -> impl Strategy<Value = Known> {
         let health = prop_oneof![4 => Just(Health::Up), 1 => Just(Health::Unknown), 2 => Just(Health::Down)];
         (health, prop::option::weighted(0.9, 0_u32..200_000), 0_usize..10)
@@ -322,6 +361,23 @@ mod tests {
                 all.sort_unstable();
                 prop_assert_eq!(all, (0..service.sites.len()).map(|n| format!("s{n}")).collect::<Vec<_>>());
             }
+        }
+
+        #[test]
+        fn places_are_kept_by_the_definition((service, before, now) in case(), known_of in 0_usize..8) {
+            let mut previous = ranked(&service, &before, None);
+            // Some sites are new.
+            previous.sites.truncate(known_of);
+            let fresh = ranked(&service, &now, None);
+            let candidates: Vec<_> = fresh.sites.iter().map(|s| {
+                let wish = s.site[1..].parse().unwrap();
+                let (health, latency_us, samples) = now[wish];
+                let figures = |address| Measured { figures: Figures { address, health, latency_us }, samples };
+                Candidate::new(wish, &service.sites[wish], &service.policy, |_, a| figures(a))
+            }).collect();
+            let expected = keep_by_definition(candidates, &previous, &service.policy);
+            let expected: Vec<_> = expected.into_iter().map(|c| c.ranked).collect();
+            prop_assert_eq!(ranked(&service, &now, Some(&previous)).sites, expected);
         }
 
         #[test]

@@ -10,6 +10,9 @@ use crate::{
     report::{Health, Ranking},
 };
 
+/// The highest score that is taken in: latency in milliseconds and costs add up to less.
+const MAX_SCORE: f64 = 1e9;
+
 /// A service's sites, best first.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RankedSites {
@@ -44,7 +47,8 @@ impl RankedSites {
                 let usable = known.is_none_or(|f| f.health != Health::Down);
                 u16::from(usable && bit < 16) << (bit & 15)
             });
-            let score = ranked.score.filter(|s| s.is_finite()).map_or(f32::NAN, |s| s as f32);
+            // A score outside of what any policy yields would let one DNS-LB outweigh all others.
+            let score = ranked.score.filter(|s| s.is_finite()).map_or(f32::NAN, |s| s.clamp(0.0, MAX_SCORE) as f32);
             sites.push(SiteRank { site: index as u16, usable: bits.fold(0, |a, b| a | b), score });
         }
         Self::from_order(sites)
@@ -90,9 +94,10 @@ impl RankedSites {
     /// The addresses to answer with, for IPv4 or IPv6.
     ///
     /// The site is chosen once for both families (design section 5): the best with any usable
-    /// address. If it has addresses of this family but none of them is usable, there is none; only
-    /// if it has no address of this family at all, the next site that has one stands in. Further
-    /// answers, where the service wants more than one, come from sites within the policy's margin.
+    /// address. Where it has IPv6 but none of it is usable, there is no IPv6 answer: whoever has both
+    /// families goes there by IPv4. Whoever has IPv4 alone is sent to the best site that has it usable,
+    /// and a site without any address of a family is passed over for that family. Further answers,
+    /// where the service wants more than one, come from sites within the policy's margin.
     pub fn addresses(&self, service: &Service, ipv4: bool, found: &mut ArrayVec<IpAddr, MAX_ANSWERS>) {
         let wanted = usize::from(service.answers).min(MAX_ANSWERS);
         let mut best: Option<f32> = None;
@@ -101,6 +106,7 @@ impl RankedSites {
             if !site.addresses.iter().any(|a| a.is_ipv4() == ipv4) {
                 continue;
             }
+            let before = found.len();
             if best.is_some_and(|b| !within_margin(service, b, rank.score)) {
                 return;
             }
@@ -112,6 +118,9 @@ impl RankedSites {
                 if self.all_down || rank.usable & (1 << (bit & 15)) != 0 {
                     found.push(*address);
                 }
+            }
+            if found.len() == before && ipv4 {
+                continue;
             }
             best = best.or(Some(rank.score));
             if wanted == 1 {

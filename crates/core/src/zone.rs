@@ -43,8 +43,8 @@ impl Node {
 
 impl ZoneEntry {
     /// Indexes a catalogue that has passed its check; `ids` has one entry for each service.
-    pub(crate) fn new(mut catalogue: ZoneCatalogue, ids: Box<[ServiceId]>) -> Self {
-        catalogue.records.sort_by(|a, b| (&a.name, a.rtype).cmp(&(&b.name, b.rtype)));
+    pub(crate) fn new(catalogue: ZoneCatalogue, ids: Box<[ServiceId]>) -> Self {
+        let catalogue = catalogue.normalised();
         let mut nodes: HashMap<Box<[u8]>, Node> = HashMap::new();
         nodes.entry(Box::default()).or_default();
         let relative = |name: &Name| name.strip(&catalogue.zone).map(<[u8]>::to_vec);
@@ -74,9 +74,15 @@ impl ZoneEntry {
         &self.catalogue.zone
     }
 
-    /// As it was published, but for the order of static records.
+    /// As it was published, [normalised](ZoneCatalogue::normalised).
     pub fn catalogue(&self) -> &ZoneCatalogue {
         &self.catalogue
+    }
+
+    /// Whether a label in wire form already means something else directly below the zone, so that
+    /// no DNS-LB of this name may be handed out in it.
+    pub fn occupies(&self, label: &[u8]) -> bool {
+        self.nodes.contains_key(label)
     }
 
     /// What is at a name, given in wire form relative to the zone.

@@ -424,13 +424,144 @@ fn a_valid_label_is_never_denied() {
             assert_eq!(reply.authorities[0].name.to_string(), "glb.foobar.test.");
         }
     }
-    // One whose lease ended is still known, but nobody is sent to it any more.
+    // One whose lease is over is referred to as before, for its name may be in caches; when its
+    // addresses are forgotten it is a label that nobody knows.
     let mut directory = directory;
     let sea = index(&directory, "sea1");
     directory.update_lb(sea, |lb| lb.state = LbState::Gone);
+    let ask = |directory: &Directory| ask(directory, Role::Referral, "www.sea1.glb.foobar.test.", RecordType::A).0;
+    assert_eq!(ask(&directory).decision, Decision::Referral);
     directory.remove_rankings(sea);
-    let (handled, _) = ask(&directory, Role::Referral, "www.sea1.glb.foobar.test.", RecordType::A);
-    assert_eq!((handled.decision, handled.rcode), (Decision::Aggregate, 0));
+    directory.update_lb(sea, |lb| lb.addresses.clear());
+    assert_eq!((ask(&directory).decision, ask(&directory).rcode), (Decision::Aggregate, 0));
+}
+
+#[test]
+fn who_has_ipv4_alone_is_sent_where_ipv4_is_up() {
+    let mut directory = dns_b(ZoneStyle::SubZone);
+    let sea = index(&directory, "sea1");
+    let mut report = ranking(&["site2", "site1", "site3"]);
+    report.sites[0].addresses[0].health = Health::Down;
+    directory.set_ranking(sea, &report).unwrap();
+    let ask = |rtype| ask(&directory, Role::Fallback, "www.sea1.glb.foobar.test.", rtype).1;
+    assert_eq!(text(&ask(RecordType::A).answers), ["www.sea1.glb.foobar.test. 300 A 203.0.113.1"]);
+    assert_eq!(text(&ask(RecordType::AAAA).answers), ["www.sea1.glb.foobar.test. 300 AAAA 2001:db8:5::2"]);
+}
+
+#[test]
+fn any_gets_one_of_the_rrsets_that_are_there() {
+    let directory = dns_b(ZoneStyle::SubZone);
+    for (owner, rtype) in [
+        ("glb.foobar.test.", RecordType::SOA),
+        ("sea1.glb.foobar.test.", RecordType::SOA),
+        ("b1.glb.foobar.test.", RecordType::A),
+        ("ns.sea1.glb.foobar.test.", RecordType::A),
+        ("a.b.glb.foobar.test.", RecordType::TXT),
+        ("www.sea1.glb.foobar.test.", RecordType::A),
+        ("www.glb.foobar.test.", RecordType::A),
+    ] {
+        let (_, reply) = ask(&directory, Role::Fallback, owner, RecordType::ANY);
+        assert_eq!(reply.answers.iter().map(|r| r.record_type()).collect::<Vec<_>>(), [rtype], "{owner}");
+    }
+}
+
+#[test]
+fn a_neighbours_ranking_stands_in_and_is_called_stale() {
+    let mut directory = dns_b(ZoneStyle::SubZone);
+    let (sea, tok) = (index(&directory, "sea1"), index(&directory, "tok1"));
+    directory.update_lb(sea, |lb| lb.borrows = Some(tok));
+    let question = packet("www.sea1.glb.foobar.test.", RecordType::A, Some(Edns::new()));
+    let ask = |directory: &Directory| send(directory, Role::Fallback, Transport::Udp, &question).1;
+    let reply = ask(&directory);
+    assert_eq!(text(&reply.answers), ["www.sea1.glb.foobar.test. 300 A 203.0.113.3"]);
+    match reply.edns.unwrap().option(EdnsCode::Unknown(15)) {
+        Some(EdnsOption::Unknown(15, data)) => assert_eq!(&data[..2], &[0, 3]),
+        other => panic!("{other:?}"),
+    }
+    // A neighbour that does not rank this service lends nothing.
+    directory.remove_rankings(tok);
+    assert_eq!(text(&ask(&directory).answers), ["www.sea1.glb.foobar.test. 300 A 203.0.113.2"]);
+}
+
+#[test]
+fn what_is_too_old_does_not_count_in_the_aggregate() {
+    let mut directory = dns_b(ZoneStyle::SubZone);
+    let first =
+        |directory: &Directory| text(&ask(directory, Role::Referral, "www.glb.foobar.test.", RecordType::A).1.answers);
+    let sea = index(&directory, "sea1");
+    directory.set_counted(sea, false);
+    assert_eq!(first(&directory), ["www.glb.foobar.test. 30 A 203.0.113.3"], "tok1 alone");
+    directory.set_ranking(sea, &ranking(&["site1"])).unwrap();
+    assert_eq!(first(&directory), ["www.glb.foobar.test. 30 A 203.0.113.3"]);
+    directory.set_counted(sea, true);
+    assert_eq!(first(&directory), ["www.glb.foobar.test. 30 A 203.0.113.3"], "site1 is at 10 on average");
+    directory.remove_ranking(index(&directory, "tok1"), &name("www.glb.foobar.test"));
+    assert_eq!(first(&directory), ["www.glb.foobar.test. 30 A 203.0.113.1"]);
+}
+
+#[test]
+fn services_come_and_go_without_a_trace() {
+    let mut directory = dns_b(ZoneStyle::SubZone);
+    for generation in 2..50 {
+        let mut catalogue = zone(ZoneStyle::SubZone);
+        catalogue.generation = generation;
+        catalogue.services.push(service(&format!("s{generation}.glb.foobar.test")));
+        directory.set_zone(catalogue).unwrap();
+        let mut report = ranking(&["site1"]);
+        report.service = name(&format!("s{generation}.glb.foobar.test"));
+        directory.set_ranking(index(&directory, "sea1"), &report).unwrap();
+        let owner = format!("s{generation}.glb.foobar.test.");
+        let (_, reply) = ask(&directory, Role::Referral, &owner, RecordType::A);
+        assert_eq!(text(&reply.answers), [format!("{owner} 30 A 203.0.113.1")], "nobody else's numbers");
+        assert_eq!(reply.metadata.response_code, ResponseCode::NoError);
+    }
+    let (_, reply) = ask(&directory, Role::Fallback, "www.sea1.glb.foobar.test.", RecordType::A);
+    assert_eq!(text(&reply.answers), ["www.sea1.glb.foobar.test. 300 A 203.0.113.2"]);
+}
+
+#[test]
+fn names_that_are_ours_are_nobody_elses() {
+    let mut catalogue = zone(ZoneStyle::SubZone);
+    for owner in ["ns.glb.foobar.test", "f1.glb.foobar.test", "x._dglb.glb.foobar.test"] {
+        catalogue.services.push(service(owner));
+    }
+    let text = |owner: &str, rtype| StaticRecord { name: name(owner), rtype, ttl: 60, rdata: vec![1, b'x'] };
+    catalogue.records = vec![
+        text("*.glb.foobar.test", 16),
+        text("x.glb.foobar.test", 41),
+        text("x.glb.foobar.test", 255),
+        text("glb.foobar.test", 48),
+        text("y.glb.foobar.test", 16),
+        text("y.glb.foobar.test", 16),
+    ];
+    assert_eq!(catalogue.check().len(), 8, "{:?}", catalogue.check());
+    // A record at a dns-b's own name is not seen.
+    let mut catalogue = zone(ZoneStyle::SubZone);
+    catalogue.records = vec![text("_443._tcp.b1.glb.foobar.test", 16)];
+    let mut directory = dns_b(ZoneStyle::SubZone);
+    directory.set_zone(catalogue).unwrap();
+    let (_, reply) = ask(&directory, Role::Referral, "b1.glb.foobar.test.", RecordType::A);
+    assert_eq!(reply.answers.len(), 1);
+}
+
+#[test]
+fn a_store_that_is_filling_promises_nothing_for_long() {
+    let mut directory = with_default(dns_b(ZoneStyle::SubZone), "tok1");
+    let mut registry = dglb_core::table::Registry::new();
+    let claim = dglb_core::table::Claim {
+        prefix: "198.51.100.0/24".parse().unwrap(),
+        preference: 1,
+        weight: 1,
+        source: dglb_core::table::Source::Static,
+    };
+    registry.set(index(&directory, "sea1"), 1, None, [claim]).unwrap();
+    directory.set_tables(registry.table().clone(), Default::default());
+    for (filling, ttl) in [(true, 60), (false, 3600)] {
+        directory.set_filling(filling);
+        let (handled, reply) = ask(&directory, Role::Referral, "www.glb.foobar.test.", RecordType::A);
+        assert_eq!(handled.decision, Decision::Mapped);
+        assert_eq!(text(&reply.answers), [format!("www.glb.foobar.test. {ttl} CNAME www.sea1.glb.foobar.test.")]);
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
-//! The only place where a byte stream meets a map-protocol [`Session`](dglb_core::proto::Session): for daemons that dial
-//! ([`Dialler`]) and daemons that accept ([`Acceptor`]) alike. Whatever a peer does, a link holds a
-//! bounded number of octets and messages, and a daemon that falls behind slows its peers down
-//! instead of growing.
+//! The only place where a byte stream meets a map-protocol
+//! [`Session`](dglb_core::proto::Session): for daemons that dial ([`Dialler`]) and daemons that
+//! accept ([`Acceptor`]) alike. Whatever a peer does, a link holds a bounded number of octets and
+//! messages, and a daemon that falls behind slows its peers down instead of growing.
 //!
 //! A daemon owns one channel of `(LinkId, LinkEvent)` for all its links. With [`LinkEvent::Up`]
 //! comes a [`LinkSender`] that belongs to this one connection: what is said into it never turns up
@@ -25,7 +25,6 @@ use dglb_core::{
         message::{Bye, Hello, Message, Refuse, Welcome},
     },
 };
-use serde::Deserialize;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
@@ -41,8 +40,7 @@ pub use metrics::LinkMetrics;
 pub struct LinkId(pub u64);
 
 /// Where plain TCP may be spoken: there are no certificates yet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PlainTcp {
     /// Nowhere. The default.
     #[default]
@@ -235,7 +233,8 @@ impl LinkSender {
         self.try_command(Command::Encoded(encoded))
     }
 
-    /// Leaves with this BYE, after what was already sent. The first call counts.
+    /// Leaves with this BYE, after what was sent before as far as the queue takes it. The first call
+    /// counts.
     pub fn close(&self, bye: Bye) {
         // Full: somebody has closed it already. Closed: it is over.
         let _ = self.closing.try_send(bye);

@@ -147,8 +147,9 @@ fn check(section: &Section<'_>, services: &[Section<'_>], config: &ZoneConfig) {
     for error in draft.check() {
         let (service, record) = match &error {
             CatalogueError::Misplaced { name, .. } => (Some(name), Some(name)),
-            CatalogueError::Collision { name, .. } => (None, Some(name)),
+            CatalogueError::Collision { name, .. } | CatalogueError::TooLarge { name, .. } => (None, Some(name)),
             CatalogueError::Range { service: name, .. }
+            | CatalogueError::Reserved(name)
             | CatalogueError::TooLong(name)
             | CatalogueError::NoSite(name)
             | CatalogueError::NoProbe(name) => (Some(name), None),

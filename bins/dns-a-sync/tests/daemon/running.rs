@@ -37,6 +37,42 @@ async fn a_reload_takes_over_what_can_change_and_names_what_cannot() {
 }
 
 #[tokio::test]
+async fn a_zone_that_comes_back_goes_to_who_missed_it_and_to_nobody_else() {
+    let dns_a = DnsA::start().await;
+    dns_a.set("sea.sites", &["203.0.113.1"]);
+    dns_a.set("fra.sites", &["203.0.113.2"]);
+    let (mut b1, mut b2) = (DnsB::start("b1").await, DnsB::start("b2").await);
+    let one = Settings::new(dns_a.address, &[("b1", b1.address), ("b2", b2.address)]);
+    let mut both = Settings::new(dns_a.address, &[("b1", b1.address), ("b2", b2.address)]);
+    both.text += "[[zone]]\nname = 'api.foobar.test'\n[[zone.service]]\nname = 'www.api.foobar.test'\n\
+        host = 'api-www.foobar.test'\nprobe = [{ kind = 'tcp' }]\n\
+        site = [{ name = 'sea', dns-name = 'sea.sites.foobar.test' }]\n";
+    let load = |settings: &Settings| DnsASync::<false>::load(&settings.file()).unwrap().value;
+    let mut sync: Sync = Sync::start(&both.file()).await;
+    for b in [&mut b1, &mut b2] {
+        b.welcome(&[]).await;
+        b.accept().await;
+        b.accept().await;
+    }
+
+    // While the zone is gone, b2 starts anew without its store.
+    sync.daemon.reload(load(&one)).unwrap();
+    sync.until("one zone", |s| s["zones"].as_array().is_some_and(|z| z.len() == 1)).await;
+    let address = b2.stop().await;
+    sync.until("down", |s| s["dns_bs"][1]["link"] == "down").await;
+    let mut b2 = DnsB::start_at("b2", address).await;
+    b2.welcome(&[]).await;
+    assert_eq!(b2.accept().await.zone.to_string(), "glb.foobar.test.");
+
+    sync.daemon.reload(load(&both)).unwrap();
+    let missed = b2.accept().await;
+    assert_eq!((missed.zone.to_string(), missed.generation), ("api.foobar.test.".to_owned(), 1));
+    b1.silence().await;
+    b2.silence().await;
+    sync.stop().await;
+}
+
+#[tokio::test]
 async fn state_that_is_not_ours_stops_the_start() {
     let dns_a = DnsA::start().await;
     let settings = Settings::new(dns_a.address, &[("b1", "127.0.0.1:9".parse().unwrap())]).with_state();

@@ -10,6 +10,7 @@ use dglb_core::{
     directory::{LbIndex, ZoneEntry},
     identity::Identity,
     name::Name,
+    proto::message::BootId,
 };
 
 use super::Keeper;
@@ -25,11 +26,17 @@ pub(super) struct CheckState {
     failures: u8,
     /// When the next round is due; `None` for at once.
     next: Option<Instant>,
+    /// A round has begun and its outcome has not come.
+    under_way: bool,
     /// What went wrong last.
     pub(super) problem: Option<String>,
 }
 
 impl CheckState {
+    fn is_due(&self, now: Instant) -> bool {
+        !self.under_way && self.next.is_none_or(|next| next <= now)
+    }
+
     /// Whether it has failed too often in a row.
     pub(super) fn failing(&self, fall: u8) -> bool {
         self.failures >= fall
@@ -41,6 +48,8 @@ impl CheckState {
 pub struct Target {
     /// Whom.
     pub lb: LbIndex,
+    /// This run of it.
+    pub boot: BootId,
     /// Its label.
     pub identity: Identity,
     /// Where it says it answers.
@@ -54,6 +63,8 @@ pub struct Target {
 pub struct Checked {
     /// Whom.
     pub lb: LbIndex,
+    /// The run of it that was asked.
+    pub boot: BootId,
     /// The addresses that were asked: if it has moved since, the outcome means nothing.
     pub addresses: Vec<IpAddr>,
     /// What came of it.
@@ -70,40 +81,46 @@ pub enum CheckOutcome {
 }
 
 impl Keeper {
-    /// The linked DNS-LBs whose next round is due. A DNS-LB that has not passed yet is asked again
-    /// after a second, since it waits to be handed out.
+    /// The linked DNS-LBs whose next round is due; none has two rounds under way. A DNS-LB that has
+    /// not passed yet is asked again after a second, since it waits to be handed out.
     pub fn take_due_checks(&mut self, now: Instant) -> Vec<Target> {
-        let Some(zone) = self.directory.zones().map(ZoneEntry::name).min() else {
-            return Vec::new();
-        };
+        let mut zones: Vec<&ZoneEntry> = self.directory.zones().collect();
+        // The shortest first: a check's name is longer than a service's.
+        zones.sort_by_key(|zone| (zone.name().wire().len(), zone.name()));
         let mut due = Vec::new();
         for (index, truth) in self.lbs.iter_mut().filter(|(_, truth)| truth.link.is_some()) {
             let lb = self.directory.find_lb(*index).filter(|lb| !lb.addresses.is_empty());
-            let (Some(lb), true) = (lb, truth.check.next.is_none_or(|next| next <= now)) else { continue };
-            let Ok(label_zone) = zone.child(lb.identity.as_str()) else { continue };
-            let wait = if truth.check.passed { self.check.interval } else { self.check.interval.min(RETRY) };
-            truth.check.next = Some(now + wait);
+            let (Some(lb), true) = (lb, truth.check.is_due(now)) else { continue };
+            // Where something else has its name, it has no label zone.
+            let Some(zone) = zones.iter().find(|zone| !zone.occupies(lb.label())) else { continue };
+            let Ok(label_zone) = zone.name().child(lb.identity.as_str()) else { continue };
+            truth.check.under_way = true;
             let (identity, addresses) = (lb.identity.clone(), lb.addresses.clone());
-            due.push(Target { lb: *index, identity, addresses, label_zone });
+            due.push(Target { lb: *index, boot: truth.boot, identity, addresses, label_zone });
         }
         due
     }
 
-    /// Takes the outcome of a round of checks in.
+    /// Takes the outcome of a round of checks in. One of an address or a process that is not there
+    /// any more says nothing.
     pub fn checked(&mut self, checked: Checked, now: Instant) {
-        let same = self.directory.find_lb(checked.lb).is_some_and(|lb| lb.addresses == checked.addresses);
-        let Some(truth) = self.lbs.get_mut(&checked.lb).filter(|_| same) else { return };
+        let moved = self.directory.find_lb(checked.lb).is_none_or(|lb| lb.addresses != checked.addresses);
+        let Some(truth) = self.lbs.get_mut(&checked.lb).filter(|t| !moved && t.boot == checked.boot) else { return };
+        let check = &mut truth.check;
+        check.under_way = false;
         match checked.outcome {
             CheckOutcome::Passed => {
                 self.figures.checks_passed += 1;
-                truth.check = CheckState { passed: true, failures: 0, next: truth.check.next, problem: None };
+                (check.passed, check.failures, check.problem) = (true, 0, None);
             }
             CheckOutcome::Failed(problem) => {
                 self.figures.checks_failed += 1;
-                truth.check.failures = truth.check.failures.saturating_add(1);
-                truth.check.problem = Some(problem);
+                check.failures = check.failures.saturating_add(1);
+                check.problem = Some(problem);
             }
         }
+        let wait = if check.passed { self.check.interval } else { self.check.interval.min(RETRY) };
+        check.next = Some(now + wait);
         self.judge(checked.lb, now);
     }
 }

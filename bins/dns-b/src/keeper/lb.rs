@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    net::IpAddr,
     time::{Duration, Instant},
 };
 
@@ -33,9 +34,13 @@ pub(super) struct LbTruth {
     pub(super) lease: Duration,
     /// Set while there is no link.
     pub(super) lease_end: Option<Instant>,
+    /// When it was last well; failures older than a lease are nobody's fault but its own.
+    pub(super) failing_since: Option<Instant>,
     pub(super) last_report: Option<Instant>,
     /// As reported, by service: re-applied when a zone's catalogue comes later than the report.
     pub(super) rankings: HashMap<Name, Ranking>,
+    /// Of these, how many are of services that no zone has.
+    pub(super) unknown: usize,
     pub(super) entries: usize,
 }
 
@@ -43,6 +48,26 @@ pub(super) struct LbTruth {
 const MAX_ENTRIES: usize = 10_000;
 /// Most services that one DNS-LB may rank.
 const MAX_RANKINGS: usize = 100_000;
+/// Most rankings kept of services that no zone has yet.
+const MAX_UNKNOWN: usize = 1_000;
+/// Most addresses of one DNS-LB.
+const MAX_ADDRESSES: usize = 16;
+
+impl LbTruth {
+    /// Whether link and checks are good.
+    fn is_well(&self, fall: u8) -> bool {
+        self.link.is_some() && !self.check.failing(fall)
+    }
+
+    fn is_gone(&self, now: Instant) -> bool {
+        self.lease_end.is_some_and(|end| end <= now)
+    }
+
+    /// Whether it began to fail within one lease.
+    fn fails_lately(&self, now: Instant) -> bool {
+        self.failing_since.is_some_and(|since| now.duration_since(since) < self.lease)
+    }
+}
 
 impl Keeper {
     pub(super) fn lb_connected(&mut self, link: LinkId, identity: &Identity, boot: BootId, now: Instant) {
@@ -57,8 +82,10 @@ impl Keeper {
             check: CheckState::default(),
             lease,
             lease_end: None,
+            failing_since: None,
             last_report: None,
             rankings: HashMap::new(),
+            unknown: 0,
             entries: 0,
         });
         truth.link = Some(link);
@@ -91,7 +118,7 @@ impl Keeper {
             self.figures.stale += 1;
             let refused = map.entries.iter().map(refuse).collect();
             let ack = MapAck { generation: map.generation, accepted: 0, refused };
-            self.outbox.push((link, Message::MapAck(ack)));
+            self.send(link, Message::MapAck(ack));
             return;
         }
         if map.generation > truth.map_generation {
@@ -101,13 +128,14 @@ impl Keeper {
         truth.lease = Duration::from_millis(u64::from(map.lease_ms)).min(self.max_lease);
         let (accepted, refused) = self.admit(identity, &map.entries);
         self.figures.refused_entries += refused.len() as u64;
-        for entry in &refused {
-            tracing::warn!(dns_lb = %identity, prefix = %entry.prefix, reason = %entry.text, "map entry refused");
+        if let Some(first) = refused.first() {
+            let (count, prefix, reason) = (refused.len(), first.prefix, &first.text);
+            tracing::warn!(dns_lb = %identity, count, %prefix, %reason, "map entries refused, this one first");
         }
         self.claim(index, map.generation, &accepted);
         self.move_to(index, map);
         let ack = MapAck { generation: map.generation, accepted: accepted.len() as u32, refused };
-        self.outbox.push((link, Message::MapAck(ack)));
+        self.send(link, Message::MapAck(ack));
         self.judge(index, now);
     }
 
@@ -156,12 +184,15 @@ impl Keeper {
         self.changed = true;
     }
 
-    /// Its addresses, where they are others than before: then they are checked anew.
+    /// Its addresses, where they are others than before: then they are checked anew. Those that the
+    /// operator states in the fleet document stand.
     fn move_to(&mut self, index: LbIndex, map: &Map) {
-        let moved = self.directory.find_lb(index).is_some_and(|lb| lb.addresses != map.addresses);
-        if moved {
+        let Some(lb) = self.directory.find_lb(index) else { return };
+        let stated = self.fleet.labels.iter().any(|l| l.identity == lb.identity);
+        let addresses = &map.addresses[..map.addresses.len().min(MAX_ADDRESSES)];
+        if !stated && lb.addresses != addresses {
             self.directory.update_lb(index, |lb| {
-                lb.addresses.clone_from(&map.addresses);
+                lb.addresses = addresses.to_vec();
                 lb.handed_out = false;
             });
             if let Some(truth) = self.lbs.get_mut(&index) {
@@ -190,7 +221,7 @@ impl Keeper {
         }
         let accepted = self.lbs.get(&index).map_or(0, |t| t.entries as u32);
         let ack = MapAck { generation: unmap.generation, accepted, refused: Vec::new() };
-        self.outbox.push((link, Message::MapAck(ack)));
+        self.send(link, Message::MapAck(ack));
     }
 
     pub(super) fn report(&mut self, link: LinkId, identity: &Identity, report: Report, now: Instant) {
@@ -201,7 +232,7 @@ impl Keeper {
             return;
         }
         if report.base != 0 && report.base != truth.report_generation {
-            self.outbox.push((link, Message::Resync(Resync::Report)));
+            self.send(link, Message::Resync(Resync::Report));
             return;
         }
         truth.report_generation = report.generation;
@@ -217,16 +248,22 @@ impl Keeper {
             truth.rankings.remove(&service);
             self.directory.remove_ranking(index, &service);
         }
-        let free = MAX_RANKINGS.saturating_sub(truth.rankings.len());
-        for ranking in report.rankings.into_iter().take(free.max(MAX_RANKINGS / 2)) {
+        truth.unknown = truth.rankings.keys().filter(|service| !self.directory.has_service(service)).count();
+        for ranking in report.rankings {
+            let unknown = self.directory.set_ranking(index, &ranking).is_err();
+            self.figures.unknown_rankings += u64::from(unknown);
+            let new = !truth.rankings.contains_key(&ranking.service);
             // Unknown services stay in store: their zone's catalogue may be on its way.
-            if self.directory.set_ranking(index, &ranking).is_err() {
-                self.figures.unknown_rankings += 1;
+            if new && (truth.rankings.len() >= MAX_RANKINGS || unknown && truth.unknown >= MAX_UNKNOWN) {
+                self.figures.rankings_refused += 1;
+                continue;
             }
+            truth.unknown += usize::from(new && unknown);
             truth.rankings.insert(ranking.service.clone(), ranking);
         }
+        self.directory.set_counted(index, true);
         self.changed = true;
-        self.outbox.push((link, Message::ReportAck(ReportAck { generation: report.generation })));
+        self.send(link, Message::ReportAck(ReportAck { generation: report.generation }));
         self.judge(index, now);
     }
 
@@ -266,12 +303,13 @@ impl Keeper {
 
     /// Brings a DNS-LB's state in line with what is known of it.
     pub(super) fn judge(&mut self, index: LbIndex, now: Instant) {
-        let Some(truth) = self.lbs.get(&index) else { return };
-        let gone = truth.lease_end.is_some_and(|end| end <= now);
-        let well = truth.link.is_some() && !truth.check.failing(self.check.fall);
-        let state = if gone {
+        let fall = self.check.fall;
+        let Some(truth) = self.lbs.get_mut(&index) else { return };
+        let well = truth.is_well(fall);
+        truth.failing_since = if well { None } else { truth.failing_since.or(Some(now)) };
+        let state = if truth.is_gone(now) {
             LbState::Gone
-        } else if well || self.figures.own_fault {
+        } else if well || self.figures.own_fault && truth.fails_lately(now) {
             LbState::Alive
         } else {
             LbState::Suspect
@@ -286,14 +324,16 @@ impl Keeper {
         self.hand_out_if_fit(index);
     }
 
-    /// When more than 30 % of all DNS-LBs, and at least three, fail within one lease, the fault is
-    /// presumed to be this server's own: nobody is demoted (design section 4).
+    /// When more than 30 % of all DNS-LBs that were handed out, and at least three, began to fail
+    /// within one lease, the fault is presumed to be this server's own: they are not demoted (design
+    /// section 4). One that goes on failing for longer is.
     pub(super) fn judge_all(&mut self, now: Instant) {
-        let living = self.lbs.values().filter(|t| t.lease_end.is_none_or(|end| end > now));
-        let (total, failing) = living.fold((0, 0), |(total, failing), truth| {
-            let fails = truth.link.is_none() || truth.check.failing(self.check.fall);
-            (total + 1, failing + usize::from(fails))
-        });
+        let handed_out = |index: &LbIndex| self.directory.find_lb(*index).is_some_and(|lb| lb.handed_out);
+        let (mut total, mut failing) = (0, 0);
+        for (_, truth) in self.lbs.iter().filter(|(index, truth)| handed_out(index) && !truth.is_gone(now)) {
+            total += 1;
+            failing += usize::from(!truth.is_well(self.check.fall) && truth.fails_lately(now));
+        }
         let own_fault = failing >= 3 && failing * 10 > total * 3;
         if own_fault != self.figures.own_fault {
             self.figures.own_fault = own_fault;
@@ -305,40 +345,53 @@ impl Keeper {
         }
     }
 
-    /// Leases that ended: the entries go, the label stays known.
+    /// Leases that ended: the entries go. Addresses and last rankings stay for as long as anybody may
+    /// have the label in a cache, so that the fall-backs can go on answering in its name.
     pub(super) fn expire(&mut self, now: Instant) {
-        let ended = |t: &&mut LbTruth| t.lease_end.is_some_and(|end| end <= now);
-        let mut gone = Vec::new();
-        for (index, truth) in &mut self.lbs {
-            if let Some(truth) = Some(truth).filter(ended)
-                && (truth.entries > 0 || !truth.rankings.is_empty() || truth.ready)
-            {
-                truth.entries = 0;
-                truth.ready = false;
-                truth.rankings.clear();
-                truth.last_report = None;
-                truth.check = CheckState::default();
-                gone.push(*index);
-            }
-        }
+        let ended = |t: &LbTruth, more: Duration| t.lease_end.is_some_and(|end| end + more <= now);
+        let holds = |t: &LbTruth| t.map_generation > 0 || t.ready;
+        let of = |which: &dyn Fn(&LbTruth) -> bool| -> Vec<LbIndex> {
+            self.lbs.iter().filter(|(_, t)| which(t)).map(|(index, _)| *index).collect()
+        };
+        let gone = of(&|t| ended(t, Duration::ZERO) && holds(t));
+        let forgotten = of(&|t| ended(t, self.tombstone) && (t.report_generation > 0 || !t.rankings.is_empty()));
         for index in gone {
             self.all.remove_all(index);
             self.clients.remove_all(index);
-            self.directory.remove_rankings(index);
-            self.directory.update_lb(index, |lb| {
-                lb.handed_out = false;
-                lb.borrows = None;
-                lb.state = LbState::Gone;
-            });
+            if let Some(truth) = self.lbs.get_mut(&index) {
+                // Whoever comes back says again where it sits: what it said before is not held.
+                (truth.map_generation, truth.entries, truth.ready) = (0, 0, false);
+                truth.check = CheckState::default();
+            }
+            self.directory.update_lb(index, |lb| (lb.handed_out, lb.state) = (false, LbState::Gone));
             self.figures.leases_ended += 1;
             self.publish_tables();
         }
+        for index in forgotten {
+            if let Some(truth) = self.lbs.get_mut(&index) {
+                (truth.report_generation, truth.unknown, truth.last_report) = (0, 0, None);
+                truth.rankings.clear();
+            }
+            let stated = self.directory.find_lb(index).map(|lb| self.stated_addresses(&lb.identity));
+            self.directory.remove_rankings(index);
+            self.directory.update_lb(index, |lb| (lb.addresses, lb.borrows) = (stated.unwrap_or_default(), None));
+            self.changed = true;
+        }
+    }
+
+    fn stated_addresses(&self, identity: &Identity) -> Vec<IpAddr> {
+        let stated = self.fleet.labels.iter().find(|l| l.identity == *identity);
+        stated.map_or_else(Vec::new, |l| l.addresses.clone())
     }
 
     /// A DNS-LB that has not reported for long answers, at the fall-back, with the ranking of the
     /// fresh DNS-LB whose figures for the sites are nearest to its own (design section 3).
+    /// What is so old does not count in the aggregate either.
     pub(super) fn borrow_rankings(&mut self, now: Instant) {
-        let stale = |t: &LbTruth| t.last_report.is_none_or(|at| now.duration_since(at) > self.stale_after);
+        let stale_after = self.stale_after;
+        let stale = |t: &LbTruth| t.last_report.is_none_or(|at| now.duration_since(at) > stale_after);
+        let silent: Vec<LbIndex> = self.lbs.iter().filter(|(_, t)| stale(t)).map(|(index, _)| *index).collect();
+        silent.into_iter().for_each(|index| self.directory.set_counted(index, false));
         let wanted: Vec<(LbIndex, Option<LbIndex>)> = self
             .lbs
             .iter()

@@ -7,6 +7,7 @@
 
 mod check;
 mod lb;
+mod reload;
 mod status;
 mod sync;
 #[cfg(test)]
@@ -23,12 +24,16 @@ use dglb_core::{
     fleet::Fleet,
     identity::Identity,
     name::Name,
-    proto::message::{BootId, Bye, ByeReason, Hello, Message, PeerRole, Refuse, RefuseReason, Welcome},
+    proto::{
+        Encoded,
+        message::{BootId, Bye, ByeReason, Hello, Message, PeerRole, Refuse, RefuseReason, Welcome},
+    },
     table::{Member, Registry},
 };
 
 pub use check::{CheckOutcome, Checked, Target};
 pub use dglb_node::link::LinkId;
+pub use reload::refusal;
 pub use status::Figures;
 
 use crate::config::{CheckConfig, Config, DefaultMember, Peer};
@@ -61,8 +66,13 @@ pub struct Keeper {
     clients: Registry,
     links: HashMap<LinkId, Link>,
     lbs: HashMap<LbIndex, LbTruth>,
-    outbox: Vec<(LinkId, Message)>,
+    outbox: Vec<(LinkId, Outgoing)>,
     figures: Figures,
+    started: Instant,
+    /// How long a label stays known after its DNS-LB's lease: nobody has it in a cache any longer.
+    tombstone: Duration,
+    /// Every zone as it goes to DNS-LBs, encoded once.
+    encoded: HashMap<Name, Encoded>,
     /// The directory differs from what was last published.
     changed: bool,
 }
@@ -71,15 +81,34 @@ pub struct Keeper {
 struct Link {
     identity: Identity,
     role: PeerRole,
+    boot: BootId,
+    /// When its process started; `None` for before this host's clock began.
+    started: Option<Instant>,
     from: SocketAddr,
     since: Instant,
 }
 
+/// Something to be sent.
+#[derive(Clone, Debug)]
+pub enum Outgoing {
+    /// To this peer alone.
+    One(Message),
+    /// To many: encoded once.
+    Shared(Encoded),
+    /// The last thing it hears.
+    Leave(Bye),
+}
+
+fn started(hello: &Hello, now: Instant) -> Option<Instant> {
+    now.checked_sub(Duration::from_millis(hello.uptime_ms))
+}
+
 impl Keeper {
     /// With nobody connected and nothing published.
-    pub fn new(config: &Config, boot: BootId) -> Self {
+    pub fn new(config: &Config, boot: BootId, now: Instant) -> Self {
         let mut directory = Directory::new(config.settings.clone());
         directory.set_fleet(config.fleet.clone());
+        directory.set_filling(true);
         let mut keeper = Self {
             identity: config.identity.clone(),
             boot,
@@ -96,6 +125,9 @@ impl Keeper {
             lbs: HashMap::new(),
             outbox: Vec::new(),
             figures: Figures::default(),
+            started: now,
+            tombstone: Duration::from_secs(u64::from(config.fleet.ttl.label_ns)),
+            encoded: HashMap::new(),
             changed: true,
         };
         for label in &config.fleet.labels {
@@ -116,7 +148,7 @@ impl Keeper {
     }
 
     /// What is to be sent, in order.
-    pub fn take_outbox(&mut self) -> Vec<(LinkId, Message)> {
+    pub fn take_outbox(&mut self) -> Vec<(LinkId, Outgoing)> {
         std::mem::take(&mut self.outbox)
     }
 
@@ -131,6 +163,11 @@ impl Keeper {
             self.figures.refused_links += 1;
             return refuse(RefuseReason::Identity, format!("\"{}\" has another role here", hello.identity));
         }
+        if self.has_newer_process(hello, now) {
+            self.figures.refused_links += 1;
+            let text = "a process of this identity that started later is connected".to_owned();
+            return refuse(RefuseReason::Duplicate, text);
+        }
         let held = |zone: &Name| self.directory.zone(zone).map(|z| (zone.clone(), z.catalogue().generation));
         let catalogues = peer.may_publish.iter().filter_map(held).collect();
         let (map_generation, report_generation) = self
@@ -139,7 +176,9 @@ impl Keeper {
             .and_then(|index| self.lbs.get(&index))
             .map_or((0, 0), |lb| (lb.map_generation, lb.report_generation));
         self.replace_older_link(&hello.identity);
-        let held = Link { identity: hello.identity.clone(), role: hello.role, from, since: now };
+        let started = started(hello, now);
+        let held =
+            Link { identity: hello.identity.clone(), role: hello.role, boot: hello.boot, started, from, since: now };
         self.links.insert(link, held);
         if hello.role == PeerRole::DnsLb {
             self.lb_connected(link, &hello.identity, hello.boot, now);
@@ -157,12 +196,28 @@ impl Keeper {
         }))
     }
 
+    /// Whether another process of the same identity is connected that started later: of two hosts
+    /// with one identity the newer is the one that was meant (design section 6).
+    fn has_newer_process(&self, hello: &Hello, now: Instant) -> bool {
+        let same = |l: &&Link| l.identity == hello.identity && l.boot != hello.boot;
+        self.links.values().filter(same).any(|l| l.started > started(hello, now))
+    }
+
+    /// Whether a link is still wanted; a newer one of the same identity may have taken its place.
+    pub fn knows(&self, link: LinkId) -> bool {
+        self.links.contains_key(&link)
+    }
+
+    fn send(&mut self, link: LinkId, message: Message) {
+        self.outbox.push((link, Outgoing::One(message)));
+    }
+
     /// A peer that dials again before its old link was seen to die: the new link is the living one.
     fn replace_older_link(&mut self, identity: &Identity) {
         let old: Vec<LinkId> = self.links.iter().filter(|(_, l)| l.identity == *identity).map(|(id, _)| *id).collect();
         for id in old {
             let bye = Bye { reason: ByeReason::Duplicate, text: "a newer link of the same identity has come".into() };
-            self.outbox.push((id, Message::Bye(bye)));
+            self.outbox.push((id, Outgoing::Leave(bye)));
             self.links.remove(&id);
         }
     }
@@ -171,7 +226,7 @@ impl Keeper {
     pub fn established(&mut self, link: LinkId) {
         match self.links.get(&link).map(|l| l.role) {
             Some(PeerRole::DnsLb) => self.send_catalogues(link),
-            Some(PeerRole::DnsASync) => self.send_delegations(link),
+            Some(PeerRole::DnsASync) => self.send_delegations(link, |_| true),
             _ => {}
         }
     }
@@ -187,7 +242,7 @@ impl Keeper {
             Message::Unmap(unmap) => self.unmap(link, &identity, &unmap),
             Message::Report(report) => self.report(link, &identity, report, now),
             Message::Ready(ready) => self.ready(&identity, &ready),
-            Message::Catalogue(catalogue) => self.catalogue(link, &identity, &catalogue),
+            Message::Catalogue(catalogue) => self.catalogue(link, &identity, *catalogue),
             Message::CatalogueAck(ack) => {
                 if let Some(reason) = ack.refused {
                     tracing::warn!(dns_lb = %identity, zone = %ack.zone, %reason, "catalogue refused");
@@ -216,7 +271,26 @@ impl Keeper {
     pub fn tick(&mut self, now: Instant) {
         self.expire(now);
         self.judge_all(now);
+        self.end_filling(now);
+    }
+
+    /// The slower part of [`Keeper::tick`]: who speaks for whom, for which a second is soon enough.
+    pub fn slow_tick(&mut self, now: Instant) {
         self.borrow_rankings(now);
+    }
+
+    /// Until every DNS-LB that may come has come, or one lease has passed, somebody who sits nearer
+    /// to a resolver than the one known may be on its way (design section 3).
+    fn end_filling(&mut self, now: Instant) {
+        if !self.directory.is_filling() {
+            return;
+        }
+        let expected = self.peers.values().filter(|p| p.role == PeerRole::DnsLb).count();
+        let mapped = self.lbs.values().filter(|t| t.map_generation > 0).count();
+        if mapped >= expected || now.duration_since(self.started) >= self.max_lease {
+            self.directory.set_filling(false);
+            self.changed = true;
+        }
     }
 
     fn renew_default_group(&mut self) {

@@ -20,6 +20,8 @@ pub struct Figures {
     pub reports: u64,
     /// Rankings of services that no zone has (yet).
     pub unknown_rankings: u64,
+    /// Rankings not kept: too many, or too many of services that no zone has.
+    pub rankings_refused: u64,
     /// Leases that ran out.
     pub leases_ended: u64,
     /// Rounds of checks that went well.

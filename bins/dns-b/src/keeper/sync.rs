@@ -1,17 +1,25 @@
 //! Catalogues: from a dns-a-sync that may publish them to every DNS-LB; and the delegation that
 //! the dns-bs want in return (claim 4).
 
+use std::{cmp::Ordering, time::Duration};
+
 use dglb_core::{
-    catalogue::ZoneCatalogue,
+    catalogue::{CatalogueError, ZoneCatalogue},
+    directory::ZoneEntry,
+    fleet::FleetServer,
     identity::Identity,
-    proto::message::{CatalogueAck, Delegation, Message, PeerRole, Resync},
+    name::{Name, labels},
+    proto::{
+        Encoded,
+        message::{CatalogueAck, Delegation, Message, PeerRole, Resync},
+    },
 };
 
-use super::{Keeper, LinkId};
+use super::{Keeper, LinkId, Outgoing};
 use crate::config::style_warning;
 
 impl Keeper {
-    pub(super) fn catalogue(&mut self, link: LinkId, identity: &Identity, catalogue: &ZoneCatalogue) {
+    pub(super) fn catalogue(&mut self, link: LinkId, identity: &Identity, catalogue: ZoneCatalogue) {
         let (zone, generation) = (catalogue.zone.clone(), catalogue.generation);
         let refused = self.adopt(identity, catalogue).err();
         match &refused {
@@ -22,83 +30,105 @@ impl Keeper {
             None => self.figures.catalogues_adopted += 1,
         }
         let adopted = refused.is_none();
-        self.outbox.push((link, Message::CatalogueAck(CatalogueAck { zone: zone.clone(), generation, refused })));
+        self.send(link, Message::CatalogueAck(CatalogueAck { zone: zone.clone(), generation, refused }));
         if adopted {
-            self.send_delegations(link);
+            self.send_delegations(link, |served| *served == zone);
         }
     }
 
-    /// Takes a catalogue in, or says why not. The same generation again is no news and no mistake.
-    fn adopt(&mut self, identity: &Identity, catalogue: &ZoneCatalogue) -> Result<(), String> {
+    /// Takes a catalogue in, or says why not. The same once more is no news and no mistake.
+    fn adopt(&mut self, identity: &Identity, catalogue: ZoneCatalogue) -> Result<(), String> {
         let zone = catalogue.zone.clone();
         let may = self.peers.get(identity).is_some_and(|p| p.may_publish.contains(&zone));
         if !may {
             return Err(format!("\"{identity}\" may not publish {zone}"));
         }
-        if let Some(held) = self.directory.zone(&zone).map(|z| z.catalogue()) {
-            if catalogue.generation < held.generation {
-                return Err(format!(
-                    "generation {} is older than {}, which is held",
-                    catalogue.generation, held.generation
-                ));
-            }
-            if catalogue.generation == held.generation {
+        let catalogue = catalogue.normalised();
+        if let Some(held) = self.directory.zone(&zone).map(ZoneEntry::catalogue) {
+            if catalogue == *held {
                 return Ok(());
             }
+            let (offered, held) = (catalogue.generation, held.generation);
+            match offered.cmp(&held) {
+                Ordering::Less => return Err(format!("generation {offered} is older than {held}, which is held")),
+                Ordering::Equal => return Err(format!("generation {held} is held already with another content")),
+                Ordering::Greater => {}
+            }
         }
+        self.check_neighbourhood(&catalogue)?;
         if let Some(warning) = style_warning(catalogue.style) {
             tracing::warn!(%zone, "{warning}");
         }
-        let taken =
-            self.lbs.keys().filter_map(|i| self.directory.find_lb(*i)).find(|lb| catalogue.occupies(&lb.identity));
-        if let Some(lb) = taken {
-            tracing::warn!(%zone, dns_lb = %lb.identity, "a name of the zone hides this DNS-LB's label");
+        let tell = |errors: Vec<CatalogueError>| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        let encoded = Message::Catalogue(Box::new(catalogue.clone())).encode().map_err(|error| error.to_string())?;
+        self.directory.set_zone(catalogue).map_err(tell)?;
+        self.adopted(&zone, &encoded);
+        Ok(())
+    }
+
+    /// What a catalogue alone cannot know: other zones and the dns-bs' own names.
+    fn check_neighbourhood(&self, catalogue: &ZoneCatalogue) -> Result<(), String> {
+        let zone = &catalogue.zone;
+        let others = || self.directory.zones().map(ZoneEntry::name).filter(|other| *other != zone);
+        if let Some(other) = others().find(|other| other.is_within(zone) || zone.is_within(other)) {
+            // A label of the outer zone would lead into the inner one.
+            return Err(format!("{zone} and {other}, which is served already, lie within one another"));
         }
-        self.directory
-            .set_zone(catalogue.clone())
-            .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
-        tracing::info!(%zone, generation = catalogue.generation, services = catalogue.services.len(), "catalogue adopted");
-        self.reapply_rankings(&zone);
-        let lbs: Vec<LinkId> =
-            self.links.iter().filter(|(_, l)| l.role == PeerRole::DnsLb).map(|(id, _)| *id).collect();
-        for lb in lbs {
-            self.outbox.push((lb, Message::Catalogue(Box::new(catalogue.clone()))));
+        let names = catalogue.services.iter().map(|s| &s.name).chain(catalogue.records.iter().map(|r| &r.name));
+        let servers = || self.fleet.servers.iter();
+        for name in names {
+            let first = name.strip(zone).and_then(|relative| labels(relative).last());
+            if let Some(server) = first.and_then(|first| servers().find(|s| s.identity.as_str().as_bytes() == first)) {
+                return Err(format!("{name} is at or below the name of the dns-b \"{}\"", server.identity));
+            }
         }
         Ok(())
     }
 
-    /// Everything that there is, to a DNS-LB that has just come.
-    pub(super) fn send_catalogues(&mut self, link: LinkId) {
-        for zone in self.directory.zones() {
-            self.outbox.push((link, Message::Catalogue(Box::new(zone.catalogue().clone()))));
+    fn adopted(&mut self, zone: &Name, encoded: &Encoded) {
+        let Some(entry) = self.directory.zone(zone) else { return };
+        let (generation, services) = (entry.catalogue().generation, entry.catalogue().services.len());
+        tracing::info!(%zone, generation, services, "catalogue adopted");
+        // Every CNAME that was ever handed out, and the delegation behind it, may still be cached.
+        let cached = u64::from(entry.catalogue().cname_ttl) + u64::from(self.fleet.ttl.label_ns);
+        self.tombstone = self.tombstone.max(Duration::from_secs(cached));
+        let hidden = self.directory.lbs().find(|(_, lb)| entry.occupies(lb.label()));
+        if let Some((_, lb)) = hidden {
+            tracing::warn!(%zone, dns_lb = %lb.identity, "a name of the zone hides this DNS-LB's label");
+        }
+        self.encoded.insert(zone.clone(), encoded.clone());
+        self.reapply_rankings(zone);
+        for (link, _) in self.links.iter().filter(|(_, l)| l.role == PeerRole::DnsLb) {
+            self.outbox.push((*link, Outgoing::Shared(encoded.clone())));
         }
     }
 
+    /// Everything that there is, to a DNS-LB that has just come.
+    pub(super) fn send_catalogues(&mut self, link: LinkId) {
+        self.outbox.extend(self.encoded.values().map(|encoded| (link, Outgoing::Shared(encoded.clone()))));
+    }
+
     /// To a dns-a-sync: how those of its zones that are served want to be delegated.
-    pub(super) fn send_delegations(&mut self, link: LinkId) {
+    pub(super) fn send_delegations(&mut self, link: LinkId, which: impl Fn(&Name) -> bool) {
         let Some(peer) = self.links.get(&link).and_then(|l| self.peers.get(&l.identity)) else { return };
-        let served = peer.may_publish.iter().filter(|zone| self.directory.zone(zone).is_some());
+        let served = peer.may_publish.iter().filter(|zone| which(zone) && self.directory.zone(zone).is_some());
+        let server = |zone: &Name, s: &FleetServer| Some((zone.child(s.identity.as_str()).ok()?, s.referral.clone()));
         let delegations: Vec<Delegation> = served
             .map(|zone| Delegation {
                 zone: zone.clone(),
                 ttl: self.fleet.ttl.apex_ns,
-                servers: self
-                    .fleet
-                    .servers
-                    .iter()
-                    .filter_map(|s| Some((zone.child(s.identity.as_str()).ok()?, s.referral.clone())))
-                    .collect(),
+                servers: self.fleet.servers.iter().filter_map(|s| server(zone, s)).collect(),
             })
             .collect();
-        self.outbox.extend(delegations.into_iter().map(|d| (link, Message::Delegation(d))));
+        delegations.into_iter().for_each(|d| self.send(link, Message::Delegation(d)));
     }
 
     /// A DNS-LB wants a catalogue again.
     pub(super) fn resync(&mut self, link: LinkId, resync: &Resync) {
         if let Resync::Catalogue(zone) = resync
-            && let Some(zone) = self.directory.zone(zone)
+            && let Some(encoded) = self.encoded.get(zone)
         {
-            self.outbox.push((link, Message::Catalogue(Box::new(zone.catalogue().clone()))));
+            self.outbox.push((link, Outgoing::Shared(encoded.clone())));
         }
     }
 }

@@ -9,6 +9,7 @@ use dglb_core::{
     directory::{LbState, Settings},
     dns::{Decision, Role},
     fleet::{Fleet, FleetServer, FleetTtls},
+    identity::Identity,
     locate::Client,
     name::Name,
     proto::message::{
@@ -19,7 +20,7 @@ use dglb_core::{
 };
 use dglb_node::link::{LinkId, PlainTcp};
 
-use super::{CheckOutcome, Checked, Keeper, Verdict};
+use super::{CheckOutcome, Checked, Keeper, Outgoing, Verdict};
 use crate::config::{CheckConfig, Config, DefaultMember, MapConfig, Peer};
 
 const SERVICE: &str = "www.glb.test";
@@ -114,7 +115,11 @@ struct Lab {
 
 impl Lab {
     fn new() -> Self {
-        Self { keeper: Keeper::new(&config(), BootId([1; 16])), now: Instant::now() }
+        let now = Instant::now();
+        let mut keeper = Keeper::new(&config(), BootId([1; 16]), now);
+        // Most tests are about a dns-b that has been there for long.
+        keeper.directory.set_filling(false);
+        Self { keeper, now }
     }
 
     fn with_catalogue() -> Self {
@@ -148,7 +153,24 @@ impl Lab {
     fn say(&mut self, link: u64, message: Message) -> Vec<Message> {
         self.keeper.take_outbox();
         self.keeper.message(LinkId(link), message, self.now);
-        self.keeper.take_outbox().into_iter().filter(|(to, _)| *to == LinkId(link)).map(|(_, m)| m).collect()
+        self.sent().into_iter().filter(|(to, _)| *to == LinkId(link)).map(|(_, m)| m).collect()
+    }
+
+    /// What is to be sent; what goes to many is read back from its encoding.
+    fn sent(&mut self) -> Vec<(LinkId, Message)> {
+        let outbox = self.keeper.take_outbox();
+        let keeper = &self.keeper;
+        let read = |outgoing| match outgoing {
+            Outgoing::One(message) => message,
+            Outgoing::Shared(encoded) => {
+                let zone = keeper.encoded.iter().find(|(_, e)| **e == encoded).unwrap().0;
+                let held = keeper.directory.zone(zone).unwrap().catalogue().clone();
+                assert_eq!(Message::Catalogue(Box::new(held.clone())).encode().unwrap(), encoded);
+                Message::Catalogue(Box::new(held))
+            }
+            Outgoing::Leave(bye) => Message::Bye(bye),
+        };
+        outbox.into_iter().map(|(to, outgoing)| (to, read(outgoing))).collect()
     }
 
     fn map(&mut self, n: u8, generation: u64, prefixes: &[&str]) -> Vec<Message> {
@@ -172,7 +194,8 @@ impl Lab {
         let outcome = if passed { CheckOutcome::Passed } else { CheckOutcome::Failed("no answer".into()) };
         let lb = self.keeper.directory().lb_of(&format!("lb{n}").parse().unwrap()).unwrap();
         let addresses = vec![ip(&format!("198.18.0.{n}"))];
-        self.keeper.checked(Checked { lb, addresses, outcome }, self.now);
+        let boot = self.keeper.lbs[&lb].boot;
+        self.keeper.checked(Checked { lb, boot, addresses, outcome }, self.now);
     }
 
     fn report(&mut self, n: u8, generation: u64, base: u64, rankings: Vec<Ranking>) -> Vec<Message> {
@@ -191,6 +214,7 @@ impl Lab {
     fn pass(&mut self, seconds: u64) {
         self.now += Duration::from_secs(seconds);
         self.keeper.tick(self.now);
+        self.keeper.slow_tick(self.now);
     }
 
     /// How a resolver's question is answered: the way, the TTL, and the last label but two of a
@@ -281,7 +305,9 @@ fn a_lost_link_makes_suspect_and_the_lease_end_forgets() {
     lab.pass(59);
     assert_eq!(lab.ask("10.1.0.1").0, Decision::Suspect);
     lab.pass(1);
-    assert_eq!((lab.ask("10.1.0.1").0, lab.state(1)), (Decision::CustomerOrder, LbState::Gone));
+    assert_eq!((lab.ask("10.1.0.1").0, lab.state(1)), (Decision::Aggregate, LbState::Gone));
+    lab.pass(121);
+    assert_eq!(lab.ask("10.1.0.1").0, Decision::CustomerOrder, "what it last said is too old to count");
     let figures = lab.keeper.figures();
     assert_eq!((figures.leases_ended, figures.prefixes, figures.lbs), (1, 0, [0, 0, 1]));
 }
@@ -321,7 +347,7 @@ fn a_newer_link_of_the_same_identity_replaces_the_older() {
     lab.join(1, [10, 20]);
     lab.keeper.take_outbox();
     lab.dial(11, "lb1", PeerRole::DnsLb, 1).unwrap();
-    assert!(matches!(lab.keeper.take_outbox()[0], (LinkId(1), Message::Bye(_))));
+    assert!(matches!(lab.sent()[0], (LinkId(1), Message::Bye(_))));
     // The old link's end is no news about the DNS-LB.
     lab.keeper.closed(LinkId(1), lab.now);
     assert_eq!(lab.ask("10.1.0.1"), (Decision::Mapped, 3600));
@@ -347,12 +373,13 @@ fn checks_are_due_at_their_interval_and_soon_until_the_first_passes() {
     assert!(lab.keeper.take_due_checks(lab.now).is_empty(), "no address is known yet");
     lab.map(1, 1, &[]);
     let due = |lab: &mut Lab| lab.keeper.take_due_checks(lab.now).len();
-    assert_eq!((due(&mut lab), due(&mut lab)), (1, 0));
+    assert_eq!(due(&mut lab), 1);
+    lab.pass(100);
+    assert_eq!(due(&mut lab), 0, "the first round is still under way");
+    lab.check(1, false);
     lab.pass(1);
     assert_eq!(due(&mut lab), 1);
     lab.check(1, true);
-    lab.pass(1);
-    assert_eq!(due(&mut lab), 1);
     lab.pass(9);
     assert_eq!(due(&mut lab), 0);
     lab.pass(1);
@@ -360,20 +387,155 @@ fn checks_are_due_at_their_interval_and_soon_until_the_first_passes() {
 }
 
 #[test]
-fn many_failures_at_once_are_presumed_to_be_ones_own() {
+fn checks_ask_in_a_zone_where_the_dns_lb_has_its_label() {
+    let mut lab = Lab::with_catalogue();
+    lab.dial(1, "lb1", PeerRole::DnsLb, 1).unwrap();
+    lab.map(1, 1, &[]);
+    let mut hiding = zone(2);
+    hiding.records = vec![dglb_core::catalogue::StaticRecord {
+        name: "_443._tcp.lb1.glb.test".parse().unwrap(),
+        rtype: 16,
+        ttl: 60,
+        rdata: vec![0],
+    }];
+    lab.say(100, Message::Catalogue(Box::new(hiding)));
+    assert!(lab.keeper.take_due_checks(lab.now).is_empty(), "the only zone has something else at its name");
+    lab.say(100, Message::Catalogue(Box::new(zone(3))));
+    assert_eq!(lab.keeper.take_due_checks(lab.now)[0].label_zone.to_string(), "lb1.glb.test.");
+}
+
+#[test]
+fn many_failures_at_once_are_presumed_to_be_ones_own_for_a_lease() {
     let mut lab = Lab::with_catalogue();
     (1..=8).for_each(|n| lab.join(n, [10, 20]));
     (1..=2).for_each(|n| lab.keeper.closed(LinkId(n), lab.now));
     lab.pass(1);
     assert_eq!((lab.state(1), lab.keeper.figures().own_fault), (LbState::Suspect, false));
-    lab.keeper.closed(LinkId(3), lab.now);
+    // A link that is up and a DNS side that hangs has no lease that could end.
+    (0..2).for_each(|_| lab.check(3, false));
     lab.pass(1);
     assert!(lab.keeper.figures().own_fault);
     assert!((1..=8).all(|n| lab.state(n) == LbState::Alive));
-    // But a lease that ends, ends.
     lab.pass(60);
-    assert_eq!((lab.state(1), lab.state(4)), (LbState::Gone, LbState::Alive));
+    assert_eq!((lab.state(1), lab.state(3), lab.state(4)), (LbState::Gone, LbState::Suspect, LbState::Alive));
     assert!(!lab.keeper.figures().own_fault);
+}
+
+#[test]
+fn who_never_worked_does_not_count_as_failing_at_once() {
+    let mut lab = Lab::with_catalogue();
+    (1..=4).for_each(|n| lab.join(n, [10, 20]));
+    for n in 5..=7 {
+        lab.dial(u64::from(n), &format!("lb{n}"), PeerRole::DnsLb, 1).unwrap();
+        lab.map(n, 1, &[]);
+        (0..2).for_each(|_| lab.check(n, false));
+    }
+    lab.pass(1);
+    assert!(!lab.keeper.figures().own_fault);
+}
+
+#[test]
+fn after_its_lease_a_dns_lb_says_everything_again() {
+    let mut lab = Lab::with_catalogue();
+    lab.join(1, [10, 20]);
+    lab.keeper.closed(LinkId(1), lab.now);
+    lab.pass(60);
+    assert_eq!(lab.state(1), LbState::Gone);
+    // The same process, cut off for longer than its lease: its MAP is not held any more.
+    let hello = |lab: &mut Lab| {
+        let (link, from) = (LinkId(11), "198.51.100.1:1000".parse().unwrap());
+        let identity = "lb1".parse().unwrap();
+        let (boot, role) = (BootId([1; 16]), PeerRole::DnsLb);
+        let hello = Hello { version_min: 1, version_max: 1, role, identity, boot, uptime_ms: 90_000, features: 0 };
+        match lab.keeper.hello(link, &hello, from, lab.now) {
+            Verdict::Welcome(welcome) => (welcome.map_generation, welcome.report_generation),
+            Verdict::Refuse(refuse) => panic!("{refuse:?}"),
+        }
+    };
+    assert_eq!(hello(&mut lab), (0, 1), "its ranking is kept for the fall-back, its map is not");
+}
+
+#[test]
+fn a_dead_dns_lbs_label_keeps_its_ranking_while_it_may_be_cached() {
+    let mut lab = Lab::with_catalogue();
+    lab.join(1, [20, 10]);
+    lab.join(2, [10, 20]);
+    lab.join(3, [10, 30]);
+    lab.keeper.closed(LinkId(1), lab.now);
+    let at_fallback = |lab: &Lab| {
+        let name: Name = "www.lb1.glb.test".parse().unwrap();
+        let client = Client::new(lab.keeper.directory(), ip("192.0.2.77"), None);
+        let question = Question { name: name.wire(), qtype: 1, client, role: Role::Fallback };
+        let answer = answer(lab.keeper.directory(), &question);
+        (answer.decision, format!("{:?}", answer.answer[0]).contains("203.0.113.2"))
+    };
+    lab.pass(60);
+    assert_eq!(lab.state(1), LbState::Gone);
+    assert_eq!(at_fallback(&lab), (Decision::Label, true), "the world's best is site1");
+    lab.pass(3600 + 3600);
+    assert_eq!(at_fallback(&lab).0, Decision::CustomerOrder, "forgotten, and nobody else reported for hours");
+}
+
+#[test]
+fn a_store_that_fills_gives_no_long_promises() {
+    let mut lab = Lab::with_catalogue();
+    lab.keeper.directory.set_filling(true);
+    lab.join(1, [10, 20]);
+    assert_eq!(lab.ask("10.1.0.1"), (Decision::Mapped, 60));
+    lab.pass(60);
+    assert_eq!(lab.ask("10.1.0.1"), (Decision::Mapped, 3600));
+    // Not that long where everybody is here.
+    let mut lab = Lab::with_catalogue();
+    lab.keeper.directory.set_filling(true);
+    (1..=9).for_each(|n| lab.join(n, [10, 20]));
+    lab.pass(1);
+    assert_eq!(lab.ask("10.1.0.1"), (Decision::Mapped, 3600));
+}
+
+#[test]
+fn of_two_processes_with_one_identity_the_newer_stays() {
+    let mut lab = Lab::with_catalogue();
+    let dial = |lab: &mut Lab, link, boot, uptime_ms| {
+        let identity = "lb1".parse().unwrap();
+        let (boot, role) = (BootId([boot; 16]), PeerRole::DnsLb);
+        let hello = Hello { version_min: 1, version_max: 1, role, identity, boot, uptime_ms, features: 0 };
+        lab.keeper.hello(LinkId(link), &hello, "198.51.100.1:1000".parse().unwrap(), lab.now)
+    };
+    assert!(matches!(dial(&mut lab, 1, 1, 5_000), Verdict::Welcome(_)));
+    assert!(matches!(dial(&mut lab, 2, 2, 9_000), Verdict::Refuse(r) if r.reason == RefuseReason::Duplicate));
+    assert!(lab.keeper.knows(LinkId(1)));
+    assert!(matches!(dial(&mut lab, 3, 3, 1_000), Verdict::Welcome(_)));
+    assert!(!lab.keeper.knows(LinkId(1)) && lab.keeper.knows(LinkId(3)));
+}
+
+#[test]
+fn rankings_of_services_that_nobody_has_are_bounded() {
+    let mut lab = Lab::with_catalogue();
+    lab.join(1, [10, 20]);
+    for part in 0..3u64 {
+        let named = |n: u64| Ranking { service: format!("s{n}.elsewhere.test").parse().unwrap(), ..ranking([1, 2]) };
+        let rankings = (part * 600..(part + 1) * 600).map(named).collect();
+        lab.report(1, 2 + part, 1 + part, rankings);
+    }
+    let lb = lab.keeper.directory().lb_of(&"lb1".parse().unwrap()).unwrap();
+    assert_eq!(lab.keeper.lbs[&lb].rankings.len(), 1_001);
+    assert_eq!(lab.keeper.figures().rankings_refused, 800);
+    assert_eq!(lab.ask("10.1.0.1").0, Decision::Mapped);
+}
+
+#[test]
+fn what_the_operator_states_stands() {
+    let mut config = config();
+    config.fleet.labels =
+        vec![dglb_core::fleet::FleetLabel { identity: "lb1".parse().unwrap(), addresses: vec![ip("203.0.113.53")] }];
+    let mut lab = Lab { keeper: Keeper::new(&config, BootId([1; 16]), Instant::now()), now: Instant::now() };
+    let lb = lab.keeper.directory().lb_of(&"lb1".parse().unwrap()).unwrap();
+    let from = "198.51.100.1:1000".parse().unwrap();
+    let (identity, role, boot) = ("lb1".parse().unwrap(), PeerRole::DnsLb, BootId([1; 16]));
+    let hello = Hello { version_min: 1, version_max: 1, role, identity, boot, uptime_ms: 0, features: 0 };
+    assert!(matches!(lab.keeper.hello(LinkId(1), &hello, from, lab.now), Verdict::Welcome(_)));
+    lab.map(1, 1, &[]);
+    assert_eq!(lab.keeper.directory().find_lb(lb).unwrap().addresses, [ip("203.0.113.53")]);
 }
 
 #[test]
@@ -435,7 +597,7 @@ fn catalogues_are_bounded_by_right_and_generation_and_go_to_every_dns_lb() {
     empty.services.clear();
     assert!(refused(&lab.say(100, Message::Catalogue(Box::new(empty)))).unwrap().contains("no service"));
     lab.keeper.message(LinkId(100), Message::Catalogue(Box::new(zone(5))), lab.now);
-    let sent = lab.keeper.take_outbox();
+    let sent = lab.sent();
     assert!(sent.iter().any(|(to, m)| *to == LinkId(1) && matches!(m, Message::Catalogue(c) if c.generation == 5)));
     let delegation = sent.iter().find_map(|(to, m)| match m {
         Message::Delegation(d) if *to == LinkId(100) => Some(d),
@@ -445,12 +607,18 @@ fn catalogues_are_bounded_by_right_and_generation_and_go_to_every_dns_lb() {
     assert_eq!(servers, ["b1.glb.test. [192.0.2.10]", "b2.glb.test. [192.0.2.20]"]);
     assert!(refused(&lab.say(100, Message::Catalogue(Box::new(zone(4))))).unwrap().contains("older"));
     assert_eq!(refused(&lab.say(100, Message::Catalogue(Box::new(zone(5))))), None);
+    let mut other = zone(5);
+    other.services[0].ttl = 7;
+    assert!(refused(&lab.say(100, Message::Catalogue(Box::new(other)))).unwrap().contains("another content"));
+    let mut server = zone(6);
+    server.services[0].name = "www.b2.glb.test".parse().unwrap();
+    assert!(refused(&lab.say(100, Message::Catalogue(Box::new(server)))).unwrap().contains("dns-b"));
     let figures = lab.keeper.figures();
-    assert_eq!((figures.catalogues_adopted, figures.catalogues_refused, figures.zones), (2, 3, 1));
+    assert_eq!((figures.catalogues_adopted, figures.catalogues_refused, figures.zones), (2, 5, 1));
     // A DNS-LB that comes later gets it, too.
     lab.keeper.take_outbox();
     lab.dial(2, "lb2", PeerRole::DnsLb, 1).unwrap();
-    assert!(matches!(&lab.keeper.take_outbox()[..], [(LinkId(2), Message::Catalogue(_))]));
+    assert!(matches!(&lab.sent()[..], [(LinkId(2), Message::Catalogue(_))]));
 }
 
 #[test]
@@ -484,4 +652,41 @@ fn the_nearest_fresh_dns_lb_speaks_for_one_that_is_silent() {
     lab.report(1, 2, 0, vec![ranking([10, 100])]);
     lab.pass(1);
     assert_eq!(borrows(&lab), None);
+}
+
+#[test]
+fn a_reload_takes_rights_away_and_gives_new_ones() {
+    let mut lab = Lab::with_catalogue();
+    (1..=2).for_each(|n| lab.join(n, [10, 20]));
+    lab.keeper.take_outbox();
+    let mut new = config();
+    new.peers.remove(&"lb1".parse::<Identity>().unwrap());
+    new.peers.get_mut(&"lb2".parse::<Identity>().unwrap()).unwrap().may_map = vec!["10.9.0.0/16".parse().unwrap()];
+    new.fleet.serial = 2;
+    new.settings.direct_ttl = 7;
+    assert_eq!(super::refusal(&config(), &new), Ok(()));
+    lab.keeper.reconfigure(&new, lab.now);
+    let sent = lab.sent();
+    let to = |link| sent.iter().filter(move |(to, _)| *to == LinkId(link)).map(|(_, m)| m).collect::<Vec<_>>();
+    assert!(matches!(to(1)[..], [Message::Bye(_)]));
+    assert!(matches!(to(2)[..], [Message::Resync(Resync::Map), Message::Fleet(_)]));
+    assert!(matches!(to(100)[..], [Message::Fleet(_), Message::Delegation(_)]));
+    assert_eq!((lab.state(1), lab.keeper.figures().prefixes), (LbState::Gone, 1));
+    // Asked again, lb2 says the same, and is bounded otherwise now.
+    let said = lab.map(2, 1, &["10.2.0.1/32"]);
+    assert!(matches!(&said[..], [Message::MapAck(ack)] if ack.accepted == 0 && ack.refused.len() == 1));
+    assert_eq!(lab.ask("10.2.0.1"), (Decision::Aggregate, 7));
+}
+
+#[test]
+fn what_only_a_restart_can_change_is_refused_by_name() {
+    let refused = |change: fn(&mut Config)| {
+        let mut new = config();
+        change(&mut new);
+        super::refusal(&config(), &new).unwrap_err()
+    };
+    assert!(refused(|c| c.identity = "b2".parse().unwrap()).starts_with("identity "));
+    assert!(refused(|c| c.map.listen = vec!["127.0.0.1:1".parse().unwrap()]).starts_with("map.listen "));
+    assert!(refused(|c| c.admin = "127.0.0.1:1".parse().unwrap()).starts_with("admin.listen "));
+    assert!(refused(|c| c.fleet.hostmaster = "other.test".parse().unwrap()).contains("serial 1 is not higher than 1"));
 }

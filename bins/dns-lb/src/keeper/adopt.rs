@@ -72,10 +72,7 @@ impl Keeper {
         let changes: Vec<Change> = catalogue.services.iter().filter_map(watch).collect();
         self.catalogues.insert(catalogue.zone.clone(), catalogue);
         (effects.targets, effects.answers) = (true, true);
-        if self.reporting {
-            effects.send.extend(self.reports.change(Vec::new(), gone));
-        }
-        self.ranked(changes, effects);
+        self.ranked(changes, gone, effects);
         Ok(())
     }
 

@@ -61,6 +61,11 @@ impl Lb {
     }
 
     fn up(&mut self, server: &str, fleet: Fleet) -> Effects {
+        self.up_holding(server, fleet, 0)
+    }
+
+    /// Up to a dns-b that holds this report.
+    fn up_holding(&mut self, server: &str, fleet: Fleet, report_generation: u64) -> Effects {
         let welcome = Welcome {
             version: 1,
             identity: id(server),
@@ -69,7 +74,7 @@ impl Lb {
             features: 0,
             fleet,
             map_generation: 0,
-            report_generation: 0,
+            report_generation,
             catalogues: vec![],
         };
         self.handle(Event::Up(id(server), Box::new(welcome)))
@@ -199,22 +204,29 @@ fn a_dead_site_moves_answers_and_reports_at_once() {
 }
 
 #[test]
-fn the_first_report_is_not_less_than_what_is_to_come() {
-    let (mut lb, www) = Lb::with_catalogue();
-    let api = service("api.other.test", 1);
+fn after_a_restart_a_blackholed_service_delays_no_other_and_loses_nothing() {
+    let mut lb = Lb::new();
+    lb.up_holding("b1", fleet(1), 41);
+    let (www, api) = (service("www.glb.test", 1), service("api.other.test", 1));
+    lb.said("b1", Message::Catalogue(Box::new(zone("glb.test", 1, vec![www.clone()]))));
     lb.said("b1", Message::Catalogue(Box::new(zone("other.test", 1, vec![api.clone()]))));
-    for n in 1..=3 {
-        for _ in 0..3 {
-            let effects = lb.sample(&www, n, Some(50));
-            assert_eq!(report(&effects), None);
-        }
+    for _ in 0..2 {
+        assert_eq!(report(&lb.sample(&www, 1, Some(50))), None);
     }
-    // It answers already, though.
+    // No probe of the other service has ended yet.
+    let effects = lb.sample(&www, 1, Some(50));
+    let (_, first) = report(&effects).unwrap();
+    assert_eq!((first.generation, first.base, first.rankings.len()), (42, 41, 1), "what b1 holds of api stays");
     assert_eq!(lb.ask("www.sea1.glb.test").0.decision, Decision::Label);
     assert_eq!(lb.ask("api.sea1.other.test").0.decision, Decision::NotReady);
+    lb.said("b1", Message::ReportAck(ReportAck { generation: 42 }));
+    lb.now += DIGEST;
+    assert_eq!(report(&lb.handle(Event::Tick)).unwrap().1.base, 42);
+    lb.said("b1", Message::ReportAck(ReportAck { generation: 43 }));
     lb.sample(&api, 1, None);
     let effects = lb.sample(&api, 1, None);
-    assert_eq!(report(&effects).unwrap().1.rankings.len(), 2);
+    let (_, whole) = report(&effects).unwrap();
+    assert_eq!((whole.base, whole.rankings.len()), (0, 2));
 }
 
 #[test]

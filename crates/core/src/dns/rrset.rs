@@ -46,9 +46,12 @@ pub(crate) enum Data<'d> {
 }
 
 impl<'d> Data<'d> {
-    /// The addresses of the family that `qtype` asks for, if there are any.
-    pub(crate) fn family(addresses: &'d [IpAddr], qtype: u16) -> Option<Self> {
-        addresses.iter().any(|a| of_family(a, qtype)).then_some(Self::Fixed(addresses))
+    /// The addresses of the family that `qtype` asks for, with their type, if there are any; of the
+    /// first there is for ANY (RFC 8482 section 4.1).
+    pub(crate) fn family(addresses: &'d [IpAddr], qtype: u16) -> Option<(u16, Self)> {
+        let wanted: &[u16] = if qtype == rtype::ANY { &[rtype::A, rtype::AAAA] } else { &[qtype] };
+        let found = wanted.iter().find(|family| addresses.iter().any(|a| of_family(a, **family)))?;
+        Some((*found, Self::Fixed(addresses)))
     }
 }
 

@@ -7,6 +7,7 @@ pub const CNAME: u16 = 5;
 pub const SOA: u16 = 6;
 pub const TXT: u16 = 16;
 pub const AAAA: u16 = 28;
+pub const OPT: u16 = 41;
 pub const DS: u16 = 43;
 pub const NSEC: u16 = 47;
 pub const DNSKEY: u16 = 48;

@@ -462,12 +462,13 @@ pub(super) mod tests {
         assert_eq!(registry.expire(at(69)), []);
         assert_eq!(registry.expire(at(70)), [B]);
         assert!(registry.held(A).all(|h| h.lease == Some(at(80))));
+        registry.set(B, 1, Some(at(78)), [claim("10.0.0.0/8", 2)]).unwrap();
         assert!(registry.renew(A, Some(at(75))), "a lease may be cut short");
         assert_eq!(registry.next_expiry(), Some(at(75)));
-        assert_eq!(registry.expire(at(75)), [A]);
+        assert_eq!(registry.expire(at(77)), [A]);
         assert!(!registry.renew(A, Some(at(99))), "nothing is left to renew");
-        assert_eq!(registry.next_expiry(), None);
-        assert_eq!(registry.expire(at(1_000_000)), []);
+        assert_eq!(registry.expire(at(78)), [B]);
+        assert_eq!((registry.next_expiry(), registry.expire(at(1_000_000))), (None, vec![]));
         assert_eq!(members(&registry, "10.0.0.0/8"), [(LbIndex(3), 3)]);
         assert_eq!(registry.len(), 1);
     }

@@ -50,8 +50,10 @@ impl Summary {
             (Some(one), Some(other)) if one == other || one.is_none() || other.is_none() => {
                 let full = left.visible == Visible::Wholly && right.visible == Visible::Wholly;
                 let visible = if full { Visible::Wholly } else { Visible::Partly };
-                let unless = more.unless.max(depth + 1);
-                Self { visible, always, unless, otherwise: 0, group: one.or(other).unwrap_or(more.group) }
+                // Whoever inherits what all say has no need to go deeper, not even where an entry
+                // that nobody sees says otherwise in between.
+                let unless = more.unless.max(always).max(depth + 1);
+                Self { visible, always: 0, unless, otherwise: 0, group: one.or(other).unwrap_or(more.group) }
             }
             _ => {
                 let rest = if less.group == more.group { less.otherwise } else { less.unless };

@@ -77,6 +77,16 @@ fn entries_beyond_the_source_lengthen_the_scope_and_decide_nothing() {
 }
 
 #[test]
+fn an_entry_that_nobody_sees_does_not_lengthen_the_scope() {
+    let hidden = [("138.128.0.0/15", 2), ("138.128.0.0/16", 1), ("138.129.0.0/16", 1)];
+    let beside = [("0.0.0.0/0", 1), ("139.0.0.0/8", 2)];
+    let entries: Vec<_> = hidden.into_iter().chain(beside).collect();
+    assert_eq!(lookup(&entries, "0.0.0.0", 0), (A, Some(0), 8));
+    assert_eq!(lookup(&entries, "138.0.0.0", 8), (A, Some(0), 8));
+    assert_eq!(lookup(&entries, "138.128.0.0", 15), (B, Some(15), 16), "asked for 15 bits it is seen");
+}
+
+#[test]
 fn the_nearest_entry_is_the_one_that_shares_most_bits() {
     let two = [("10.0.1.0/24", 1), ("10.0.64.0/24", 2)];
     assert_eq!(nearest(&two, "10.0.3.1", 8), Some((A, Some(24), 18)));
@@ -111,6 +121,11 @@ fn a_year_of_changes_takes_no_more_room_than_the_first_day() {
     let later = change(1000..10_000);
     assert_eq!(later.0, 256);
     assert!(later.1 <= first.1 * 11 / 10, "{first:?} {later:?}");
+    assert!(registry.table().v4.bytes() > 8 * MapTable::default().v4.bytes());
+    for lb in 0..3 {
+        registry.remove_all(LbIndex(lb));
+    }
+    assert_eq!(registry.table().v4.bytes(), MapTable::default().v4.bytes(), "every fork is gone");
 }
 
 #[test]

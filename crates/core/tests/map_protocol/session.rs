@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use dglb_core::proto::{
     CloseReason, Config, Event, Frame, Number, Peer, SendError, Session,
+    body::decode,
     message::{Bye, ByeReason, Map, Message, PeerRole, Ready, Refuse, RefuseReason, Report, Resync},
 };
 use proptest::prelude::*;
@@ -164,6 +165,29 @@ fn an_idle_link_lives_on_pings() {
     assert!((59..=122).contains(&pings), "{pings}");
     assert!(pair.now - pair.b.session.last_heard() <= 6 * SECOND);
     assert_eq!((pair.lb.messages(), pair.b.messages()), (vec![], vec![]));
+}
+
+#[test]
+fn every_ping_is_answered_with_its_value_or_with_a_later_one() {
+    let mut pair = Pair::established(PeerRole::DnsLb);
+    let ping = |value| {
+        let encoded = Message::Ping(value).encode().unwrap();
+        Frame::new(encoded.number(), encoded.body().clone())
+    };
+    for value in [0, 7, u64::MAX] {
+        pair.b.session.handle(ping(value), pair.now).unwrap();
+        let frame = pair.b.session.poll_transmit(pair.now).unwrap();
+        let answer = decode(frame.number, frame.body, 1).unwrap().unwrap().message;
+        assert_eq!(answer, Message::Pong(value));
+        assert_eq!(pair.b.session.poll_transmit(pair.now), None);
+    }
+    // However many come before this side gets to speak, one answer waits.
+    for value in 0..10_000 {
+        pair.b.session.handle(ping(value), pair.now).unwrap();
+    }
+    let frames: Vec<_> = std::iter::from_fn(|| pair.b.session.poll_transmit(pair.now)).collect();
+    assert_eq!(frames.len(), 1);
+    assert_eq!(pair.b.messages(), [], "no affair of the daemon's");
 }
 
 #[test]

@@ -372,7 +372,8 @@ async fn say_goodbye(reader: &mut (impl AsyncRead + Unpin), writer: &mut (impl A
     if writer.shutdown().await.is_err() {
         return;
     }
-    let mut scrap = [0; READ];
+    // On the heap: an array would make every link's future that much larger.
+    let mut scrap = vec![0; READ];
     let mut left = LAST_OCTETS;
     while let Ok(n) = reader.read(&mut scrap).await
         && n > 0

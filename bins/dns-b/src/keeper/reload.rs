@@ -1,0 +1,89 @@
+//! A new configuration for a dns-b that runs: rights, fleet document, and how answers are found.
+
+use std::time::Instant;
+
+use dglb_core::{
+    identity::Identity,
+    proto::message::{Bye, ByeReason, Message, PeerRole, Resync},
+};
+
+use super::{Keeper, LinkId, Outgoing};
+use crate::config::Config;
+
+impl Keeper {
+    /// Takes a configuration over that differs only in what may differ (see [`refusal`]). Whoever
+    /// lost its right to be here leaves at once; what a DNS-LB maps is judged again by its new
+    /// bounds.
+    pub fn reconfigure(&mut self, config: &Config, now: Instant) {
+        let bounds = |keeper: &Self, link: &super::Link| keeper.peers.get(&link.identity).map(|p| p.may_map.clone());
+        let before: Vec<_> = self.links.iter().map(|(id, link)| (*id, bounds(self, link))).collect();
+        self.peers.clone_from(&config.peers);
+        self.default_group.clone_from(&config.default_group);
+        (self.check, self.max_lease, self.stale_after) = (config.check, config.map.lease, config.stale_after);
+        self.directory.set_settings(config.settings.clone());
+        self.dismiss_strangers(now);
+        for (id, before) in before {
+            let after = self.links.get(&id).filter(|l| l.role == PeerRole::DnsLb).map(|l| bounds(self, l));
+            if after.is_some_and(|after| after != before) {
+                self.send(id, Message::Resync(Resync::Map));
+            }
+        }
+        if self.fleet != config.fleet {
+            self.fleet = config.fleet.clone();
+            self.directory.set_fleet(self.fleet.clone());
+            let links: Vec<LinkId> = self.links.keys().copied().collect();
+            for link in links {
+                self.send(link, Message::Fleet(Box::new(self.fleet.clone())));
+                self.send_delegations(link, |_| true);
+            }
+        }
+        self.renew_default_group();
+        self.changed = true;
+    }
+
+    fn dismiss_strangers(&mut self, now: Instant) {
+        let known = |identity: &Identity, role| self.peers.get(identity).is_some_and(|p| p.role == role);
+        let strangers = self.links.iter().filter(|(_, l)| !known(&l.identity, l.role));
+        let strangers: Vec<LinkId> = strangers.map(|(id, _)| *id).collect();
+        for link in strangers {
+            let text = "no [[peer]] of this identity and role is configured here any more".to_owned();
+            self.outbox.push((link, Outgoing::Leave(Bye { reason: ByeReason::Shutdown, text })));
+            self.closed(link, now);
+        }
+        let gone: Vec<_> = self.lbs.keys().copied().collect();
+        for index in gone {
+            let identity = self.directory.find_lb(index).map(|lb| lb.identity.clone());
+            if identity.is_some_and(|identity| !self.peers.contains_key(&identity))
+                && let Some(truth) = self.lbs.get_mut(&index)
+            {
+                // Not one lease more.
+                truth.lease_end = Some(now);
+            }
+        }
+        self.expire(now);
+    }
+}
+
+/// Why a running dns-b cannot take `new` over from `old`, by the name of the key.
+///
+/// # Errors
+/// The first such key, and what to do.
+pub fn refusal(old: &Config, new: &Config) -> Result<(), String> {
+    let fixed = [
+        ("identity", old.identity == new.identity),
+        ("dns.referral", old.referral == new.referral),
+        ("dns.fallback", old.fallback == new.fallback),
+        ("dns.lanes", old.lanes == new.lanes),
+        ("map.listen", old.map.listen == new.map.listen),
+        ("map.plain-tcp", old.map.plain_tcp == new.map.plain_tcp),
+        ("admin.listen", old.admin == new.admin),
+    ];
+    if let Some((key, _)) = fixed.iter().find(|(_, same)| !same) {
+        return Err(format!("{key} can only be changed by a restart"));
+    }
+    if old.fleet != new.fleet && new.fleet.serial <= old.fleet.serial {
+        let (new, old) = (new.fleet.serial, old.fleet.serial);
+        return Err(format!("the fleet document has changed, but its serial {new} is not higher than {old}"));
+    }
+    Ok(())
+}
