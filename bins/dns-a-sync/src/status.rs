@@ -38,6 +38,7 @@ impl Sources {
             "daemon": "dns-a-sync",
             "version": env!("CARGO_PKG_VERSION"),
             "identity": config.identity,
+            "boot": self.boot.id.to_string(),
             "uptime_seconds": self.boot.uptime().as_secs(),
             "dns_a": {
                 "server": config.dns_a.server,

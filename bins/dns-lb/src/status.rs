@@ -1,6 +1,5 @@
 //! What an operator may see: `/api/v1/status`.
 
-use dglb_core::proto::message::BootId;
 use serde_json::{Value, json};
 
 use crate::{
@@ -53,11 +52,6 @@ fn probes(metrics: &Metrics) -> Value {
         Value::Object(counts.filter(|(_, count): &(String, Value)| *count != 0).collect())
     };
     json!({ "http": of("http"), "tcp": of("tcp") })
-}
-
-/// A boot identity in hexadecimal.
-pub(crate) fn hex(boot: BootId) -> String {
-    boot.0.iter().map(|octet| format!("{octet:02x}")).collect()
 }
 
 /// The first of what differs between two configurations and only a restart can change.
