@@ -48,6 +48,7 @@ impl Sources {
                 "problem": snapshot.source_error,
             },
             "state": { "kept_in": config.state_dir, "problem": snapshot.state_error },
+            "dns_bs_not_dialled": snapshot.not_dialled,
             "zones": zones.collect::<Vec<_>>(),
             "dns_bs": snapshot.uplinks.iter().map(uplink).collect::<Vec<_>>(),
         })

@@ -10,6 +10,7 @@ use std::{
 
 use dglb_core::{
     catalogue::ZoneCatalogue,
+    fleet::Fleet,
     identity::Identity,
     name::Name,
     proto::{
@@ -92,9 +93,9 @@ impl Uplink {
         }
     }
 
-    /// The link came up. Returns whether it is the dns-b that was expected at this address: the
-    /// link to another one is closed.
-    pub fn up(&mut self, peer: Peer, link: LinkSender) -> bool {
+    /// The link came up. Returns the fleet document of the dns-b that was expected at this address:
+    /// the link to another one is closed.
+    pub fn up(&mut self, peer: Peer, link: LinkSender) -> Option<Fleet> {
         let welcome = expect(&self.server.identity, peer, &link);
         let Welcome { identity, fleet, catalogues, .. } = match welcome {
             Ok(welcome) => *welcome,
@@ -102,7 +103,7 @@ impl Uplink {
                 warn!(address = %self.server.address, "wrong dns-b: {wrong}");
                 self.error = Some(wrong.to_string());
                 self.stranger = Some(link);
-                return false;
+                return None;
             }
         };
         info!(peer = %identity, fleet = fleet.serial, "link up");
@@ -113,7 +114,7 @@ impl Uplink {
         self.fleet_serial = fleet.serial;
         self.held = catalogues.into_iter().collect();
         self.pending.clear();
-        true
+        Some(fleet)
     }
 
     /// The link is over, or could not be had.

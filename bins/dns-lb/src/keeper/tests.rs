@@ -288,6 +288,41 @@ fn the_newest_catalogue_wins_wherever_it_comes_from() {
 }
 
 #[test]
+fn a_dns_b_that_is_behind_is_shown_until_it_has_caught_up_or_is_gone() {
+    let (mut lb, www) = Lb::with_catalogue();
+    let offer = |lb: &mut Lb, server: &str, generation| {
+        let effects = lb.said(server, Message::Catalogue(Box::new(zone("glb.test", generation, vec![www.clone()]))));
+        (refusal(&effects).unwrap().to_owned(), lb.metrics.catalogues_behind.get())
+    };
+    offer(&mut lb, "b1", 9);
+    lb.up("b2", fleet(1));
+    let reason = "generation 9 is in use, which is newer than 1";
+    assert_eq!(offer(&mut lb, "b1", 1), (reason.to_owned(), 1));
+    assert_eq!(offer(&mut lb, "b2", 1), (reason.to_owned(), 2));
+    assert_eq!(lb.keeper.behind().next().unwrap(), (&id("b1"), &"glb.test".parse().unwrap(), 1));
+    assert_eq!(offer(&mut lb, "b1", 10), ("accepted".to_owned(), 1));
+    lb.handle(Event::Down(id("b2")));
+    assert_eq!(lb.metrics.catalogues_behind.get(), 0);
+}
+
+#[test]
+fn dns_bs_of_the_fleet_document_that_nobody_dials_are_an_alarm() {
+    let mut lb = Lb::new();
+    lb.up("b1", fleet(1));
+    assert_eq!(lb.metrics.fleet_not_dialled.get(), 0);
+    let mut larger = fleet(2);
+    larger.servers.push(FleetServer {
+        identity: id("b3"),
+        referral: vec!["203.0.113.5".parse().unwrap()],
+        fallback: vec!["203.0.113.6".parse().unwrap()],
+    });
+    lb.said("b1", Message::Fleet(Box::new(larger)));
+    assert_eq!((lb.metrics.fleet_not_dialled.get(), lb.keeper.not_dialled()), (1, &[id("b3")][..]));
+    lb.said("b1", Message::Fleet(Box::new(fleet(3))));
+    assert_eq!(lb.metrics.fleet_not_dialled.get(), 0);
+}
+
+#[test]
 fn a_service_belongs_to_one_zone() {
     let (mut lb, www) = Lb::with_catalogue();
     let mut host_style = zone("www.glb.test", 1, vec![www]);
