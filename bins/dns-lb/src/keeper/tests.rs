@@ -203,6 +203,35 @@ fn a_dead_site_moves_answers_and_reports_at_once() {
     assert_eq!((lb.metrics.reports_sent.get(), lb.metrics.reports_acknowledged.get()), (2, 1));
 }
 
+/// What happens when it is this DNS-LB that was cut off: nothing tells that from dead sites.
+#[test]
+fn an_outage_of_its_own_ends_where_it_began() {
+    let (mut lb, www) = Lb::measured();
+    let twice = |lb: &mut Lb, n, ms| {
+        lb.sample(&www, n, ms);
+        lb.sample(&www, n, ms);
+        lb.ask("www.sea1.glb.test").1.last().copied()
+    };
+    // Site by site comes to its verdict, and the answers flee before it.
+    assert_eq!(twice(&mut lb, 2, None), Some(1));
+    assert_eq!(twice(&mut lb, 1, None), Some(3));
+    // All are down: the last good figures count, so it is the nearest again.
+    assert_eq!(twice(&mut lb, 3, None), Some(2));
+    let order = |lb: &Lb| -> Vec<_> {
+        let ranking = lb.keeper.rankings().next().unwrap().1.unwrap();
+        ranking.sites.iter().map(|s| (s.site.clone(), s.health())).collect()
+    };
+    use dglb_core::report::Health::{Down, Up};
+    let all = |health| ["s2", "s1", "s3"].map(|site| (site.to_owned(), health)).to_vec();
+    assert_eq!(order(&lb), all(Down));
+    // A known weakness: whichever site is probed first when the network is back is the answer
+    // until the nearest has its own verdict, which takes up to `rise` intervals.
+    assert_eq!(twice(&mut lb, 3, Some(90)), Some(3));
+    assert_eq!(twice(&mut lb, 1, Some(50)), Some(1));
+    assert_eq!(twice(&mut lb, 2, Some(20)), Some(2));
+    assert_eq!(order(&lb), all(Up));
+}
+
 #[test]
 fn after_a_restart_a_blackholed_service_delays_no_other_and_loses_nothing() {
     let mut lb = Lb::new();
