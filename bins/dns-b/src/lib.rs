@@ -94,6 +94,8 @@ impl Daemon for DnsB {
         }
         drop(sender);
         let (reloads, reloaded) = mpsc::channel(1);
+        // The status has a content from the first question on.
+        run::show(&keeper, &shown);
         let run = Run { keeper, publisher, events, reloads: reloaded, check: config.check, shown, readiness };
         tasks.spawn("keeper", run.run(tasks.stop_token()));
         Ok(Self { map, dns, admin: admin_address, counters, config, reloads })
