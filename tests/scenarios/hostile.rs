@@ -2,113 +2,26 @@
 //! one can be given; it is counted; nobody else notices; and memory stays bounded.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     time::{Duration, Instant},
 };
 
-use bytes::BytesMut;
 use dglb_core::proto::{
-    FrameCodec, HANDSHAKE_FRAME, MAGIC, Number, body,
+    HANDSHAKE_FRAME, MAGIC, Number,
     message::{ByeReason, EntryKind, Hello, Map, MapEntry, Message, PeerRole, RefuseReason},
 };
 use dglb_scenarios::{
-    Chain, Ground, LONG, Size, binaries,
+    Admin, Chain, Counters, Ground, LONG, Size, binaries,
     configs::{self, WWW, in_label},
     eventually,
+    ground::dns,
+    intruder::{End, Intruder},
     peer::{Peer, hello},
-    raw, scenario, so,
+    question::Question,
+    scenario, so,
 };
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-    time::timeout,
-};
-use tokio_util::codec::Decoder;
-
-/// A connection to the map port that does what it likes.
-struct Intruder {
-    stream: TcpStream,
-    codec: FrameCodec,
-    received: BytesMut,
-    first: bool,
-}
-
-/// How a link ended, as its peer sees it.
-#[derive(Debug, PartialEq)]
-enum End {
-    Refused(RefuseReason),
-    Bye(ByeReason),
-    /// Without a word.
-    Closed,
-}
-
-impl Intruder {
-    async fn connect(from: IpAddr, server: SocketAddr) -> Self {
-        let mut codec = FrameCodec::default();
-        codec.set_limit(1 << 20);
-        Self { stream: raw::connect(from, server).await, codec, received: BytesMut::new(), first: true }
-    }
-
-    /// A link that is up, as a peer that is configured.
-    async fn established(from: IpAddr, server: SocketAddr, identity: &str, role: PeerRole) -> Self {
-        let mut intruder = Self::connect(from, server).await;
-        intruder.say(&Message::Hello(hello(identity, role))).await;
-        let welcome = intruder.next().await;
-        assert!(matches!(welcome, Some(Message::Welcome(_))), "{welcome:?}");
-        intruder
-    }
-
-    async fn say(&mut self, message: &Message) {
-        let encoded = message.encode().unwrap();
-        let octets = self.frame(encoded.number().0, encoded.body());
-        self.send(&octets).await;
-    }
-
-    /// A frame as it goes over the wire; the first with the magic.
-    fn frame(&mut self, number: u16, body: &[u8]) -> Vec<u8> {
-        let magic: &[u8] = if std::mem::take(&mut self.first) { &MAGIC } else { &[] };
-        let length = u32::try_from(4 + magic.len() + body.len()).unwrap();
-        [&length.to_be_bytes(), &number.to_be_bytes()[..], &[0, 0], magic, body].concat()
-    }
-
-    async fn send(&mut self, octets: &[u8]) {
-        // Who is cut off amid its words does not hear of it at once.
-        let _ = self.stream.write_all(octets).await;
-    }
-
-    /// The next message that is no PING; `None` at the end of the connection.
-    async fn next(&mut self) -> Option<Message> {
-        let read = async {
-            loop {
-                while let Some(frame) = self.codec.decode(&mut self.received).unwrap() {
-                    let decoded = body::decode(frame.number, frame.body, 100_000).unwrap();
-                    let message = decoded.expect("dns-b says nothing that we do not know").message;
-                    if !matches!(message, Message::Ping(_)) {
-                        return Some(message);
-                    }
-                }
-                // A reset is an end, too.
-                if self.stream.read_buf(&mut self.received).await.unwrap_or(0) == 0 {
-                    return None;
-                }
-            }
-        };
-        timeout(LONG, read).await.expect("neither a message nor the end")
-    }
-
-    /// Waits until dns-b ends it; what was said before is passed over.
-    async fn end(&mut self) -> End {
-        let mut end = End::Closed;
-        while let Some(message) = self.next().await {
-            match message {
-                Message::Refuse(refuse) => end = End::Refused(refuse.reason),
-                Message::Bye(bye) => end = End::Bye(bye.reason),
-                _ => {}
-            }
-        }
-        end
-    }
-}
+use hickory_proto::rr::RecordType;
+use tokio::{io::AsyncWriteExt, time::timeout};
 
 /// A chain of one of each, and peers that may dial in and are not there: `evil-lb`, `evil-sync`.
 async fn chain(ground: Ground) -> Chain {
@@ -135,7 +48,7 @@ async fn undisturbed(chain: &Chain) {
 }
 
 /// Waits until dns-b has counted so many more of each.
-async fn counted(chain: &Chain, before: &dglb_scenarios::Counters, wanted: &[(&str, u64)]) {
+async fn counted(chain: &Chain, before: &Counters, wanted: &[(&str, u64)]) {
     eventually("everything is counted", async || {
         let now = chain.b(1).counters().await;
         let grown: Vec<_> = wanted.iter().map(|(series, _)| (*series, now.of(series) - before.of(series))).collect();
@@ -420,7 +333,7 @@ fn lengths_that_are_only_announced_cost_no_memory() {
         }
         let files = configs::dns_b(&ground, 1, 1, 0, &extra);
         let b1 = binaries::start("dns-b", &files);
-        let admin = dglb_scenarios::Admin::new(files.admin);
+        let admin = Admin::new(files.admin);
         eventually("dns-b runs", async || admin.fetch("/livez").await.map(drop)).await;
         let sync = configs::catalogue(&ground, 1, 1);
         let publisher = Peer::publisher(ground.map(1), &sync).await;
@@ -443,9 +356,7 @@ fn lengths_that_are_only_announced_cost_no_memory() {
         let grown = resident(b1.id()).saturating_sub(before);
         // 6.5 GiB were announced. What a hundred links cost by themselves is far less than this.
         assert!(grown < 16 << 10, "{grown} KiB more for a hundred links that sent nothing");
-        let reply = dglb_scenarios::question::Question::new(ground.isp(1), WWW, hickory_proto::rr::RecordType::A)
-            .ask(dglb_scenarios::ground::dns(ground.referral(1)))
-            .await;
+        let reply = Question::new(ground.isp(1), WWW, RecordType::A).ask(dns(ground.referral(1))).await;
         assert_eq!(reply.addresses(), [ground.site(1)]);
         drop((links, publisher));
     });

@@ -3,6 +3,7 @@
 mod bad_input;
 mod config;
 mod documentation;
+mod failover;
 mod hostile;
 mod lookup;
 mod matrix;

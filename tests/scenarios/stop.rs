@@ -10,6 +10,7 @@ use dglb_core::proto::{
 use dglb_node::link::DownReason;
 use dglb_scenarios::{
     Chain, Size,
+    chain::nothing_more,
     configs::{WWW, in_label},
     eventually,
     ground::dns,
@@ -24,7 +25,7 @@ use tokio::io::AsyncWriteExt;
 fn daemons_stop_in_time_with_clients_on_the_line() {
     scenario("stop::daemons_stop_in_time_with_clients_on_the_line", async |ground| {
         let size = Size { servers: 1, lbs: 1, sites: 2 };
-        let mut chain = Chain::settled(ground, size, |_, _| String::new()).await;
+        let mut chain = Chain::settled(ground, size, nothing_more).await;
         let (from, map) = (chain.ground.isp(1), chain.ground.map(1));
         let peer = Peer::dial(map, "sync", PeerRole::DnsASync).await;
         // Whoever says nothing, half a thing, or nothing more.

@@ -3,7 +3,7 @@
 use dns_a_sync::DnsASync;
 use dns_b::DnsB;
 use dns_lb::DnsLb;
-use hickory_proto::rr::RecordType;
+use hickory_proto::{op::ResponseCode, rr::RecordType};
 use serde_json::Value;
 
 use crate::{
@@ -193,4 +193,21 @@ impl Chain {
     pub async fn ask_lb(&self, lb: u8, name: &str) -> Reply {
         Question::new(self.ground.isp(lb), name, RecordType::A).ask(dns(self.ground.lb(lb))).await
     }
+}
+
+/// No more in a dns-b's configuration than is there anyway.
+pub fn nothing_more(_: &Ground, _: u8) -> String {
+    String::new()
+}
+
+/// The reply leads into a DNS-LB's label zone, for so many seconds.
+///
+/// # Panics
+/// When it does not.
+pub fn leads_to(reply: &Reply, lb: &str, ttl: u32) {
+    assert_eq!(reply.code(), ResponseCode::NoError);
+    assert!(reply.is_authoritative());
+    // The case of the question's letters comes back, in what is shared with it, too.
+    let alias = reply.alias().map(|(target, ttl)| (target.to_lowercase(), ttl));
+    assert_eq!(alias, Some((format!("{}.", configs::in_label(lb)), ttl)));
 }

@@ -11,6 +11,7 @@ pub mod configs;
 pub mod dns_a;
 pub mod dns_b;
 pub mod ground;
+pub mod intruder;
 pub mod peer;
 pub mod question;
 pub mod raw;

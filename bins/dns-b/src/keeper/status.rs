@@ -83,6 +83,7 @@ impl Keeper {
             "boot": hex(self.boot),
             "fleet": { "serial": self.fleet.serial, "dns_bs": self.fleet.servers.len() },
             "presumed_own_fault": self.figures.own_fault,
+            "filling": self.directory.is_filling(),
             "prefixes": self.all.len(),
             "zones": zones,
             "links": links,
