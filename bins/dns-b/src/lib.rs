@@ -78,6 +78,8 @@ impl Daemon for DnsB {
         let counters = DnsCounters::new();
         counters.register(&mut registry);
         let shown = SharedShown::default();
+        // The status has a content from the first moment on.
+        run::show(&keeper, &shown);
         metrics::register(&mut registry, shown.clone());
         let readiness = Readiness::new();
         readiness.wait("catalogue", "no dns-a-sync has published a zone yet");
@@ -94,8 +96,6 @@ impl Daemon for DnsB {
         }
         drop(sender);
         let (reloads, reloaded) = mpsc::channel(1);
-        // The status has a content from the first question on.
-        run::show(&keeper, &shown);
         let run = Run { keeper, publisher, events, reloads: reloaded, check: config.check, shown, readiness };
         tasks.spawn("keeper", run.run(tasks.stop_token()));
         Ok(Self { map, dns, admin: admin_address, counters, config, reloads })

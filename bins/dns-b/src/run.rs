@@ -109,8 +109,6 @@ impl Run {
         let mut senders = HashMap::new();
         let mut ticks = 0_u32;
         let mut batch = Vec::with_capacity(BURST);
-        // Whoever asks in the first second gets a status, too.
-        self.show();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
