@@ -148,7 +148,7 @@ pub fn dns_a_sync(ground: &Ground, dns_a: SocketAddr, servers: u8, sites: u8) ->
     Files::new(admin, ("dns-a-sync.toml", &text), &[])
 }
 
-/// The catalogue that the agent of [`dns_a_sync`] would publish.
+/// The catalogue that the agent of [`dns_a_sync()`] would publish.
 pub fn catalogue(ground: &Ground, sites: u8, generation: u64) -> ZoneCatalogue {
     let site = |n| Site { name: format!("s{n}"), addresses: vec![ground.site(n)], cost: f64::from(n) };
     let probe = |kind| Probe { kind, interval_ms: 200, timeout_ms: 2_000, fall: 2, rise: 2 };

@@ -11,12 +11,14 @@ use std::{
 use dglb_core::proto::Peer;
 use dglb_core::{
     catalogue::ZoneCatalogue,
+    fleet::Fleet,
+    identity::Identity,
     name::Name,
     proto::message::{Message, Resync},
 };
 use dglb_node::{
     admin::Readiness,
-    link::{LinkEvent, LinkId, LinkSender},
+    link::{LinkEvent, LinkId, LinkSender, not_dialled},
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -85,6 +87,10 @@ pub struct Keeper {
     origins: BTreeMap<Name, Origin>,
     outcomes: BTreeMap<Name, Outcome>,
     uplinks: Vec<Uplink>,
+    /// Serial of the newest fleet document, 0 before the first.
+    fleet_serial: u32,
+    /// The dns-bs that it names and that are not configured.
+    not_dialled: Vec<Identity>,
     read: Option<(u32, Instant)>,
     source_error: Option<String>,
     state: Option<State>,
@@ -108,6 +114,8 @@ impl Keeper {
             config,
             origins,
             outcomes: BTreeMap::new(),
+            fleet_serial: 0,
+            not_dialled: Vec::new(),
             read: None,
             source_error: None,
             state,
@@ -219,7 +227,10 @@ impl Keeper {
                 self.out.metrics.resync(uplink.identity());
                 uplink.want(&zone);
             }
-            LinkEvent::Message(Message::Fleet(fleet)) => uplink.fleet(fleet.serial),
+            LinkEvent::Message(Message::Fleet(fleet)) => {
+                uplink.fleet(fleet.serial);
+                self.fleet(&fleet);
+            }
             LinkEvent::Message(Message::Delegation(delegation)) if self.origins.contains_key(&delegation.zone) => {
                 uplink.delegation(delegation);
             }
@@ -229,10 +240,25 @@ impl Keeper {
     }
 
     fn up(&mut self, index: usize, peer: Peer, link: LinkSender) {
-        if self.uplinks[index].up(peer, link) {
+        if let Some(fleet) = self.uplinks[index].up(peer, link) {
+            self.fleet(&fleet);
             let zones: Vec<Name> = self.config.zones.iter().map(|z| z.name.clone()).collect();
             self.learn(index, &zones);
         }
+    }
+
+    /// Looks at who is in the newest fleet document.
+    fn fleet(&mut self, fleet: &Fleet) {
+        if fleet.serial <= self.fleet_serial {
+            return;
+        }
+        let dialled: Vec<_> = self.uplinks.iter().map(|u| u.identity().clone()).collect();
+        let missing: Vec<_> = not_dialled(fleet, &dialled).cloned().collect();
+        if self.not_dialled != missing && !missing.is_empty() {
+            warn!(servers = ?missing, "the fleet document names dns-bs that are not in [[dns-b]]");
+        }
+        self.out.metrics.not_dialled(missing.len());
+        (self.fleet_serial, self.not_dialled) = (fleet.serial, missing);
     }
 
     /// Learns what a dns-b holds of these zones, and sees to it that it gets what it lacks.
@@ -339,6 +365,7 @@ impl Keeper {
             read: self.read,
             source_error: self.source_error.clone(),
             state_error: self.state_error.clone(),
+            not_dialled: self.not_dialled.clone(),
             zones: self.config.zones.iter().map(|z| zone(&z.name)).collect(),
             uplinks: self.uplinks.iter().map(Uplink::view).collect(),
         }

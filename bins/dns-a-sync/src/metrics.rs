@@ -22,6 +22,7 @@ pub struct Metrics {
     held: Family<Zone, Gauge<u64, AtomicU64>>,
     unreadable: Family<Zone, Gauge<u64, AtomicU64>>,
     linked: Family<Peer, Gauge<u64, AtomicU64>>,
+    not_dialled: Gauge<u64, AtomicU64>,
     acknowledged: Family<ZonePeer, Gauge<u64, AtomicU64>>,
     refused: Family<ZonePeer, Counter>,
     resyncs: Family<Peer, Counter>,
@@ -90,6 +91,8 @@ impl Metrics {
         sync.register("held_services", "Services that keep old sites by a guard rail", self.held.clone());
         sync.register("unreadable_sites", "Sites whose answer from DNS-A is of no use", self.unreadable.clone());
         sync.register("link_up", "Whether the link to a dns-b is up", self.linked.clone());
+        let help = "Dns-bs of the fleet document that are not configured";
+        sync.register("fleet_not_dialled", help, self.not_dialled.clone());
         let help = "Newest catalogue generation that a dns-b accepted";
         sync.register("acknowledged_generation", help, self.acknowledged.clone());
         sync.register("refusals", "Catalogues that a dns-b refused", self.refused.clone());
@@ -125,6 +128,11 @@ impl Metrics {
     /// A link came up or went down.
     pub fn link(&self, peer: &Identity, up: bool) {
         self.linked.get_or_create(&Peer::of(peer)).set(u64::from(up));
+    }
+
+    /// So many dns-bs of the fleet document are not configured.
+    pub fn not_dialled(&self, servers: usize) {
+        self.not_dialled.set(servers as u64);
     }
 
     /// A dns-b accepted a generation.

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use dglb_core::{catalogue::ZoneCatalogue, name::Name};
+use dglb_core::{catalogue::ZoneCatalogue, identity::Identity, name::Name};
 
 use crate::{compose::Held, uplink::UplinkView};
 
@@ -15,6 +15,8 @@ pub struct Snapshot {
     pub source_error: Option<String>,
     /// Why what was published is not on the disk.
     pub state_error: Option<String>,
+    /// The dns-bs of the newest fleet document that are not configured.
+    pub not_dialled: Vec<Identity>,
     /// In the order of the configuration.
     pub zones: Vec<ZoneView>,
     /// In the order of the configuration.

@@ -38,6 +38,7 @@ impl Sources {
             "daemon": "dns-a-sync",
             "version": env!("CARGO_PKG_VERSION"),
             "identity": config.identity,
+            "boot": self.boot.id.to_string(),
             "uptime_seconds": self.boot.uptime().as_secs(),
             "dns_a": {
                 "server": config.dns_a.server,
@@ -47,6 +48,7 @@ impl Sources {
                 "problem": snapshot.source_error,
             },
             "state": { "kept_in": config.state_dir, "problem": snapshot.state_error },
+            "dns_bs_not_dialled": snapshot.not_dialled,
             "zones": zones.collect::<Vec<_>>(),
             "dns_bs": snapshot.uplinks.iter().map(uplink).collect::<Vec<_>>(),
         })

@@ -10,14 +10,15 @@ use std::{
 
 use dglb_core::{
     catalogue::ZoneCatalogue,
+    fleet::Fleet,
     identity::Identity,
     name::Name,
     proto::{
         Peer,
-        message::{Bye, ByeReason, CatalogueAck, Delegation, Message, Welcome},
+        message::{CatalogueAck, Delegation, Message, Welcome},
     },
 };
-use dglb_node::link::{Down, LinkSendError, LinkSender};
+use dglb_node::link::{Down, LinkSendError, LinkSender, expect};
 use tracing::{info, warn};
 
 use crate::{
@@ -40,6 +41,8 @@ pub struct Answer {
 pub struct Uplink {
     server: ServerConfig,
     link: Option<LinkSender>,
+    /// A link to somebody else, until it is down.
+    stranger: Option<LinkSender>,
     since: Instant,
     error: Option<String>,
     fleet_serial: u32,
@@ -78,6 +81,7 @@ impl Uplink {
         Self {
             server,
             link: None,
+            stranger: None,
             since: Instant::now(),
             error: None,
             fleet_serial: 0,
@@ -89,19 +93,19 @@ impl Uplink {
         }
     }
 
-    /// The link came up. Returns whether it is the dns-b that was expected at this address: the
-    /// link to another one is closed.
-    pub fn up(&mut self, peer: Peer, link: LinkSender) -> bool {
-        let Peer::Acceptor(welcome) = peer else { return false };
-        let Welcome { identity, fleet, catalogues, .. } = *welcome;
-        let expected = &self.server.identity;
-        if identity != *expected {
-            let error = format!("{} is \"{identity}\", not \"{expected}\"", self.server.address);
-            warn!("{error}: the link is closed");
-            link.close(Bye { reason: ByeReason::Protocol, text: format!("I was looking for \"{expected}\"") });
-            self.error = Some(error);
-            return false;
-        }
+    /// The link came up. Returns the fleet document of the dns-b that was expected at this address:
+    /// the link to another one is closed.
+    pub fn up(&mut self, peer: Peer, link: LinkSender) -> Option<Fleet> {
+        let welcome = expect(&self.server.identity, peer, &link);
+        let Welcome { identity, fleet, catalogues, .. } = match welcome {
+            Ok(welcome) => *welcome,
+            Err(wrong) => {
+                warn!(address = %self.server.address, "wrong dns-b: {wrong}");
+                self.error = Some(wrong.to_string());
+                self.stranger = Some(link);
+                return None;
+            }
+        };
         info!(peer = %identity, fleet = fleet.serial, "link up");
         self.metrics.link(&identity, true);
         self.link = Some(link);
@@ -110,11 +114,12 @@ impl Uplink {
         self.fleet_serial = fleet.serial;
         self.held = catalogues.into_iter().collect();
         self.pending.clear();
-        true
+        Some(fleet)
     }
 
     /// The link is over, or could not be had.
     pub fn down(&mut self, down: &Down) {
+        self.stranger = None;
         if self.link.take().is_some() {
             self.since = Instant::now();
             self.metrics.link(&self.server.identity, false);

@@ -78,6 +78,8 @@ impl Daemon for DnsB {
         let counters = DnsCounters::new();
         counters.register(&mut registry);
         let shown = SharedShown::default();
+        // The status has a content from the first moment on.
+        run::show(&keeper, &shown);
         metrics::register(&mut registry, shown.clone());
         let readiness = Readiness::new();
         readiness.wait("catalogue", "no dns-a-sync has published a zone yet");

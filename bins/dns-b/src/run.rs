@@ -109,8 +109,6 @@ impl Run {
         let mut senders = HashMap::new();
         let mut ticks = 0_u32;
         let mut batch = Vec::with_capacity(BURST);
-        // Whoever asks in the first second gets a status, too.
-        self.show();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -133,7 +131,7 @@ impl Run {
                     ticks = ticks.wrapping_add(1);
                     if ticks.is_multiple_of(TICKS_A_SECOND) {
                         self.keeper.slow_tick(Instant::now());
-                        self.show();
+                        show(&self.keeper, &self.shown);
                     }
                 }
             }
@@ -207,9 +205,10 @@ impl Run {
             });
         }
     }
+}
 
-    fn show(&self) {
-        let shown = Shown { status: self.keeper.status(Instant::now()), figures: self.keeper.figures() };
-        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = shown;
-    }
+/// Renews what the admin endpoint shows.
+pub fn show(keeper: &Keeper, shown: &SharedShown) {
+    let new = Shown { status: keeper.status(Instant::now()), figures: keeper.figures() };
+    *shown.lock().unwrap_or_else(PoisonError::into_inner) = new;
 }

@@ -89,6 +89,10 @@ pub struct Keeper {
     fleets: BTreeMap<Identity, Arc<Fleet>>,
     /// The dns-bs whose operator drains this DNS-LB.
     drained_by: BTreeSet<Identity>,
+    /// The dns-bs of the fleet document that this DNS-LB is not told to dial.
+    not_dialled: Vec<Identity>,
+    /// The generations that connected dns-bs offer of zones of which a newer one is in use.
+    behind: BTreeMap<(Identity, Name), u64>,
     measurements: Measurements,
     registration: Registration,
     reports: Reports,
@@ -110,6 +114,8 @@ impl Keeper {
             fleet: None,
             fleets: BTreeMap::new(),
             drained_by: BTreeSet::new(),
+            not_dialled: Vec::new(),
+            behind: BTreeMap::new(),
             measurements: Measurements::new(settings.settle),
             registration: Registration::new(settings.claim.clone(), settings.servers.clone()),
             reports: Reports::new(metrics.reports_sent.clone(), metrics.reports_acknowledged.clone()),
@@ -137,6 +143,7 @@ impl Keeper {
             Event::Said(server, message) => self.said(server, message, now, &mut effects),
             Event::Down(server) => {
                 self.fleets.remove(&server);
+                self.behind.retain(|(behind, _), _| *behind != server);
                 self.reports.down(&server);
                 effects.send.extend(self.registration.down(&server));
             }
@@ -176,6 +183,12 @@ impl Keeper {
             Message::Catalogue(catalogue) => {
                 let (zone, generation) = (catalogue.zone.clone(), catalogue.generation);
                 let refused = self.adopt_catalogue(*catalogue, now, effects).err();
+                let held = self.catalogues.get(&zone).map_or(0, |held| held.generation);
+                if refused.is_some() && held > generation {
+                    self.behind.insert((server.clone(), zone.clone()), generation);
+                } else {
+                    self.behind.remove(&(server.clone(), zone.clone()));
+                }
                 let outcome = if refused.is_some() { "refused" } else { "accepted" };
                 self.metrics.catalogues.get_or_create(&CatalogueLabels { outcome }).inc();
                 if let Some(reason) = &refused {
@@ -257,6 +270,16 @@ impl Keeper {
         &self.catalogues
     }
 
+    /// The dns-bs of the fleet document that are not configured here.
+    pub fn not_dialled(&self) -> &[Identity] {
+        &self.not_dialled
+    }
+
+    /// The generations that connected dns-bs offer of zones of which a newer one is in use.
+    pub fn behind(&self) -> impl Iterator<Item = (&Identity, &Name, u64)> {
+        self.behind.iter().map(|((server, zone), generation)| (server, zone, *generation))
+    }
+
     /// The rankings of now, by service; `None` for one that is not settled.
     pub fn rankings(&self) -> impl Iterator<Item = (&Name, Option<&Ranking>)> {
         self.measurements.rankings()
@@ -292,6 +315,8 @@ impl Keeper {
         set(&m.fleet_serial, self.fleet.as_ref().map_or(0, |f| f.serial.into()));
         let others = self.fleets.values().filter(|f| Some(*f) != self.fleet.as_ref()).count();
         set(&m.fleet_disagreements, others as u64);
+        set(&m.fleet_not_dialled, self.not_dialled.len() as u64);
+        set(&m.catalogues_behind, self.behind.len() as u64);
         set(&m.services, self.measurements.rankings().count() as u64);
         set(&m.services_ranked, self.measurements.rankings().filter(|(_, r)| r.is_some()).count() as u64);
     }

@@ -192,7 +192,7 @@ fn keeper_settings(config: &Config, resolvers: Vec<std::net::IpAddr>) -> keeper:
 fn full_status(shown: &Value, boot: Boot, dns: &[SocketAddr]) -> Value {
     let mut whole = shown.clone();
     if let Some(fields) = whole.as_object_mut() {
-        fields.insert("boot".to_owned(), status::hex(boot.id).into());
+        fields.insert("boot".to_owned(), boot.id.to_string().into());
         fields.insert("uptime_seconds".to_owned(), boot.uptime().as_secs().into());
         fields.insert("listen".to_owned(), json!(dns));
     }

@@ -30,6 +30,11 @@ pub struct Metrics {
     pub fleet_disagreements: Gauge,
     /// Catalogues of one generation that were not equal: an alarm.
     pub catalogue_conflicts: Counter,
+    /// Dns-bs of the fleet document that are not configured: an alarm.
+    pub fleet_not_dialled: Gauge,
+    /// Zones that a connected dns-b offers in an older generation than the one in use, once for
+    /// each such dns-b: an alarm.
+    pub catalogues_behind: Gauge,
     /// Services in the catalogues.
     pub services: Gauge,
     /// Services that have a ranking.
@@ -72,6 +77,8 @@ impl Metrics {
             ("registered", "Whether every dns-b that is reached knows the newest map", &self.registered),
             ("fleet_serial", "Serial of the fleet document in use", &self.fleet_serial),
             ("fleet_disagreements", "Connected dns-bs with another fleet document", &self.fleet_disagreements),
+            ("fleet_not_dialled", "Dns-bs of the fleet document that are not configured", &self.fleet_not_dialled),
+            ("catalogues_behind", "Catalogues at dns-bs that are older than those in use", &self.catalogues_behind),
             ("services", "Services in the catalogues", &self.services),
             ("services_ranked", "Services that have a ranking", &self.services_ranked),
         ];

@@ -1,6 +1,5 @@
 //! What an operator may see: `/api/v1/status`.
 
-use dglb_core::proto::message::BootId;
 use serde_json::{Value, json};
 
 use crate::{
@@ -19,6 +18,7 @@ pub(crate) fn status(keeper: &Keeper, uplink: &Uplink, metrics: &Metrics) -> Val
         keeper.rankings().map(|(name, ranking)| (name.to_string(), json!({ "ranking": ranking }))).collect();
     let catalogues: serde_json::Map<String, Value> =
         keeper.catalogues().iter().map(|(zone, c)| (zone.to_string(), c.generation.into())).collect();
+    let behind = keeper.behind().map(|(server, zone, g)| json!({ "dns_b": server, "zone": zone, "generation": g }));
     json!({
         "daemon": "dns-lb",
         "identity": keeper.identity(),
@@ -38,8 +38,9 @@ pub(crate) fn status(keeper: &Keeper, uplink: &Uplink, metrics: &Metrics) -> Val
             "dns_bs": reports.servers(),
         },
         "drained_by": keeper.drained_by(),
-        "fleet": { "serial": keeper.fleet().map(|f| f.serial) },
+        "fleet": { "serial": keeper.fleet().map(|f| f.serial), "not_dialled": keeper.not_dialled() },
         "catalogues": catalogues,
+        "catalogues_behind": behind.collect::<Vec<_>>(),
         "services": services,
         "probes": probes(metrics),
     })
@@ -53,11 +54,6 @@ fn probes(metrics: &Metrics) -> Value {
         Value::Object(counts.filter(|(_, count): &(String, Value)| *count != 0).collect())
     };
     json!({ "http": of("http"), "tcp": of("tcp") })
-}
-
-/// A boot identity in hexadecimal.
-pub(crate) fn hex(boot: BootId) -> String {
-    boot.0.iter().map(|octet| format!("{octet:02x}")).collect()
 }
 
 /// The first of what differs between two configurations and only a restart can change.

@@ -10,14 +10,14 @@ use std::time::Duration;
 use dglb_core::{
     identity::Identity,
     proto::{
-        Config as SessionConfig, Peer, VERSION,
+        Config as SessionConfig, VERSION,
         message::{Bye, ByeReason, Hello, Message, PeerRole},
     },
 };
 use dglb_node::{
     boot::Boot,
     lifecycle::Tasks,
-    link::{Dialler, LinkEvent, LinkId, LinkMetrics, LinkSender, LinkSettings},
+    link::{Dialler, LinkEvent, LinkId, LinkMetrics, LinkSender, LinkSettings, expect},
 };
 use serde::Serialize;
 use tokio::{sync::mpsc, time::Instant};
@@ -141,26 +141,24 @@ impl Link {
     fn handle(&mut self, event: LinkEvent) -> Option<Event> {
         let identity = self.server.identity.clone();
         match event {
-            LinkEvent::Up { peer: Peer::Acceptor(welcome), link, .. } if welcome.identity == identity => {
-                tracing::info!(server = %identity, address = %self.server.address, "link up");
-                self.sender = Some(link);
-                self.closing = false;
-                self.told = true;
-                self.since = Instant::now();
-                self.reason = None;
-                Some(Event::Up(identity, welcome))
-            }
             LinkEvent::Up { peer, link, .. } => {
-                let found = match peer {
-                    Peer::Acceptor(welcome) => welcome.identity,
-                    Peer::Dialler(hello) => hello.identity,
-                };
-                let text = format!("expected {identity}, found {found}");
-                tracing::warn!(address = %self.server.address, "wrong dns-b: {text}");
-                self.reason = Some(text.clone());
+                let welcome = expect(&identity, peer, &link);
                 self.sender = Some(link);
-                self.close(ByeReason::Protocol, text);
-                None
+                self.closing = welcome.is_err();
+                match welcome {
+                    Ok(welcome) => {
+                        tracing::info!(server = %identity, address = %self.server.address, "link up");
+                        self.told = true;
+                        self.since = Instant::now();
+                        self.reason = None;
+                        Some(Event::Up(identity, welcome))
+                    }
+                    Err(wrong) => {
+                        tracing::warn!(address = %self.server.address, "wrong dns-b: {wrong}");
+                        self.reason = Some(wrong.to_string());
+                        None
+                    }
+                }
             }
             LinkEvent::Message(message) => self.told.then_some(Event::Said(identity, message)),
             LinkEvent::Down(down) => {

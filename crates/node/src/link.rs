@@ -11,6 +11,7 @@ mod accept;
 mod backoff;
 mod dial;
 mod drive;
+mod expected;
 mod metrics;
 
 #[cfg(test)]
@@ -32,6 +33,7 @@ pub use accept::{AcceptSettings, Acceptor};
 pub use backoff::Backoff;
 pub use dial::Dialler;
 pub use drive::Driver;
+pub use expected::{WrongPeer, expect, not_dialled};
 pub use metrics::LinkMetrics;
 
 /// A link in the events of one daemon: given by the caller for dialled ones, where it stays the

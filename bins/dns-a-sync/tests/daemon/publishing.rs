@@ -142,6 +142,20 @@ async fn a_dns_b_with_another_name_gets_nothing() {
 }
 
 #[tokio::test]
+async fn a_dns_b_of_the_fleet_document_that_nobody_dials_is_an_alarm() {
+    let dns_a = three_sites().await;
+    // Everybody's document names b1, and this daemon knows of b2 alone.
+    let mut b2 = DnsB::start("b2").await;
+    let settings = Settings::new(dns_a.address, &[("b2", b2.address)]);
+    let sync: Sync = Sync::start(&settings.file()).await;
+    b2.welcome(&[]).await;
+    let status = sync.until("told", |s| s["dns_bs_not_dialled"] != serde_json::json!([])).await;
+    assert_eq!(status["dns_bs_not_dialled"], serde_json::json!(["b1"]));
+    assert_eq!(sync.metric("dglb_sync_fleet_not_dialled").await, 1);
+    sync.stop().await;
+}
+
+#[tokio::test]
 async fn a_failing_dns_a_changes_nothing() {
     let dns_a = three_sites().await;
     let mut b1 = DnsB::start("b1").await;

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use dglb_core::{catalogue::ZoneCatalogue, fleet::Fleet, identity::Identity, name::Name};
+use dglb_node::link::not_dialled;
 
 use super::{Effects, Keeper};
 use crate::measurements::Change;
@@ -27,6 +28,11 @@ impl Keeper {
             let stated = fleet.labels.iter().find(|l| l.identity == self.settings.identity);
             let addresses = stated.map_or_else(|| self.settings.claim.addresses.clone(), |l| l.addresses.clone());
             self.directory.update_lb(self.own, |lb| lb.addresses = addresses);
+            let not_dialled: Vec<_> = not_dialled(&fleet, &self.settings.servers).cloned().collect();
+            if self.not_dialled != not_dialled && !not_dialled.is_empty() {
+                tracing::warn!(servers = ?not_dialled, "the fleet document names dns-bs that are not in [[dns-b]]");
+            }
+            self.not_dialled = not_dialled;
             self.fleet = Some(Arc::clone(&fleet));
             effects.answers = true;
         }

@@ -203,6 +203,35 @@ fn a_dead_site_moves_answers_and_reports_at_once() {
     assert_eq!((lb.metrics.reports_sent.get(), lb.metrics.reports_acknowledged.get()), (2, 1));
 }
 
+/// What happens when it is this DNS-LB that was cut off: nothing tells that from dead sites.
+#[test]
+fn an_outage_of_its_own_ends_where_it_began() {
+    let (mut lb, www) = Lb::measured();
+    let twice = |lb: &mut Lb, n, ms| {
+        lb.sample(&www, n, ms);
+        lb.sample(&www, n, ms);
+        lb.ask("www.sea1.glb.test").1.last().copied()
+    };
+    // Site by site comes to its verdict, and the answers flee before it.
+    assert_eq!(twice(&mut lb, 2, None), Some(1));
+    assert_eq!(twice(&mut lb, 1, None), Some(3));
+    // All are down: the last good figures count, so it is the nearest again.
+    assert_eq!(twice(&mut lb, 3, None), Some(2));
+    let order = |lb: &Lb| -> Vec<_> {
+        let ranking = lb.keeper.rankings().next().unwrap().1.unwrap();
+        ranking.sites.iter().map(|s| (s.site.clone(), s.health())).collect()
+    };
+    use dglb_core::report::Health::{Down, Up};
+    let all = |health| ["s2", "s1", "s3"].map(|site| (site.to_owned(), health)).to_vec();
+    assert_eq!(order(&lb), all(Down));
+    // A known weakness: whichever site is probed first when the network is back is the answer
+    // until the nearest has its own verdict, which takes up to `rise` intervals.
+    assert_eq!(twice(&mut lb, 3, Some(90)), Some(3));
+    assert_eq!(twice(&mut lb, 1, Some(50)), Some(1));
+    assert_eq!(twice(&mut lb, 2, Some(20)), Some(2));
+    assert_eq!(order(&lb), all(Up));
+}
+
 #[test]
 fn after_a_restart_a_blackholed_service_delays_no_other_and_loses_nothing() {
     let mut lb = Lb::new();
@@ -285,6 +314,41 @@ fn the_newest_catalogue_wins_wherever_it_comes_from() {
     assert_eq!(lb.keeper.targets().len(), 1);
     let outcomes = |outcome| lb.metrics.catalogues.get_or_create(&CatalogueLabels { outcome }).get();
     assert_eq!((outcomes("accepted"), outcomes("refused")), (3, 3));
+}
+
+#[test]
+fn a_dns_b_that_is_behind_is_shown_until_it_has_caught_up_or_is_gone() {
+    let (mut lb, www) = Lb::with_catalogue();
+    let offer = |lb: &mut Lb, server: &str, generation| {
+        let effects = lb.said(server, Message::Catalogue(Box::new(zone("glb.test", generation, vec![www.clone()]))));
+        (refusal(&effects).unwrap().to_owned(), lb.metrics.catalogues_behind.get())
+    };
+    offer(&mut lb, "b1", 9);
+    lb.up("b2", fleet(1));
+    let reason = "generation 9 is in use, which is newer than 1";
+    assert_eq!(offer(&mut lb, "b1", 1), (reason.to_owned(), 1));
+    assert_eq!(offer(&mut lb, "b2", 1), (reason.to_owned(), 2));
+    assert_eq!(lb.keeper.behind().next().unwrap(), (&id("b1"), &"glb.test".parse().unwrap(), 1));
+    assert_eq!(offer(&mut lb, "b1", 10), ("accepted".to_owned(), 1));
+    lb.handle(Event::Down(id("b2")));
+    assert_eq!(lb.metrics.catalogues_behind.get(), 0);
+}
+
+#[test]
+fn dns_bs_of_the_fleet_document_that_nobody_dials_are_an_alarm() {
+    let mut lb = Lb::new();
+    lb.up("b1", fleet(1));
+    assert_eq!(lb.metrics.fleet_not_dialled.get(), 0);
+    let mut larger = fleet(2);
+    larger.servers.push(FleetServer {
+        identity: id("b3"),
+        referral: vec!["203.0.113.5".parse().unwrap()],
+        fallback: vec!["203.0.113.6".parse().unwrap()],
+    });
+    lb.said("b1", Message::Fleet(Box::new(larger)));
+    assert_eq!((lb.metrics.fleet_not_dialled.get(), lb.keeper.not_dialled()), (1, &[id("b3")][..]));
+    lb.said("b1", Message::Fleet(Box::new(fleet(3))));
+    assert_eq!(lb.metrics.fleet_not_dialled.get(), 0);
 }
 
 #[test]

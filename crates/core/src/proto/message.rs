@@ -1,6 +1,9 @@
 //! What peers say, as the program uses it. How it looks on the wire is the codec's affair.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+};
 
 use crate::{catalogue::ZoneCatalogue, fleet::Fleet, identity::Identity, name::Name, net::Prefix, report::Ranking};
 
@@ -63,6 +66,13 @@ pub enum PeerRole {
 /// Drawn anew at every start of a process: tells a restart from a reconnect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BootId(pub [u8; 16]);
+
+/// In hexadecimal.
+impl fmt::Display for BootId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
 
 /// HELLO.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -298,4 +308,15 @@ pub enum ByeReason {
     Slow,
     /// A reason of a later version.
     Other(u32),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_boot_id_reads_as_its_octets_in_order() {
+        let boot = BootId([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 0xff]);
+        assert_eq!(boot.to_string(), "000102030405060708090a0b0c0d0eff");
+    }
 }
