@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use dglb_scenarios::{
-    Chain, Size,
+    Chain, Ground, Size,
     chain::{leads_to, nothing_more},
-    configs::{self, ADDRESS_TTL, WWW, in_label},
+    configs::{self, ADDRESS_TTL, WWW, ZONE, in_label},
     eventually,
     ground::dns,
     question::{Question, Reply},
@@ -32,7 +32,8 @@ fn a_dns_lb_that_is_gone_costs_no_answer() {
         assert_eq!(now.decisions("suspect") - before.decisions("suspect"), 1);
         assert_eq!(now.decisions("label") - before.decisions("label"), 1);
 
-        // Its lease ends, and with it its entries; its label stays known.
+        // Its lease ends, and with it its entries; its label stays known, and its last ranking, as long
+        // as somebody may have it in a cache.
         for server in [1, 2] {
             let gone = async || so(chain.seen_by(server, 1).await["state"] == "gone", "still there");
             eventually("lb1's lease ends", gone).await;
@@ -40,9 +41,11 @@ fn a_dns_lb_that_is_gone_costs_no_answer() {
         }
         let reply = chain.ask_b(1, 1, WWW).await;
         assert_eq!((reply.addresses(), reply.ttl()), (configs::only(chain.ground.site(1)), 30));
-        for reply in [chain.ask_b(1, 1, &in_label("lb1")).await, chain.ask_fallback(2, &in_label("lb1")).await] {
-            assert_eq!((reply.addresses(), reply.ttl()), (configs::only(chain.ground.site(1)), 30));
-        }
+        let referral = chain.ask_b(1, 1, &in_label("lb1")).await;
+        assert!(!referral.is_authoritative());
+        assert!(referral.authorities().contains(&format!("lb1.{ZONE}. NS f1.lb1.{ZONE}.")), "{referral:?}");
+        let reply = chain.ask_fallback(2, &in_label("lb1")).await;
+        assert_eq!((reply.addresses(), reply.ttl()), (configs::only(chain.ground.site(1)), ADDRESS_TTL));
         leads_to(&chain.ask_b(1, 2, WWW).await, "lb2", 3_600);
 
         chain.start_lb(1).await;
@@ -145,5 +148,26 @@ fn a_dead_site_is_left_by_all() {
         })
         .await;
         assert!(chain.lb(1).counter("dglb_lb_probes_total{kind=\"http\",outcome=\"refused\"}").await >= 4);
+    });
+}
+
+/// A dns-b that has just started may not yet know who sits beside a resolver: until all have come that
+/// may come, or a lease has passed, what it says is a guess.
+#[test]
+fn a_dns_b_that_still_fills_its_store_only_guesses() {
+    scenario("failover::a_dns_b_that_still_fills_its_store_only_guesses", async |ground| {
+        // lb2 may come, and never does.
+        let absent = |ground: &Ground, _| {
+            format!("[[peer]]\nidentity = 'lb2'\nrole = 'dns-lb'\nmay-map = ['{}']\n", ground.isp(2))
+        };
+        let chain = Chain::start(ground, Size { servers: 1, lbs: 1, sites: 1 }, absent).await;
+        let started = Instant::now();
+        chain.until_handed_out(1, 1).await;
+        if started.elapsed() < Duration::from_secs(4) {
+            leads_to(&chain.ask_b(1, 1, WWW).await, "lb1", 60);
+        }
+        chain.settle().await;
+        leads_to(&chain.ask_b(1, 1, WWW).await, "lb1", 3_600);
+        assert!(started.elapsed() > Duration::from_secs(4), "it did not wait for lb2");
     });
 }

@@ -85,7 +85,7 @@ impl Chain {
         chain
     }
 
-    /// Waits until every dns-b that runs hands out every DNS-LB that runs.
+    /// Waits until every dns-b that runs hands out every DNS-LB that runs, and expects no other.
     ///
     /// # Panics
     /// When it takes too long.
@@ -94,6 +94,11 @@ impl Chain {
             for lb in (1..=self.lbs.len()).filter(|n| self.lbs[n - 1].running.is_some()) {
                 self.until_handed_out(server, lb).await;
             }
+            eventually(&format!("b{server} waits for nobody more"), async || {
+                let filling = self.b(server).status().await["filling"].clone();
+                so(filling == false, filling)
+            })
+            .await;
         }
     }
 
