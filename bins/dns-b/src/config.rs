@@ -188,7 +188,8 @@ fn read_default_group(section: &Section<'_>, peers: &HashMap<Identity, Peer>) ->
     members
 }
 
-const PLAIN_TCP: [(&str, PlainTcp); 2] = [("loopback", PlainTcp::Loopback), ("any", PlainTcp::Anywhere)];
+const PLAIN_TCP: [(&str, PlainTcp); 3] =
+    [("never", PlainTcp::Never), ("loopback", PlainTcp::Loopback), ("any", PlainTcp::Anywhere)];
 
 fn read_map(section: &Section<'_>) -> Option<MapConfig> {
     let map = section.required_table("map")?;

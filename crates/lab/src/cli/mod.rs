@@ -132,7 +132,7 @@ fn show_reply(reply: &Reply) {
     match reply {
         Reply::Status(status) => show::status(status),
         Reply::Links(links) => show::links(links),
-        Reply::Log(text) => println!("{}", text.trim_end()),
+        Reply::Log(text) => show::line(text.trim_end()),
         Reply::Done | Reply::Refused(_) | Reply::Entrance(_) => {}
     }
 }

@@ -1,10 +1,22 @@
-//! Tables for a person.
+//! Tables for a person. A reader that has seen enough and closed the pipe is no mistake.
+
+use std::io::{Write, stdout};
 
 use crate::control::{LinkStatus, Status};
 
+/// One line on standard output.
+pub(super) fn line(text: &str) {
+    let _ = writeln!(stdout(), "{text}");
+}
+
 /// All hosts of a lab.
 pub(super) fn status(status: &Status) {
-    println!("lab of process {}, packets by {}, files in {}", status.process, status.backend, status.dir.display());
+    line(&format!(
+        "lab of process {}, packets by {}, files in {}",
+        status.process,
+        status.backend,
+        status.dir.display()
+    ));
     let mut rows = vec![["HOST", "PROGRAM", "STATE", "ADDRESSES"].map(String::from)];
     for host in &status.hosts {
         let addresses: Vec<String> = host.addresses.iter().map(ToString::to_string).collect();
@@ -14,7 +26,7 @@ pub(super) fn status(status: &Status) {
     }
     table(&rows);
     if status.unroutable > 0 {
-        println!("{} packets went to addresses that no host has", status.unroutable);
+        line(&format!("{} packets went to addresses that no host has", status.unroutable));
     }
 }
 
@@ -43,6 +55,6 @@ fn table<const N: usize>(rows: &[[String; N]]) {
     let widths: [usize; N] = std::array::from_fn(|at| rows.iter().map(|row| row[at].len()).max().unwrap_or(0));
     for row in rows {
         let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        println!("{}", cells.join("  ").trim_end());
+        line(cells.join("  ").trim_end());
     }
 }
