@@ -1,7 +1,9 @@
-//! `docs/configuration.md` names every key of the sample files in `config/`, and no other.
+//! The documentation is whole: `docs/configuration.md` names every key of the sample files in
+//! `config/` and no other, `docs/operations.md` every metric.
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
+use dglb_scenarios::{Chain, Size, scenario};
 use toml::{Table, Value};
 
 const FILES: [&str; 4] = ["fleet.toml", "dns-b.toml", "dns-lb.toml", "dns-a-sync.toml"];
@@ -16,6 +18,30 @@ fn every_key_of_the_samples_is_documented_and_no_other() {
         let difference: Vec<_> = sample.symmetric_difference(&documented).collect();
         assert!(difference.is_empty(), "{file}: in the sample or on the page alone: {difference:?}");
     }
+}
+
+/// What a daemon shows that is scraped while it works.
+#[test]
+fn every_metric_is_documented() {
+    scenario("documentation::every_metric_is_documented", async |ground| {
+        let page = read("docs/operations.md");
+        let chain = Chain::settled(ground, Size { servers: 1, lbs: 1, sites: 1 }, |_, _| String::new()).await;
+        for (daemon, least, scrape) in [
+            ("dns-b", 40, chain.b(1).page("/metrics").await),
+            ("dns-lb", 30, chain.lb(1).page("/metrics").await),
+            ("dns-a-sync", 25, chain.sync.page("/metrics").await),
+        ] {
+            let names: BTreeSet<&str> = scrape
+                .lines()
+                .filter(|line| !line.starts_with('#'))
+                .map(|line| line.split(['{', ' ']).next().unwrap_or_default())
+                .collect();
+            assert!(names.len() >= least, "{daemon}: only {names:?} found");
+            let is_named = |name: &str| ["`", "{"].iter().any(|end| page.contains(&format!("`{name}{end}")));
+            let missing: Vec<_> = names.into_iter().filter(|name| !is_named(name)).collect();
+            assert!(missing.is_empty(), "{daemon}: not in docs/operations.md: {missing:?}");
+        }
+    });
 }
 
 fn read(path: &str) -> String {

@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dglb_lab::{MARKER_VARIABLE, RUNTIME_VARIABLE};
+use dglb_lab::{
+    MARKER_VARIABLE, RUNTIME_VARIABLE,
+    world::{ISPS, Plan, WWW, site},
+};
 
 use crate::{
     clean_up::marked,
@@ -135,6 +138,30 @@ fn a_lab_is_built_used_changed_and_ended() {
         assert!(!is_running(holder));
         assert_eq!((marked(&marker), lab.directories()), (vec![], 0));
         assert!(lab.fails("status").contains("no lab is up"));
+    });
+}
+
+/// When `up` returns, the first look-up of any client has the right answer.
+#[test]
+fn the_tour_s_world_can_be_kept() {
+    alone("background::the_tour_s_world_can_be_kept", || {
+        let (lab, plan) = (Background::new(), Plan::new(3));
+        assert!(lab.fails("up --world --topology topology.toml").contains("cannot be used with"));
+        lab.done("up --world --seed 3");
+        let marker = lab.done(&format!("exec client1 printenv {MARKER_VARIABLE}")).trim_end().to_owned();
+        let status = lab.done("status");
+        for (host, program) in [("b2", "dns-b"), ("sync", "dns-a-sync"), ("lb3", "dns-lb")] {
+            let of_host = |line: &&str| line.starts_with(&format!("{host} "));
+            let line = status.lines().find(of_host).unwrap_or_else(|| panic!("{status}"));
+            assert!(line.contains(program) && line.contains("running"), "{line}");
+        }
+        for isp in 0..if Path::new("/etc/resolv.conf").exists() { ISPS } else { 0 } {
+            let told = lab.done(&format!("exec client{} getent ahostsv4 {WWW}", isp + 1));
+            let best = plan.host_addresses(&site(plan.distances().best(isp, |_| true)));
+            assert!(told.starts_with(&format!("{} ", best[0])), "client{}: {told}", isp + 1);
+        }
+        lab.done("down");
+        assert_eq!((marked(&marker), lab.directories()), (vec![], 0));
     });
 }
 

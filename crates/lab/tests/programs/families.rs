@@ -9,7 +9,7 @@ use dglb_lab::programs::usable;
 use dglb_lab::{HostSpec, Lab, Options, Topology, sandbox};
 use hickory_proto::rr::RecordType;
 
-use crate::harness::{ask, recursive, skip, texts};
+use crate::harness::{recursive, resolve, skip, texts};
 
 pub(crate) const RESOLVERS: [&str; 5] = ["resolver", "unbound", "bind", "kresd", "pdns-recursor"];
 
@@ -122,7 +122,7 @@ fn check(addresses: Addresses, dnsa: &str, lines: &str, asks_over: fn(IpAddr) ->
         for address in topology.addresses(resolver).unwrap().iter().filter(|address| asks_over(**address)) {
             let server = SocketAddr::new(*address, 53);
             for (kind, data) in [(RecordType::A, "A 192.0.2.80"), (RecordType::AAAA, "AAAA fd00::80")] {
-                let reply = lab.in_host("client", || ask(server, &recursive("www.foobar.test.", kind))).unwrap();
+                let reply = lab.in_host("client", || resolve(server, &recursive("www.foobar.test.", kind))).unwrap();
                 let wanted =
                     ["www.foobar.test. CNAME www.glb.foobar.test.".to_owned(), format!("www.glb.foobar.test. {data}")];
                 let log = lab.log_tail(resolver).unwrap();

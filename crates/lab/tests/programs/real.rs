@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
 
-use crate::harness::{Network, Program, ask, ask_tcp, free_port, recursive, texts};
+use crate::harness::{Network, Program, ask_tcp, free_port, recursive, resolve, texts};
 
 /// The start of the table of a name server of our own.
 const OWN: &str = "kind = \"name-server\"\nlog = true";
@@ -79,7 +79,7 @@ impl Internet {
 fn check_chain(internet: &Internet, program: &Program, resolver: SocketAddr) {
     let before = [&internet.root, &internet.tld, &internet.dnsb].map(|server| server.counter("lab_queries_total"));
     let www = recursive("www.foobar.test.", RecordType::A);
-    let reply = ask(resolver, &www);
+    let reply = resolve(resolver, &www);
     let expected = ["www.foobar.test. CNAME www.glb.foobar.test.", "www.glb.foobar.test. A 192.0.2.80"];
     assert_eq!(texts(&reply.answers), expected, "{reply}\n{}", program.log());
     assert!(reply.metadata.recursion_available);
@@ -90,13 +90,13 @@ fn check_chain(internet: &Internet, program: &Program, resolver: SocketAddr) {
     let reply = ask_tcp(resolver, &www);
     assert_eq!(texts(&reply.answers), expected);
     assert_eq!(internet.dnsb.counter("lab_queries_total"), warm, "the second answer is from the cache");
-    let reply = ask(resolver, &recursive("www.foobar.test.", RecordType::AAAA));
+    let reply = resolve(resolver, &recursive("www.foobar.test.", RecordType::AAAA));
     assert!(texts(&reply.answers).contains(&"www.glb.foobar.test. AAAA fd00::80".to_owned()), "{reply}");
-    let reply = ask(resolver, &recursive("static.foobar.test.", RecordType::A));
+    let reply = resolve(resolver, &recursive("static.foobar.test.", RecordType::A));
     assert_eq!(texts(&reply.answers), ["static.foobar.test. A 192.0.2.1"]);
-    let reply = ask(resolver, &recursive("nope.foobar.test.", RecordType::A));
+    let reply = resolve(resolver, &recursive("nope.foobar.test.", RecordType::A));
     assert_eq!(reply.metadata.response_code, ResponseCode::NXDomain, "{reply}");
-    let reply = ask(resolver, &recursive("static.foobar.test.", RecordType::MX));
+    let reply = resolve(resolver, &recursive("static.foobar.test.", RecordType::MX));
     assert_eq!((reply.metadata.response_code, reply.answers.len()), (ResponseCode::NoError, 0));
     assert!(reply.authorities.iter().any(|record| record.record_type() == RecordType::SOA), "{reply}");
 }
@@ -164,7 +164,7 @@ fn the_client_subnet_is_sent_where_it_is_wanted() {
         for wanted in [false, true] {
             let Some(internet) = Internet::start(OWN) else { return };
             let Some((_program, address)) = internet.resolver(kind, &format!("ecs = {wanted}")) else { return };
-            let reply = ask(address, &recursive("www.foobar.test.", RecordType::A));
+            let reply = resolve(address, &recursive("www.foobar.test.", RecordType::A));
             assert_eq!(reply.answers.len(), 2, "{kind}: {reply}");
             let asked = Internet::asked(&internet.dnsb, "www.glb.foobar.test.");
             let with_subnet = asked.iter().any(|line| line.ends_with(" 127.0.0.0/24"));
@@ -185,7 +185,7 @@ fn extra_lines_reach_the_configuration() {
     for (kind, lines) in refusals {
         let Some(internet) = Internet::start(OWN) else { return };
         let Some((_program, address)) = internet.resolver(kind, lines) else { return };
-        let reply = ask(address, &recursive("www.foobar.test.", RecordType::A));
+        let reply = resolve(address, &recursive("www.foobar.test.", RecordType::A));
         assert_ne!(reply.metadata.response_code, ResponseCode::NoError, "{kind}: {reply}");
         assert!(Internet::asked(&internet.dnsb, "www.glb.foobar.test.").is_empty(), "{kind}");
     }
