@@ -40,10 +40,12 @@ fn daemons_stop_in_time_with_clients_on_the_line() {
         half.write_all(&[0, 0, 1]).await.unwrap();
         quiet.extend([half, raw::connect(from, map).await]);
 
-        // What was asked before the end is answered.
+        // What was asked before the end, over a connection that stood, is answered.
         let name = in_label("lb1");
         let question = Question::new(from, &name, RecordType::A).message().to_vec().unwrap();
         let mut asked = raw::connect(from, dns(chain.ground.lb(1))).await;
+        asked.write_all(&raw::framed(&question)).await.unwrap();
+        assert!(raw::next_message(&mut asked).await.is_some());
         asked.write_all(&[raw::framed(&question), raw::framed(&question)].concat()).await.unwrap();
         chain.stop_lb(1).await;
         let answers = raw::until_closed(&mut asked).await;
