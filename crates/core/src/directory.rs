@@ -418,11 +418,6 @@ impl Directory {
         }
     }
 
-    /// Number of DNS-LBs ever met.
-    pub fn lb_count(&self) -> usize {
-        self.lbs.len()
-    }
-
     /// Every DNS-LB ever met.
     pub fn lbs(&self) -> impl Iterator<Item = (LbIndex, &Lb)> {
         self.lbs.iter().enumerate().map(|(i, lb)| (LbIndex(i as u32), lb))

@@ -34,7 +34,7 @@ pub(super) struct LbTruth {
     pub(super) lease: Duration,
     /// Set while there is no link.
     pub(super) lease_end: Option<Instant>,
-    /// When it was last well; failures older than a lease are nobody's fault but its own.
+    /// Since when link or checks fail; a failure older than a lease is nobody's fault but its own.
     pub(super) failing_since: Option<Instant>,
     pub(super) last_report: Option<Instant>,
     /// As reported, by service: re-applied when a zone's catalogue comes later than the report.
@@ -188,7 +188,7 @@ impl Keeper {
     /// operator states in the fleet document stand.
     fn move_to(&mut self, index: LbIndex, map: &Map) {
         let Some(lb) = self.directory.find_lb(index) else { return };
-        let stated = self.fleet.labels.iter().any(|l| l.identity == lb.identity);
+        let stated = !self.stated_addresses(&lb.identity).is_empty();
         let addresses = &map.addresses[..map.addresses.len().min(MAX_ADDRESSES)];
         if !stated && lb.addresses != addresses {
             self.directory.update_lb(index, |lb| {
@@ -379,6 +379,7 @@ impl Keeper {
         }
     }
 
+    /// What the fleet document says of it; nothing for most.
     fn stated_addresses(&self, identity: &Identity) -> Vec<IpAddr> {
         let stated = self.fleet.labels.iter().find(|l| l.identity == *identity);
         stated.map_or_else(Vec::new, |l| l.addresses.clone())

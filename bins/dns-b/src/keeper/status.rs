@@ -80,7 +80,7 @@ impl Keeper {
         json!({
             "daemon": "dns-b",
             "identity": self.identity,
-            "boot": hex(self.boot),
+            "boot": self.boot.to_string(),
             "fleet": { "serial": self.fleet.serial, "dns_bs": self.fleet.servers.len() },
             "presumed_own_fault": self.figures.own_fault,
             "filling": self.directory.is_filling(),
@@ -124,10 +124,6 @@ fn state(state: LbState) -> &'static str {
         LbState::Suspect => "suspect",
         LbState::Gone => "gone",
     }
-}
-
-fn hex(boot: dglb_core::proto::message::BootId) -> String {
-    boot.0.iter().map(|octet| format!("{octet:02x}")).collect()
 }
 
 fn role(role: dglb_core::proto::message::PeerRole) -> &'static str {
