@@ -6,9 +6,8 @@ use std::sync::LazyLock;
 use dglb_core::{
     directory::{Directory, Settings},
     dns::{
-        Asked, Decision, Role, Transport,
+        Asked, Decision, Responder, Role, Transport,
         query::{HEADER, Parsed, parse},
-        respond,
     },
 };
 use hickory_proto::op::Message;
@@ -27,7 +26,7 @@ fuzz_target!(|input: &[u8]| {
     let role = [Role::Referral, Role::Fallback, Role::DnsLb][usize::from(mode >> 1) % 3];
     let asked = Asked { packet, peer: "[2001:db8::1]:5300".parse().expect("sound"), transport, role };
     let mut reply = [0; 65_535];
-    let handled = respond(&EMPTY, &asked, &mut reply);
+    let handled = Responder::with_defaults(&EMPTY).respond(&asked, &mut reply);
     assert!(handled.length <= most);
     assert_eq!(handled.length == 0, handled.decision == Decision::Dropped);
     if handled.length > 0 {

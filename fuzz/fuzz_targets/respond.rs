@@ -11,7 +11,7 @@ use arbitrary::Arbitrary;
 use dglb_core::{
     catalogue::{Mode, Policy, Probe, ProbeKind, Service, Site, StaticRecord, ZoneCatalogue, ZoneStyle},
     directory::{Directory, LbState, Settings},
-    dns::{Asked, Decision, Handled, Role, Transport, respond},
+    dns::{Asked, Decision, Handled, Responder, Role, Transport},
     fleet::{Fleet, FleetServer, FleetTtls},
     identity::Identity,
     report::{Figures, Health, RankedSite, Ranking},
@@ -209,7 +209,7 @@ static DNS_LB: LazyLock<Directory> = LazyLock::new(|| directory(true));
 
 fn ask(directory: &Directory, asked: &Asked<'_>) -> (Handled, Option<Message>) {
     let mut reply = vec![0; 65_535];
-    let handled = respond(directory, asked, &mut reply);
+    let handled = Responder::with_defaults(directory).respond(asked, &mut reply);
     let most = if asked.transport == Transport::Udp { 1_232 } else { 65_535 };
     assert!(handled.length <= most);
     assert_eq!(handled.length == 0, handled.decision == Decision::Dropped);

@@ -1,6 +1,6 @@
 //! The configuration file of dns-b. `config/dns-b.toml` shows every key.
 
-use std::{collections::HashMap, net::SocketAddr, num::NonZeroUsize, path::Path, time::Duration};
+use std::{collections::HashMap, net::SocketAddr, path::Path, time::Duration};
 
 use dglb_core::{
     catalogue::ZoneStyle, directory::Settings, fleet::Fleet, identity::Identity, name::Name, net::Prefix,
@@ -23,8 +23,8 @@ pub struct Config {
     pub referral: Vec<SocketAddr>,
     /// Where it answers label zones itself.
     pub fallback: Vec<SocketAddr>,
-    /// Serving threads; `None`: one a core.
-    pub lanes: Option<NonZeroUsize>,
+    /// How DNS is served, whatever is asked.
+    pub serving: config::Dns,
     /// How answers are found.
     pub settings: Settings,
     /// DNS-LBs for resolvers that nobody sits beside, by preference and weight.
@@ -116,7 +116,7 @@ fn read(section: &Section<'_>) -> Option<Config> {
         fleet: fleet?,
         referral: dns.referral,
         fallback: dns.fallback,
-        lanes: dns.lanes,
+        serving: dns.serving,
         settings,
         default_group,
         map: map?,
@@ -130,7 +130,7 @@ fn read(section: &Section<'_>) -> Option<Config> {
 struct Dns {
     referral: Vec<SocketAddr>,
     fallback: Vec<SocketAddr>,
-    lanes: Option<NonZeroUsize>,
+    serving: config::Dns,
 }
 
 impl Dns {
@@ -139,7 +139,7 @@ impl Dns {
         let dns = section.table("dns");
         let listen = |key: &str| dns.as_ref().map_or_else(Vec::new, |dns| dns.list(key, text));
         let (mut referral, mut fallback): (Vec<SocketAddr>, Vec<SocketAddr>) = (listen("referral"), listen("fallback"));
-        let lanes = dns.as_ref().and_then(|dns| dns.optional("lanes", integer(1..=1024))).and_then(NonZeroUsize::new);
+        let serving = dns.as_ref().map_or_else(config::Dns::default, config::Dns::read);
         if let Some(own) = own {
             let port_53 = |a: &std::net::IpAddr| SocketAddr::new(*a, 53);
             if referral.is_empty() {
@@ -154,7 +154,7 @@ impl Dns {
         {
             dns.problem("fallback", format!("{shared} is a referral address, too; the address asked decides the role"));
         }
-        Self { referral, fallback, lanes }
+        Self { referral, fallback, serving }
     }
 }
 
@@ -164,7 +164,6 @@ fn read_settings(section: &Section<'_>) -> Settings {
         // Design section 3: a guess lives at most 60 s, a stand-in for a referral at most 30 s.
         settings.guess_ttl = locate.or("guess-ttl", seconds(0..=60), settings.guess_ttl);
         settings.direct_ttl = locate.or("direct-ttl", seconds(0..=30), settings.direct_ttl);
-        settings.udp_payload = locate.or("udp-payload", integer(512..=4096), settings.udp_payload);
         settings.ecs_from = locate.list("ecs-from", text);
         settings.neighbour_bits_v4 = locate.optional("neighbour-bits-v4", integer(1..=32));
         settings.neighbour_bits_v6 = locate.optional("neighbour-bits-v6", integer(1..=128));

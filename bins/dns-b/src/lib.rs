@@ -15,7 +15,10 @@ pub mod run;
 
 use std::{ffi::OsString, path::Path, sync::PoisonError};
 
-use dglb_core::{dns::Role, published::Publisher};
+use dglb_core::{
+    dns::{Conduct, Role},
+    published::Publisher,
+};
 use dglb_node::{
     admin::{Admin, Readiness},
     boot::Boot,
@@ -24,7 +27,7 @@ use dglb_node::{
     lifecycle::{Daemon, StartError, Tasks},
     link::{AcceptSettings, Acceptor, LinkMetrics, LinkSettings},
     metrics::DnsCounters,
-    serve::{Endpoint, Server},
+    serve::{Content, Endpoint, Server},
 };
 use tokio::sync::mpsc;
 
@@ -53,6 +56,7 @@ pub struct DnsB {
     pub counters: DnsCounters,
     config: Config,
     reloads: mpsc::Sender<Config>,
+    conduct: Publisher<Conduct>,
 }
 
 impl Daemon for DnsB {
@@ -86,7 +90,9 @@ impl Daemon for DnsB {
         let (dns, admin_address) = (server.local_addresses(), admin.local_address());
 
         let internal = |error: std::io::Error| StartError::Internal(error.to_string());
-        server.run(publisher.reader(), &counters, tasks).map_err(internal)?;
+        let conduct = Publisher::new(config.serving.conduct.clone());
+        let content = Content { directory: publisher.reader(), conduct: conduct.reader() };
+        server.run(content, &counters, tasks).map_err(internal)?;
         let status = shown.clone();
         let show = move || status.lock().unwrap_or_else(PoisonError::into_inner).status.clone();
         admin.run(tasks, registry, readiness.clone(), show).map_err(internal)?;
@@ -98,12 +104,13 @@ impl Daemon for DnsB {
         let (reloads, reloaded) = mpsc::channel(1);
         let run = Run { keeper, publisher, events, reloads: reloaded, check: config.check, shown, readiness };
         tasks.spawn("keeper", run.run(tasks.stop_token()));
-        Ok(Self { map, dns, admin: admin_address, counters, config, reloads })
+        Ok(Self { map, dns, admin: admin_address, counters, conduct, config, reloads })
     }
 
     fn reload(&mut self, config: Config) -> Result<(), String> {
         keeper::refusal(&self.config, &config)?;
         self.reloads.try_send(config.clone()).map_err(|_| "the last reload is still under way".to_owned())?;
+        self.conduct.publish(config.serving.conduct.clone());
         self.config = config;
         Ok(())
     }
@@ -113,9 +120,7 @@ fn bind_dns(config: &Config) -> Result<Server, StartError> {
     let endpoint = |role| move |address: &std::net::SocketAddr| Endpoint { address: *address, role };
     let referral = config.referral.iter().map(endpoint(Role::Referral));
     let endpoints: Vec<Endpoint> = referral.chain(config.fallback.iter().map(endpoint(Role::Fallback))).collect();
-    let mut settings = dglb_node::serve::Settings::default();
-    settings.lanes = config.lanes.unwrap_or(settings.lanes);
-    Ok(Server::bind(&endpoints, settings)?)
+    Ok(Server::bind(&endpoints, config.serving.settings.clone())?)
 }
 
 async fn bind_map(config: &Config, metrics: &LinkMetrics) -> Result<Vec<Acceptor>, StartError> {

@@ -2,7 +2,6 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    num::NonZeroUsize,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -47,8 +46,8 @@ pub struct Dns {
     pub listen: Vec<SocketAddr>,
     /// The addresses under which the world asks it, at least one.
     pub advertise: Vec<IpAddr>,
-    /// UDP threads; `None`: one for each processor.
-    pub lanes: Option<NonZeroUsize>,
+    /// How DNS is served, whatever is asked.
+    pub serving: config::Dns,
 }
 
 /// `[isp]`: what is mapped to this DNS-LB.
@@ -119,7 +118,7 @@ fn read(section: &Section<'_>) -> Option<Config> {
 
 fn read_dns(section: &Section<'_>) -> Option<Dns> {
     let listen: Option<Vec<SocketAddr>> = section.required_list("listen", text);
-    let lanes = section.optional("lanes", integer(1..=1_024_usize)).and_then(NonZeroUsize::new);
+    let serving = config::Dns::read(section);
     let mut advertise: Vec<IpAddr> = section.list("advertise", text);
     for (at, address) in advertise.iter().enumerate() {
         if address.is_unspecified() || address.is_multicast() {
@@ -138,7 +137,7 @@ fn read_dns(section: &Section<'_>) -> Option<Dns> {
     if listen.iter().any(|a| !matches!(a.port(), 0 | 53)) {
         section.warning("listen", "resolvers ask on port 53 alone; other ports are for tests");
     }
-    Some(Dns { listen, advertise, lanes })
+    Some(Dns { listen, advertise, serving })
 }
 
 fn read_isp(section: &Section<'_>) -> Isp {
@@ -260,7 +259,7 @@ mod tests {
         assert_eq!(sample.isp.resolvers, least.isp.resolvers);
         assert_eq!((sample.isp.preference, sample.isp.weight), (least.isp.preference, least.isp.weight));
         assert_eq!((sample.probe, sample.report_interval), (least.probe, least.report_interval));
-        assert_eq!((sample.map, sample.dns.lanes), (least.map, least.dns.lanes));
+        assert_eq!((sample.map, sample.dns.serving), (least.map, least.dns.serving));
         assert_eq!(sample.servers.len(), 2);
     }
 

@@ -33,7 +33,10 @@ use std::{
     time::Duration,
 };
 
-use dglb_core::{dns::Role, published::Publisher};
+use dglb_core::{
+    dns::{Conduct, Role},
+    published::Publisher,
+};
 use dglb_node::{
     admin::{self, Admin, Readiness},
     boot::Boot,
@@ -42,7 +45,7 @@ use dglb_node::{
     lifecycle::{Daemon, StartError, Tasks},
     link::LinkMetrics,
     metrics::DnsCounters,
-    serve::{Endpoint, Server, Settings},
+    serve::{Content, Endpoint, Server},
 };
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
@@ -62,6 +65,7 @@ pub struct DnsLb {
     dns: Vec<SocketAddr>,
     admin: admin::Address,
     reloads: mpsc::Sender<Isp>,
+    conduct: Publisher<Conduct>,
     counters: DnsCounters,
     metrics: Metrics,
     readiness: Readiness,
@@ -113,9 +117,7 @@ impl Daemon for DnsLb {
     async fn start(config: Config, tasks: &mut Tasks) -> Result<Self, StartError> {
         let endpoints: Vec<_> =
             config.dns.listen.iter().map(|address| Endpoint { address: *address, role: Role::DnsLb }).collect();
-        let defaults = Settings::default();
-        let settings = Settings { lanes: config.dns.lanes.unwrap_or(defaults.lanes), ..defaults };
-        let server = Server::bind(&endpoints, settings)?;
+        let server = Server::bind(&endpoints, config.dns.serving.settings.clone())?;
         let admin = Admin::bind(&config.admin)?;
 
         let (boot, metrics, counters, links) =
@@ -127,7 +129,8 @@ impl Daemon for DnsLb {
         });
         let keeper = Keeper::new(keeper_settings(&config, resolvers), metrics.clone(), std::time::Instant::now());
         let publisher = Publisher::new(keeper.directory().clone());
-        let reader = publisher.reader();
+        let conduct = Publisher::new(config.dns.serving.conduct.clone());
+        let content = Content { directory: publisher.reader(), conduct: conduct.reader() };
         let (reloads, reloaded) = mpsc::channel(1);
         let (shown, status) = watch::channel(Arc::new(Value::Null));
         let daemon = Self {
@@ -137,6 +140,7 @@ impl Daemon for DnsLb {
             counters: counters.clone(),
             metrics: metrics.clone(),
             readiness: readiness.clone(),
+            conduct,
             config,
         };
 
@@ -154,7 +158,7 @@ impl Daemon for DnsLb {
         let stop = tasks.stop_token();
         tasks.spawn("keeper", work.run(reloaded, stop));
         let internal = |error: std::io::Error| StartError::Internal(error.to_string());
-        server.run(reader, &counters, tasks).map_err(internal)?;
+        server.run(content, &counters, tasks).map_err(internal)?;
         let dns = daemon.dns.clone();
         let show = move || full_status(&status.borrow().clone(), boot, &dns);
         admin.run(tasks, registry, readiness, show).map_err(internal)?;
@@ -166,6 +170,7 @@ impl Daemon for DnsLb {
             return Err(format!("{key} has changed, which takes a restart"));
         }
         self.reloads.try_send(config.isp.clone()).map_err(|_| "the reload before is still under way".to_owned())?;
+        self.conduct.publish(config.dns.serving.conduct.clone());
         self.config = config;
         Ok(())
     }

@@ -16,7 +16,7 @@ use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterio
 use dglb_core::{
     catalogue::{Mode, Policy, Probe, ProbeKind, Service, Site, ZoneCatalogue, ZoneStyle},
     directory::{Directory, LbIndex, LbState, Settings},
-    dns::{Asked, Decision, Role, Transport, respond},
+    dns::{Asked, Decision, Responder, Role, Transport},
     fleet::{Fleet, FleetServer, FleetTtls},
     name::Name,
     report::{Figures, Health, RankedSite, Ranking},
@@ -186,7 +186,7 @@ fn questions(directory: &Directory, wanted: Decision, make: impl Fn(usize, IpAdd
 
 fn ask(directory: &Directory, sent: &Sent, reply: &mut [u8]) -> dglb_core::dns::Handled {
     let asked = Asked { packet: &sent.packet, peer: sent.peer, transport: Transport::Udp, role: sent.role };
-    respond(directory, &asked, reply)
+    Responder::with_defaults(directory).respond(&asked, reply)
 }
 
 /// The service to ask for, so that whoever is found has ranked it.

@@ -33,8 +33,6 @@ pub struct Settings {
     pub guess_ttl: u32,
     /// Most seconds for an answer that stands in for a referral. Default 30, never more.
     pub direct_ttl: u32,
-    /// Largest UDP reply, and what we say we take. Default 1 232 (512 to 4 096).
-    pub udp_payload: u16,
     /// Resolvers whose client subnet option counts. Default none.
     pub ecs_from: Vec<Prefix>,
     /// Leading bits that an unmapped IPv4 resolver must share with a mapped one to be taken for
@@ -46,14 +44,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self {
-            guess_ttl: 60,
-            direct_ttl: 30,
-            udp_payload: 1232,
-            ecs_from: Vec::new(),
-            neighbour_bits_v4: None,
-            neighbour_bits_v6: None,
-        }
+        Self { guess_ttl: 60, direct_ttl: 30, ecs_from: Vec::new(), neighbour_bits_v4: None, neighbour_bits_v6: None }
     }
 }
 

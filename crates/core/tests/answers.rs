@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use dglb_core::{
     catalogue::{Mode, Policy, Probe, ProbeKind, Service, Site, StaticRecord, ZoneCatalogue, ZoneStyle},
     directory::{Directory, LbIndex, LbState, Settings},
-    dns::{Asked, Decision, Handled, Role, Transport, respond},
+    dns::{Asked, Decision, Handled, Responder, Role, Transport},
     fleet::{Fleet, FleetServer, FleetTtls},
     name::Name,
     report::{Figures, Health, RankedSite, Ranking},
@@ -158,7 +158,7 @@ fn packet(owner: &str, rtype: RecordType, edns: Option<Edns>) -> Vec<u8> {
 fn send(directory: &Directory, role: Role, transport: Transport, packet: &[u8]) -> (Handled, Message) {
     let peer: SocketAddr = PEER.parse().unwrap();
     let mut reply = vec![0; 65_535];
-    let handled = respond(directory, &Asked { packet, peer, transport, role }, &mut reply);
+    let handled = Responder::with_defaults(directory).respond(&Asked { packet, peer, transport, role }, &mut reply);
     let message = Message::from_vec(&reply[..handled.length]).unwrap();
     assert_eq!(message.metadata.id, 7);
     assert_eq!(u16::from(message.metadata.response_code), handled.rcode);
@@ -655,7 +655,7 @@ fn the_question_comes_back_as_it_was_asked() {
     let peer = PEER.parse().unwrap();
     let mut reply = vec![0; 1232];
     let asked = Asked { packet: &question, peer, transport: Transport::Udp, role: Role::Fallback };
-    let handled = respond(&directory, &asked, &mut reply);
+    let handled = Responder::with_defaults(&directory).respond(&asked, &mut reply);
     assert_eq!(handled.decision, Decision::Label);
     assert_eq!(reply[12..question.len()], question[12..]);
 }

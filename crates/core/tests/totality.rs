@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use dglb_core::{
     directory::{Directory, Settings},
-    dns::{Asked, Decision, Role, Transport, respond},
+    dns::{Asked, Decision, Responder, Role, Transport},
 };
 use hickory_proto::op::{Message, MessageType, OpCode, Query};
 use hickory_proto::rr::{Name, RecordType};
@@ -15,7 +15,8 @@ fn check(packet: &[u8]) -> Result<(), TestCaseError> {
     let peer: SocketAddr = "[2001:db8::1]:5300".parse().unwrap();
     for (transport, most) in [(Transport::Udp, 1232), (Transport::Tcp, 65_535)] {
         let mut reply = vec![0; 65_535];
-        let handled = respond(&directory, &Asked { packet, peer, transport, role: Role::Referral }, &mut reply);
+        let handled = Responder::with_defaults(&directory)
+            .respond(&Asked { packet, peer, transport, role: Role::Referral }, &mut reply);
         prop_assert!(handled.length <= most);
         prop_assert_eq!(handled.length == 0, handled.decision == Decision::Dropped);
         if handled.length > 0 {

@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use dglb_core::dns::{DECISIONS, Decision, Handled, Transport};
+use dglb_core::dns::{DECISIONS, Decision, Handled, TRANSPORTS, Transport};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
@@ -85,12 +85,9 @@ pub struct Lane(Arc<Cells>);
 /// Sums over all lanes at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Messages received over UDP and looked at.
-    pub udp: u64,
-    /// Messages received over TCP.
-    pub tcp: u64,
     /// Replies with TC set.
     pub truncated: u64,
+    questions: [u64; TRANSPORTS],
     replies: [u64; RCODES.len() + 1],
     decisions: [u64; DECISIONS],
     incidents: [u64; INCIDENTS],
@@ -100,9 +97,8 @@ pub struct Totals {
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Cells {
-    udp: AtomicU64,
-    tcp: AtomicU64,
     truncated: AtomicU64,
+    questions: [AtomicU64; TRANSPORTS],
     replies: [AtomicU64; RCODES.len() + 1],
     decisions: [AtomicU64; DECISIONS],
     incidents: [AtomicU64; INCIDENTS],
@@ -143,10 +139,7 @@ impl Lane {
     /// Counts a message that was looked at and what became of it.
     pub fn count(&mut self, transport: Transport, handled: &Handled) {
         let cells = &self.0;
-        bump(match transport {
-            Transport::Udp => &cells.udp,
-            Transport::Tcp => &cells.tcp,
-        });
+        bump(&cells.questions[transport as usize]);
         bump(&cells.decisions[handled.decision as usize]);
         if handled.length > 0 {
             let known = RCODES.iter().position(|(code, _)| *code == handled.rcode);
@@ -164,6 +157,11 @@ impl Lane {
 }
 
 impl Totals {
+    /// How many messages were received over this transport and looked at.
+    pub fn questions(&self, transport: Transport) -> u64 {
+        self.questions[transport as usize]
+    }
+
     /// How many messages were decided in this way.
     pub fn decision(&self, decision: Decision) -> u64 {
         self.decisions[decision as usize]
@@ -183,8 +181,7 @@ impl Totals {
 
     fn add(&mut self, cells: &Cells) {
         let sum = |total: &mut u64, cell: &AtomicU64| *total = total.wrapping_add(cell.load(Relaxed));
-        sum(&mut self.udp, &cells.udp);
-        sum(&mut self.tcp, &cells.tcp);
+        self.questions.iter_mut().zip(&cells.questions).for_each(|(total, cell)| sum(total, cell));
         sum(&mut self.truncated, &cells.truncated);
         self.replies.iter_mut().zip(&cells.replies).for_each(|(total, cell)| sum(total, cell));
         self.decisions.iter_mut().zip(&cells.decisions).for_each(|(total, cell)| sum(total, cell));
@@ -195,7 +192,7 @@ impl Totals {
 impl Collector for DnsCounters {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let totals = self.totals();
-        let transports = [("udp", totals.udp), ("tcp", totals.tcp)];
+        let transports = Transport::ALL.into_iter().map(|t| (t.as_str(), totals.questions(t)));
         family(&mut encoder, ["dglb_dns_questions", "Messages received and looked at", "transport"], transports)?;
         let names = RCODES.iter().map(|(_, name)| *name).chain(["other"]);
         let replies = names.zip(totals.replies);
@@ -238,7 +235,7 @@ mod tests {
     use super::*;
 
     fn handled(length: usize, rcode: u16, truncated: bool, decision: Decision) -> Handled {
-        Handled { length, rcode, truncated, decision }
+        Handled { length, rcode, truncated, decision, ..Handled::DROPPED }
     }
 
     #[test]
@@ -259,7 +256,10 @@ mod tests {
             }
         });
         let totals = counters.totals();
-        assert_eq!((totals.udp, totals.tcp, totals.truncated), (40_008, 4, 4));
+        assert_eq!(
+            (totals.questions(Transport::Udp), totals.questions(Transport::Tcp), totals.truncated),
+            (40_008, 4, 4)
+        );
         assert_eq!((totals.replies(0), totals.replies(3), totals.replies(4095)), (40_000, 4, 4));
         assert_eq!((totals.decision(Decision::Mapped), totals.decision(Decision::Dropped)), (40_000, 4));
         assert_eq!(totals.incident(Incident::TcpTimedOut), 4);

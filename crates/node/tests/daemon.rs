@@ -14,7 +14,7 @@ use std::{
 
 use dglb_core::{
     directory::{Directory, Settings as Answers},
-    dns::Role,
+    dns::{Conduct, Role},
     published::Publisher,
 };
 use dglb_node::{
@@ -24,7 +24,7 @@ use dglb_node::{
     config::{self, ConfigError, Loaded, Section, choice, text},
     lifecycle::{Daemon, StartError, Tasks},
     metrics::{self, DnsCounters},
-    serve::{Endpoint, Server, Settings},
+    serve::{Content, Endpoint, Server, Settings},
 };
 use hickory_proto::{op::ResponseCode, rr::RecordType};
 use serde_json::{Value, json};
@@ -93,7 +93,9 @@ impl Daemon for Probe {
         let directory = Publisher::new(Directory::new(Answers::default()));
         let counters = DnsCounters::new();
         let internal = |error: std::io::Error| StartError::Internal(error.to_string());
-        server.run(directory.reader(), &counters, tasks).map_err(internal)?;
+        let conduct = Publisher::new(Conduct::default());
+        let content = Content { directory: directory.reader(), conduct: conduct.reader() };
+        server.run(content, &counters, tasks).map_err(internal)?;
         let stop = tasks.stop_token();
         tasks.spawn("habit", async move {
             match config.habit {

@@ -73,7 +73,7 @@ pub fn refusal(old: &Config, new: &Config) -> Result<(), String> {
         ("identity", old.identity == new.identity),
         ("dns.referral", old.referral == new.referral),
         ("dns.fallback", old.fallback == new.fallback),
-        ("dns.lanes", old.lanes == new.lanes),
+        ("dns.lanes", old.serving.settings == new.serving.settings),
         ("map.listen", old.map.listen == new.map.listen),
         ("map.plain-tcp", old.map.plain_tcp == new.map.plain_tcp),
         ("admin.listen", old.admin == new.admin),

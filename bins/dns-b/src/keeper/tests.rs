@@ -54,7 +54,7 @@ fn config() -> Config {
         fleet: Fleet::new(fleet).unwrap(),
         referral: vec![],
         fallback: vec![],
-        lanes: None,
+        serving: dglb_node::config::Dns::default(),
         settings: Settings::default(),
         default_group: vec![DefaultMember { identity: "lb9".parse().unwrap(), preference: 1, weight: 1 }],
         map: MapConfig { listen: vec![], plain_tcp: PlainTcp::Loopback, lease: LEASE },

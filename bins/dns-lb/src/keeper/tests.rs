@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 
 use dglb_core::{
     catalogue::{Service, ZoneStyle},
-    dns::{Asked, Decision, Handled, Role, Transport, respond},
+    dns::{Asked, Decision, Handled, Responder, Role, Transport},
     fleet::{FleetLabel, FleetServer, FleetTtls},
     proto::message::{BootId, MapAck, Report, ReportAck},
 };
@@ -98,7 +98,7 @@ impl Lb {
         let peer: SocketAddr = "192.0.2.1:5353".parse().unwrap();
         let asked = Asked { packet: &packet, peer, transport: Transport::Udp, role: Role::DnsLb };
         let mut reply = vec![0; 4_096];
-        let handled = respond(self.keeper.directory(), &asked, &mut reply);
+        let handled = Responder::with_defaults(self.keeper.directory()).respond(&asked, &mut reply);
         reply.truncate(handled.length);
         (handled, reply)
     }

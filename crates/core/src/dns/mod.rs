@@ -1,25 +1,21 @@
 //! DNS on the wire: one packet in, one packet out, the same for every transport.
 
+pub mod conduct;
 pub mod query;
 pub mod rcode;
 pub mod rrset;
 pub mod rtype;
 
 mod edns;
+mod opt;
 mod render;
+mod responder;
 pub(crate) mod writer;
 
 use std::net::SocketAddr;
 
-use self::{
-    query::{Class, Parsed, Query},
-    render::{OwnEdns, Rendered},
-};
-use crate::{
-    answer::{Question, answer},
-    directory::Directory,
-    locate::Client,
-};
+pub use conduct::Conduct;
+pub use responder::Responder;
 
 /// How a question came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,6 +24,41 @@ pub enum Transport {
     Udp,
     /// TCP; up to 65 535 octets.
     Tcp,
+    /// DNS over TLS (RFC 7858).
+    Tls,
+    /// DNS over HTTPS (RFC 8484).
+    Https,
+    /// DNS over QUIC (RFC 9250).
+    Quic,
+}
+
+/// Number of [`Transport`]s, for tables of counters indexed by `transport as usize`.
+pub const TRANSPORTS: usize = 5;
+
+impl Transport {
+    /// Every transport, in the order of their discriminants.
+    pub const ALL: [Self; TRANSPORTS] = [Self::Udp, Self::Tcp, Self::Tls, Self::Https, Self::Quic];
+
+    /// The value of the metric's `transport` label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Https => "https",
+            Self::Quic => "quic",
+        }
+    }
+
+    /// Whether a reply is one datagram and the source address may be forged.
+    pub fn is_datagram(self) -> bool {
+        self == Self::Udp
+    }
+
+    /// Whether the sizes of messages are to be hidden (RFC 8467).
+    pub fn is_encrypted(self) -> bool {
+        matches!(self, Self::Tls | Self::Https | Self::Quic)
+    }
 }
 
 /// What the address that was asked is for (design section 3). A server that is the parent of a
@@ -55,6 +86,17 @@ pub struct Asked<'a> {
     pub role: Role,
 }
 
+/// A packet of a batch, room for its reply, and what became of it.
+#[derive(Debug)]
+pub struct Exchange<'b> {
+    /// The question.
+    pub asked: Asked<'b>,
+    /// Where the reply goes.
+    pub reply: &'b mut [u8],
+    /// Filled in by [`Responder::respond_batch`].
+    pub handled: Handled,
+}
+
 /// What became of a packet: how long the reply is and what to count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Handled {
@@ -66,6 +108,29 @@ pub struct Handled {
     pub truncated: bool,
     /// By which way the answer was found.
     pub decision: Decision,
+    /// What sort of reply it is.
+    pub kind: Kind,
+}
+
+impl Handled {
+    /// No reply at all.
+    pub const DROPPED: Self =
+        Self { length: 0, rcode: rcode::NOERROR, truncated: false, decision: Decision::Dropped, kind: Kind::Error };
+}
+
+/// Sorts of replies, each of which is limited in rate by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// NOERROR with an answer section.
+    Answer,
+    /// NOERROR, NS set in the authority section, no authority.
+    Referral,
+    /// NOERROR without an answer (RFC 2308 section 2.2).
+    NoData,
+    /// NXDOMAIN.
+    NxDomain,
+    /// Any other response code.
+    Error,
 }
 
 /// By which way an answer was found; one counter each.
@@ -141,47 +206,5 @@ impl Decision {
             Self::Label => "label",
             Self::Authority => "authority",
         }
-    }
-}
-
-/// Answers one packet into `reply`, which must hold 65 535 octets for TCP and at least 1 232 for
-/// UDP. Total: whatever the packet is, this returns.
-pub fn respond(directory: &Directory, asked: &Asked<'_>, reply: &mut [u8]) -> Handled {
-    let own = OwnEdns { payload: directory.settings().udp_payload };
-    // A source port of 0 can only be a forgery: a reply to it goes nowhere (RFC 6056 section 3.2).
-    let parsed = if asked.peer.port() == 0 { Parsed::Drop } else { query::parse(asked.packet) };
-    match parsed {
-        Parsed::Drop => Handled { length: 0, rcode: rcode::NOERROR, truncated: false, decision: Decision::Dropped },
-        Parsed::Reject(reject) => handled(&render::reject(&reject, &own, reply), reject.rcode, Decision::Malformed),
-        Parsed::Query(query) if refused(&query) => {
-            handled(&render::refusal(&query, &own, reply), rcode::REFUSED, Decision::Refused)
-        }
-        Parsed::Query(query) => {
-            let subnet = query.edns.and_then(|e| e.subnet);
-            let client = Client::new(directory, asked.peer.ip(), subnet);
-            let question = Question { name: &query.name, qtype: query.qtype, client, role: asked.role };
-            let answer = answer(directory, &question);
-            let limit = size_limit(&query, asked.transport, &own);
-            let rendered = render::answer(&query, &answer, &client, &own, (reply, limit));
-            handled(&rendered, answer.rcode, answer.decision)
-        }
-    }
-}
-
-fn handled(rendered: &Rendered, rcode: u16, decision: Decision) -> Handled {
-    Handled { length: rendered.length, rcode, truncated: rendered.truncated, decision }
-}
-
-/// Classes that nobody has here, and meta types other than ANY: transfers are not offered.
-fn refused(query: &Query<'_>) -> bool {
-    query.class != Class::In || (rtype::FIRST_META..=rtype::LAST_META).contains(&query.qtype)
-}
-
-/// RFC 1035 section 4.2.1 without EDNS, RFC 6891 section 6.2.3 with it.
-fn size_limit(query: &Query<'_>, transport: Transport, own: &OwnEdns) -> usize {
-    match (transport, &query.edns) {
-        (Transport::Tcp, _) => usize::from(u16::MAX),
-        (Transport::Udp, None) => 512,
-        (Transport::Udp, Some(edns)) => usize::from(edns.payload.min(own.payload).max(512)),
     }
 }

@@ -3,28 +3,24 @@
 use std::net::IpAddr;
 
 use super::{
-    edns,
-    query::{Edns, Query, Reject},
+    conduct::Conduct,
+    opt::Opt,
+    query::{Query, Reject},
     rcode,
-    rrset::{Data, Ede, Glue, LABEL_SERVERS, RrSet, of_family},
+    rrset::{Data, Glue, LABEL_SERVERS, RrSet, of_family},
     rtype,
     writer::{Full, Parts, Section, Writer},
 };
 use crate::{answer::Answer, locate::Client};
 
-/// OPT without options (RFC 6891 section 6.1.2).
-const OPT_FIXED: usize = 11;
-
-/// Our side of the OPT record.
-pub(super) struct OwnEdns {
-    /// The largest UDP payload that we take and give.
-    pub(super) payload: u16,
-}
-
 /// How long a reply was and whether something was left out.
 pub(super) struct Rendered {
     pub(super) length: usize,
     pub(super) truncated: bool,
+    /// AA.
+    pub(super) authoritative: bool,
+    /// ANCOUNT.
+    pub(super) answers: u16,
 }
 
 /// Writes the reply to a question.
@@ -32,10 +28,12 @@ pub(super) fn answer(
     query: &Query<'_>,
     answer: &Answer<'_>,
     client: &Client,
-    own: &OwnEdns,
+    conduct: &Conduct,
     (buffer, limit): (&mut [u8], usize),
 ) -> Rendered {
-    let reserved = query.edns.as_ref().map_or(0, |_| opt_length(client, answer.ede));
+    let subnet = client.subnet.map(|subnet| (subnet, answer.scope));
+    let opt = query.edns.map(|asked| Opt { asked, conduct, rcode: answer.rcode, subnet, ede: answer.ede });
+    let reserved = opt.as_ref().map_or(0, Opt::length);
     let mut writer = Writer::new(buffer, limit, reserved, query.header, query.question);
     if answer.authoritative {
         writer.set_authoritative();
@@ -45,23 +43,28 @@ pub(super) fn answer(
     if truncated {
         writer.set_truncated();
     }
-    if let Some(edns) = &query.edns {
+    if let Some(opt) = opt {
         writer.release(reserved);
         // Exactly this room was reserved.
-        let _ = opt(&mut writer, edns, own, answer, client);
+        let _ = opt.write(&mut writer);
     }
-    Rendered { length: writer.length(), truncated }
+    Rendered {
+        length: writer.length(),
+        truncated,
+        authoritative: answer.authoritative,
+        answers: writer.counted(Section::Answer),
+    }
 }
 
 /// Writes a reply that is a response code and no more.
-pub(super) fn reject(reject: &Reject<'_>, own: &OwnEdns, buffer: &mut [u8]) -> Rendered {
+pub(super) fn reject(reject: &Reject<'_>, conduct: &Conduct, buffer: &mut [u8]) -> Rendered {
     let limit = buffer.len().min(512);
     let mut writer = Writer::new(buffer, limit, 0, reject.header, reject.question.unwrap_or_default());
     writer.set_rcode(reject.rcode);
-    if let Some(edns) = &reject.edns {
-        let _ = opt_head(&mut writer, edns, own, reject.rcode).and_then(|()| writer.u16(0));
+    if let Some(asked) = reject.edns {
+        let _ = Opt { asked, conduct, rcode: reject.rcode, subnet: None, ede: None }.write(&mut writer);
     }
-    Rendered { length: writer.length(), truncated: false }
+    Rendered { length: writer.length(), truncated: false, authoritative: false, answers: 0 }
 }
 
 /// RFC 2181 section 9: TC only when something required was left out. Glue of a referral is
@@ -184,55 +187,9 @@ fn octets(writer: &mut Writer<'_>, address: &IpAddr) -> Result<(), Full> {
     }
 }
 
-fn opt_length(client: &Client, ede: Option<Ede>) -> usize {
-    let subnet = client.subnet.map_or(0, |s| 8 + usize::from(s.source.div_ceil(8)));
-    OPT_FIXED + subnet + ede.map_or(0, |e| 6 + e.wire().1.len())
-}
-
-fn opt_head(writer: &mut Writer<'_>, edns: &Edns<'_>, own: &OwnEdns, code: u16) -> Result<(), Full> {
-    writer.count(Section::Additional, 1);
-    writer.bytes(&[0])?;
-    writer.u16(41)?;
-    writer.u16(own.payload)?;
-    let flags = if edns.dnssec_ok { 0x80 } else { 0 };
-    // RFC 6891 section 6.1.3: the upper eight bits of the response code; version 0.
-    writer.bytes(&[(code >> 4) as u8, 0, flags, 0])
-}
-
-fn opt(
-    writer: &mut Writer<'_>,
-    edns: &Edns<'_>,
-    own: &OwnEdns,
-    answer: &Answer<'_>,
-    client: &Client,
-) -> Result<(), Full> {
-    opt_head(writer, edns, own, answer.rcode)?;
-    writer.rdata(|w| {
-        if let Some(subnet) = client.subnet {
-            // RFC 7871 section 7.2.1: family, source prefix and address as asked.
-            let used = usize::from(subnet.source.div_ceil(8));
-            w.u16(edns::CLIENT_SUBNET)?;
-            w.u16(4 + used as u16)?;
-            w.u16(if subnet.address.is_ipv4() { 1 } else { 2 })?;
-            w.bytes(&[subnet.source, answer.scope])?;
-            match subnet.address {
-                IpAddr::V4(v4) => w.bytes(&v4.octets()[..used])?,
-                IpAddr::V6(v6) => w.bytes(&v6.octets()[..used])?,
-            }
-        }
-        if let Some((code, text)) = answer.ede.map(Ede::wire) {
-            w.u16(edns::EXTENDED_ERROR)?;
-            w.u16(2 + text.len() as u16)?;
-            w.u16(code)?;
-            w.bytes(text.as_bytes())?;
-        }
-        Ok(())
-    })
-}
-
 /// The reply to a question of a class or type that is not served.
-pub(super) fn refusal(query: &Query<'_>, own: &OwnEdns, buffer: &mut [u8]) -> Rendered {
+pub(super) fn refusal(query: &Query<'_>, conduct: &Conduct, buffer: &mut [u8]) -> Rendered {
     let rejected =
         Reject { header: query.header, question: Some(query.question), edns: query.edns, rcode: rcode::REFUSED };
-    reject(&rejected, own, buffer)
+    reject(&rejected, conduct, buffer)
 }

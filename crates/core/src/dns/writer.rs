@@ -90,8 +90,14 @@ impl<'b> Writer<'b> {
 
     pub(super) fn count(&mut self, section: Section, records: u16) {
         let at = section as usize;
-        let sum = u16::from_be_bytes([self.buffer[at], self.buffer[at + 1]]).saturating_add(records);
+        let sum = self.counted(section).saturating_add(records);
         self.buffer[at..at + 2].copy_from_slice(&sum.to_be_bytes());
+    }
+
+    /// How many records [`Writer::count`] has counted in a section.
+    pub(super) fn counted(&self, section: Section) -> u16 {
+        let at = section as usize;
+        u16::from_be_bytes([self.buffer[at], self.buffer[at + 1]])
     }
 
     pub(super) fn length(&self) -> usize {

@@ -23,6 +23,7 @@
 //! assert_eq!(loaded.value.interval, Duration::from_secs(2));
 //! ```
 
+mod dns;
 mod fleet;
 mod problem;
 mod section;
@@ -31,6 +32,7 @@ mod value;
 
 use std::path::Path;
 
+pub use dns::Dns;
 pub use fleet::fleet;
 pub use problem::{ConfigError, Problem};
 pub use section::Section;

@@ -109,15 +109,14 @@ impl Batch {
         Ok(received)
     }
 
-    /// The datagram `index` of those received last.
-    pub(super) fn datagram(&mut self, index: usize) -> Datagram<'_> {
-        let slot = &mut self.slots[index];
-        Datagram {
+    /// The first `received` datagrams of those received last.
+    pub(super) fn datagrams(&mut self, received: usize) -> impl Iterator<Item = Datagram<'_>> {
+        self.slots.iter_mut().take(received).map(|slot| Datagram {
             peer: socket_address(&slot.peer, slot.peer_length),
             packet: (!slot.oversized).then_some(&slot.question[..slot.question_length]),
             reply: &mut slot.reply,
             reply_length: &mut slot.reply_length,
-        }
+        })
     }
 
     /// Sends the replies to the first `received` datagrams. Waits at most `patience` in all for
@@ -335,6 +334,10 @@ mod tests {
 
     use super::*;
 
+    fn nth(batch: &mut Batch, n: usize) -> Datagram<'_> {
+        batch.datagrams(n + 1).nth(n).expect("a slot")
+    }
+
     const SOON: Duration = Duration::from_secs(5);
 
     fn pair() -> (UdpSocket, UdpSocket) {
@@ -359,7 +362,7 @@ mod tests {
         (0..5).for_each(|n| _ = client.send(&[n]).unwrap());
         receive(&mut batch, &server, 5);
         for n in 0..5 {
-            let datagram = batch.datagram(n);
+            let datagram = nth(&mut batch, n);
             assert_eq!(datagram.peer, Some(client.local_addr().unwrap()));
             let packet = datagram.packet.unwrap();
             datagram.reply[0] = packet[0];
@@ -389,12 +392,12 @@ mod tests {
         assert_eq!(batch.receive(server.as_fd()).unwrap(), 0);
         client.send(&[9; RECEIVE + 1]).unwrap();
         receive(&mut batch, &server, 1);
-        assert_eq!(batch.datagram(0).packet, None);
-        *batch.datagram(0).reply_length = 5;
+        assert_eq!(nth(&mut batch, 0).packet, None);
+        *nth(&mut batch, 0).reply_length = 5;
         client.send(b"ab").unwrap();
         receive(&mut batch, &server, 1);
-        assert_eq!(batch.datagram(0).packet, Some(&b"ab"[..]));
-        assert_eq!(*batch.datagram(0).reply_length, 0);
+        assert_eq!(nth(&mut batch, 0).packet, Some(&b"ab"[..]));
+        assert_eq!(*nth(&mut batch, 0).reply_length, 0);
         assert_eq!(batch.send(server.as_fd(), 1, SOON), Sent::default());
     }
 }

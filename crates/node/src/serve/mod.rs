@@ -6,22 +6,20 @@
 
 mod mmsg;
 mod socket;
+mod source;
 mod stop;
 mod tcp;
 mod udp;
 
 use std::{io, net::SocketAddr, num::NonZeroUsize, sync::Arc, time::Duration};
 
-use dglb_core::{
-    directory::Directory,
-    dns::{Asked, Handled, Role},
-    published::Published,
-};
+use dglb_core::dns::Role;
 use thiserror::Error;
 
 use crate::{lifecycle::Tasks, metrics::DnsCounters};
 
 use socket::Bound;
+pub use source::{Content, ContentHeld, Held, Source};
 
 /// An address to be asked at, over UDP and TCP, and what it is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,29 +108,11 @@ impl Server {
         self.bound.iter().map(|bound| bound.endpoint.address).collect()
     }
 
-    /// Starts the threads that answer from `directory` until the daemon stops.
+    /// Starts the threads that answer from `source` until the daemon stops.
     ///
     /// # Errors
     /// When the system has no room for a thread.
-    pub fn run(self, directory: Published<Directory>, counters: &DnsCounters, tasks: &mut Tasks) -> io::Result<()> {
-        self.run_with(directory, dglb_core::dns::respond, counters, tasks)
-    }
-
-    /// Like [`Server::run`], with any function that answers, from any published value.
-    ///
-    /// # Errors
-    /// When the system has no room for a thread.
-    pub fn run_with<T, R>(
-        self,
-        directory: Published<T>,
-        respond: R,
-        counters: &DnsCounters,
-        tasks: &mut Tasks,
-    ) -> io::Result<()>
-    where
-        T: Send + Sync + 'static,
-        R: Fn(&T, &Asked<'_>, &mut [u8]) -> Handled + Clone + Send + 'static,
-    {
+    pub fn run(self, source: impl Source, counters: &DnsCounters, tasks: &mut Tasks) -> io::Result<()> {
         let stop = Arc::new(stop::Stop::new(tasks)?);
         let mut lanes: Vec<Vec<(Role, std::net::UdpSocket)>> = Vec::new();
         lanes.resize_with(self.settings.lanes.get(), Vec::new);
@@ -144,16 +124,11 @@ impl Server {
             }
         }
         for (number, sockets) in lanes.into_iter().enumerate() {
-            let lane = udp::Lane {
-                sockets,
-                directory: directory.clone(),
-                respond: respond.clone(),
-                counters: counters.lane(),
-                stop: Arc::clone(&stop),
-            };
+            let lane =
+                udp::Lane { sockets, source: source.clone(), counters: counters.lane(), stop: Arc::clone(&stop) };
             tasks.spawn_thread(format!("dns-udp-{number}"), move || lane.run())?;
         }
-        let service = tcp::Service { directory, respond, counters: counters.lane(), limits: self.settings.tcp };
+        let service = tcp::Service { source, counters: counters.lane(), limits: self.settings.tcp };
         tcp::spawn(listeners, service, tasks)
     }
 }

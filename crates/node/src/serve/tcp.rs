@@ -14,9 +14,8 @@ use std::{
 
 use bytes::{Buf, BytesMut};
 use dglb_core::{
-    dns::{Asked, Handled, Role, Transport},
+    dns::{Asked, Role, Transport},
     net::{canonical, mask},
-    published::Published,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -26,7 +25,10 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::TcpSettings;
+use super::{
+    TcpSettings,
+    source::{Held, Source},
+};
 use crate::{
     lifecycle::Tasks,
     metrics::{Incident, Lane},
@@ -46,15 +48,11 @@ const DRAIN: Duration = Duration::from_secs(1);
 const ERROR_PAUSE: Duration = Duration::from_millis(50);
 
 /// Starts the thread that serves `listeners` until the daemon stops.
-pub(super) fn spawn<T, R>(
+pub(super) fn spawn<S: Source>(
     listeners: Vec<(Role, std::net::TcpListener)>,
-    service: Service<T, R>,
+    service: Service<S>,
     tasks: &mut Tasks,
-) -> io::Result<()>
-where
-    T: Send + Sync + 'static,
-    R: Fn(&T, &Asked<'_>, &mut [u8]) -> Handled + Send + 'static,
-{
+) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let listeners = {
         let _entered = runtime.enter();
@@ -69,17 +67,15 @@ where
 }
 
 /// What answers, what it counts with, and within which limits.
-pub(super) struct Service<T, R> {
-    pub(super) directory: Published<T>,
-    pub(super) respond: R,
+pub(super) struct Service<S> {
+    pub(super) source: S,
     pub(super) counters: Lane,
     pub(super) limits: TcpSettings,
 }
 
 /// All that the connections of the one thread share. No borrow is held across an await.
-struct Thread<T, R> {
-    directory: Published<T>,
-    respond: R,
+struct Thread<S> {
+    source: S,
     limits: TcpSettings,
     stop: CancellationToken,
     connections: TaskTracker,
@@ -101,15 +97,10 @@ enum Next {
     Close,
 }
 
-impl<T, R> Thread<T, R>
-where
-    T: 'static,
-    R: Fn(&T, &Asked<'_>, &mut [u8]) -> Handled + 'static,
-{
-    fn new(service: Service<T, R>, stop: CancellationToken) -> Self {
+impl<S: Source> Thread<S> {
+    fn new(service: Service<S>, stop: CancellationToken) -> Self {
         Self {
-            directory: service.directory,
-            respond: service.respond,
+            source: service.source,
             limits: service.limits,
             stop,
             connections: TaskTracker::new(),
@@ -163,7 +154,7 @@ where
     /// Answers one message onto the end of `replies`, length first; false if there is no answer.
     fn answer(&self, asked: &Asked<'_>, replies: &mut Vec<u8>) -> bool {
         let mut reply = self.reply.borrow_mut();
-        let handled = (self.respond)(&self.directory.load(), asked, &mut reply);
+        let handled = self.source.hold().respond(asked, &mut reply);
         self.counters.borrow_mut().count(Transport::Tcp, &handled);
         let length = handled.length.min(MAX_MESSAGE);
         if length > 0 {
@@ -186,11 +177,7 @@ struct Connection {
 }
 
 impl Connection {
-    async fn serve<T, R>(mut self, thread: &Thread<T, R>) -> io::Result<()>
-    where
-        T: 'static,
-        R: Fn(&T, &Asked<'_>, &mut [u8]) -> Handled + 'static,
-    {
+    async fn serve<S: Source>(mut self, thread: &Thread<S>) -> io::Result<()> {
         // Replies are written whole, so there is nothing to wait for.
         self.stream.set_nodelay(true)?;
         let idle = thread.limits.idle;
@@ -233,11 +220,7 @@ impl Connection {
     }
 
     /// Answers the whole questions at hand until there are none or there is enough to write.
-    fn answer<T, R>(&mut self, thread: &Thread<T, R>) -> Next
-    where
-        T: 'static,
-        R: Fn(&T, &Asked<'_>, &mut [u8]) -> Handled + 'static,
-    {
+    fn answer<S: Source>(&mut self, thread: &Thread<S>) -> Next {
         loop {
             let Some((length, rest)) = self.received.split_first_chunk() else { return Next::Read };
             let length = usize::from(u16::from_be_bytes(*length));
@@ -265,14 +248,14 @@ impl Connection {
 }
 
 /// A place among the open connections; given back when dropped.
-struct Place<T, R> {
-    thread: Rc<Thread<T, R>>,
+struct Place<S> {
+    thread: Rc<Thread<S>>,
     client: IpAddr,
 }
 
-impl<T, R> Place<T, R> {
+impl<S: Source> Place<S> {
     /// `None` when all places, or all of this client, are taken.
-    fn take(thread: &Rc<Thread<T, R>>, peer: IpAddr) -> Option<Self> {
+    fn take(thread: &Rc<Thread<S>>, peer: IpAddr) -> Option<Self> {
         let client = match canonical(peer) {
             v6 @ IpAddr::V6(_) => mask(v6, CLIENT_V6),
             v4 => v4,
@@ -290,7 +273,7 @@ impl<T, R> Place<T, R> {
     }
 }
 
-impl<T, R> Drop for Place<T, R> {
+impl<S> Drop for Place<S> {
     fn drop(&mut self) {
         let mut clients = self.thread.clients.borrow_mut();
         if let Some(open) = clients.get_mut(&self.client) {

@@ -8,8 +8,8 @@ use std::{
 };
 
 use dglb_core::{
-    dns::{Decision, Transport},
-    published::Publisher,
+    dns::{Asked, Decision, Handled, Transport},
+    published::{Published, Publisher, Snapshot},
 };
 
 use super::*;
@@ -38,13 +38,15 @@ impl Serving {
     fn with(
         addresses: &[(&str, Role)],
         settings: Settings,
-        respond: impl Fn(&u8, &Asked<'_>, &mut [u8]) -> Handled + Clone + Send + 'static,
+        respond: impl Fn(&u8, &Asked<'_>, &mut [u8]) -> Handled + Send + Sync + 'static,
     ) -> Self {
         let endpoint = |(address, role): &(&str, Role)| Endpoint { address: address.parse().unwrap(), role: *role };
         let server = Server::bind(&addresses.iter().map(endpoint).collect::<Vec<_>>(), settings).unwrap();
         let (addresses, counters) = (server.local_addresses(), DnsCounters::new());
         let (publisher, mut tasks) = (Publisher::new(0), Tasks::new());
-        server.run_with(publisher.reader(), respond, &counters, &mut tasks).unwrap();
+        server
+            .run(Scripted { published: publisher.reader(), respond: Arc::new(respond) }, &counters, &mut tasks)
+            .unwrap();
         Self { addresses, counters, publisher, tasks }
     }
 
@@ -65,10 +67,35 @@ impl Serving {
     }
 }
 
+/// A function that answers from a published octet.
+#[derive(Clone)]
+struct Scripted {
+    published: Published<u8>,
+    respond: Respond,
+}
+
+type Respond = Arc<dyn Fn(&u8, &Asked<'_>, &mut [u8]) -> Handled + Send + Sync>;
+
+struct ScriptedHeld(Snapshot<u8>, Respond);
+
+impl Source for Scripted {
+    type Held = ScriptedHeld;
+
+    fn hold(&self) -> ScriptedHeld {
+        ScriptedHeld(self.published.load(), Arc::clone(&self.respond))
+    }
+}
+
+impl Held for ScriptedHeld {
+    fn respond(&self, asked: &Asked<'_>, reply: &mut [u8]) -> Handled {
+        (self.1)(&self.0, asked, reply)
+    }
+}
+
 /// The packet, then the published value and the role; some packets have a meaning.
 fn echo(published: &u8, asked: &Asked<'_>, reply: &mut [u8]) -> Handled {
     let role = [*published, asked.role as u8];
-    let answered = |length| Handled { length, rcode: 0, truncated: false, decision: Decision::Authority };
+    let answered = |length| Handled { length, decision: Decision::Authority, ..Handled::DROPPED };
     match asked.packet {
         b"" | b"silence" => Handled { decision: Decision::Dropped, ..answered(0) },
         b"boast" => answered(usize::MAX),
@@ -147,9 +174,9 @@ async fn every_question_is_answered_and_counted_in_every_lane() {
         let packet = format!("question {n}");
         assert_eq!(ask(&client(server), packet.as_bytes()), [packet.as_bytes(), &[0, role]].concat());
     }
-    serving.expect("all are counted", |totals| totals.udp == 60);
+    serving.expect("all are counted", |totals| totals.questions(Transport::Udp) == 60);
     let totals = serving.counters.totals();
-    assert_eq!((totals.tcp, totals.truncated, totals.replies(0)), (0, 0, 60));
+    assert_eq!((totals.questions(Transport::Tcp), totals.truncated, totals.replies(0)), (0, 0, 60));
     assert_eq!(totals.decision(Decision::Authority), 60);
 }
 
@@ -164,7 +191,7 @@ async fn a_burst_larger_than_a_batch_is_answered_whole() {
         let length = socket.recv(&mut reply).unwrap_or_else(|error| panic!("{error}, missing {missing:?}"));
         assert!(missing.remove(&reply[..length]), "answered twice: {:?}", &reply[..length]);
     }
-    serving.expect("all are counted", |totals| totals.udp == 100 && totals.replies(0) == 100);
+    serving.expect("all are counted", |totals| totals.questions(Transport::Udp) == 100 && totals.replies(0) == 100);
 }
 
 #[tokio::test]
@@ -177,7 +204,7 @@ async fn replies_leave_from_the_address_that_was_asked() {
             assert_eq!(ask(&socket, packet), [packet, &[0, Role::DnsLb as u8]].concat(), "{host}");
         }
     }
-    serving.expect("all are counted", |totals| totals.udp == 10);
+    serving.expect("all are counted", |totals| totals.questions(Transport::Udp) == 10);
 }
 
 #[tokio::test]
@@ -202,7 +229,7 @@ async fn odd_datagrams_are_counted_and_do_no_harm() {
     assert_eq!(ask(&socket, b"fill").len(), mmsg::REPLY);
     assert_eq!(ask(&socket, b"cut").len(), 12);
     assert_eq!(ask(&socket, b"last"), [&b"last"[..], &[0, 0]].concat());
-    serving.expect("all are counted", |totals| totals.udp == 7);
+    serving.expect("all are counted", |totals| totals.questions(Transport::Udp) == 7);
     let totals = serving.counters.totals();
     assert_eq!(totals.incident(Incident::Oversized), 2);
     assert_eq!((totals.decision(Decision::Dropped), totals.decision(Decision::Authority)), (2, 5));
@@ -264,9 +291,12 @@ async fn tcp_messages_are_put_together_from_any_pieces() {
     assert_eq!(reply[65_533..], [0, Role::Fallback as u8]);
     stream.write_all(&framed(b"boast")).unwrap();
     assert_eq!(read_message(&mut stream).len(), 65_535);
-    serving.expect("all are counted", |totals| totals.tcp == 6);
+    serving.expect("all are counted", |totals| totals.questions(Transport::Tcp) == 6);
     let totals = serving.counters.totals();
-    assert_eq!((totals.udp, totals.replies(0), totals.incident(Incident::TcpAccepted)), (0, 6, 2));
+    assert_eq!(
+        (totals.questions(Transport::Udp), totals.replies(0), totals.incident(Incident::TcpAccepted)),
+        (0, 6, 2)
+    );
 }
 
 #[tokio::test]
@@ -283,7 +313,7 @@ async fn many_pipelined_questions_are_answered_in_order_with_bounded_memory() {
         assert_eq!(read_message(&mut stream)[..4], n.to_be_bytes());
     }
     writing.join().unwrap();
-    serving.expect("all are counted", |totals| totals.tcp == 5_000);
+    serving.expect("all are counted", |totals| totals.questions(Transport::Tcp) == 5_000);
 }
 
 #[tokio::test]
@@ -294,7 +324,9 @@ async fn who_gets_no_answer_over_tcp_is_let_go() {
         stream.write_all(&nonsense).unwrap();
         assert_closed(&mut stream);
     }
-    serving.expect("all are counted", |totals| totals.decision(Decision::Dropped) == 2 && totals.tcp == 2);
+    serving.expect("all are counted", |totals| {
+        totals.decision(Decision::Dropped) == 2 && totals.questions(Transport::Tcp) == 2
+    });
 }
 
 #[tokio::test]
@@ -374,7 +406,7 @@ async fn a_client_that_does_not_read_is_let_go() {
     let questions = framed(b"fill").repeat(1_000);
     stream.write_all(&questions).unwrap();
     serving.expect("let go", |totals| totals.incident(Incident::TcpTimedOut) == 1);
-    assert!(serving.counters.totals().tcp < 1_000, "{:?}", serving.counters.totals());
+    assert!(serving.counters.totals().questions(Transport::Tcp) < 1_000, "{:?}", serving.counters.totals());
     // Others are served meanwhile and after.
     let mut other = serving.tcp();
     other.write_all(&framed(b"hello")).unwrap();

@@ -2,13 +2,12 @@
 
 use std::{net::UdpSocket, os::fd::AsFd, sync::Arc, thread, time::Duration};
 
-use dglb_core::{
-    dns::{Asked, Handled, Role, Transport},
-    published::Published,
-};
+use arrayvec::ArrayVec;
+use dglb_core::dns::{Asked, Exchange, Handled, Role, Transport};
 
 use super::{
-    mmsg::{Batch, REPLY, readable, wait},
+    mmsg::{BATCH, Batch, REPLY, readable, wait},
+    source::{Held, Source},
     stop::Stop,
 };
 use crate::metrics::{self, Incident};
@@ -21,18 +20,14 @@ const SEND_PATIENCE: Duration = Duration::from_millis(10);
 const ERROR_PAUSE: Duration = Duration::from_millis(10);
 
 /// One lane before it runs.
-pub(super) struct Lane<T, R> {
+pub(super) struct Lane<S> {
     pub(super) sockets: Vec<(Role, UdpSocket)>,
-    pub(super) directory: Published<T>,
-    pub(super) respond: R,
+    pub(super) source: S,
     pub(super) counters: metrics::Lane,
     pub(super) stop: Arc<Stop>,
 }
 
-impl<T, R> Lane<T, R>
-where
-    R: Fn(&T, &Asked<'_>, &mut [u8]) -> Handled,
-{
+impl<S: Source> Lane<S> {
     /// Answers until told to stop; a batch that was received is answered to its end.
     pub(super) fn run(mut self) {
         let sockets = std::mem::take(&mut self.sockets);
@@ -62,23 +57,30 @@ where
                 return 0;
             }
         };
-        let directory = self.directory.load();
-        for index in 0..received {
-            let datagram = batch.datagram(index);
-            let (Some(packet), Some(peer)) = (datagram.packet, datagram.peer) else {
-                self.counters.incident(Incident::Oversized);
-                continue;
-            };
-            let asked = Asked { packet, peer, transport: Transport::Udp, role };
-            let handled = (self.respond)(&directory, &asked, datagram.reply);
-            *datagram.reply_length = handled.length.min(REPLY);
-            self.counters.count(Transport::Udp, &handled);
-        }
-        drop(directory);
+        self.answer(role, batch, received);
         let sent = batch.send(socket.as_fd(), received, SEND_PATIENCE);
         for _ in 0..sent.refused {
             self.counters.incident(Incident::Unsendable);
         }
         received
+    }
+    /// Answers everything in a batch from one version of the source.
+    fn answer(&mut self, role: Role, batch: &mut Batch, received: usize) {
+        let mut exchanges: ArrayVec<Exchange<'_>, BATCH> = ArrayVec::new();
+        let mut lengths: ArrayVec<&mut usize, BATCH> = ArrayVec::new();
+        for datagram in batch.datagrams(received) {
+            let (Some(packet), Some(peer)) = (datagram.packet, datagram.peer) else {
+                self.counters.incident(Incident::Oversized);
+                continue;
+            };
+            let asked = Asked { packet, peer, transport: Transport::Udp, role };
+            exchanges.push(Exchange { asked, reply: datagram.reply, handled: Handled::DROPPED });
+            lengths.push(datagram.reply_length);
+        }
+        self.source.hold().respond_batch(&mut exchanges);
+        for (exchange, length) in exchanges.iter().zip(lengths) {
+            *length = exchange.handled.length.min(REPLY);
+            self.counters.count(Transport::Udp, &exchange.handled);
+        }
     }
 }

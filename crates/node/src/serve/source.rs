@@ -1,0 +1,74 @@
+//! What serving threads answer from. They hold one version of it for a batch, never longer.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use dglb_core::{
+    directory::Directory,
+    dns::{Asked, Conduct, Exchange, Handled, Responder},
+    published::{Published, Snapshot},
+};
+
+/// Gives a serving thread what it answers the next batch from.
+pub trait Source: Clone + Send + 'static {
+    /// One version of everything, the same for a whole batch.
+    type Held: Held;
+
+    /// The version of now. Never blocks.
+    fn hold(&self) -> Self::Held;
+}
+
+/// Answers questions, all from the same version.
+pub trait Held {
+    /// Answers one packet; see [`Responder::respond`].
+    fn respond(&self, asked: &Asked<'_>, reply: &mut [u8]) -> Handled;
+
+    /// Answers each packet of a batch as [`Held::respond`] does, and leaves what became of it there.
+    fn respond_batch(&self, exchanges: &mut [Exchange<'_>]) {
+        for exchange in exchanges {
+            exchange.handled = self.respond(&exchange.asked, exchange.reply);
+        }
+    }
+}
+
+/// The daemons' source: what the keeper publishes, and how the configuration wants it answered.
+#[derive(Clone, Debug)]
+pub struct Content {
+    /// What to answer.
+    pub directory: Published<Directory>,
+    /// How to answer.
+    pub conduct: Published<Conduct>,
+}
+
+/// [`Content`] of one moment.
+pub struct ContentHeld {
+    directory: Snapshot<Directory>,
+    conduct: Snapshot<Conduct>,
+    unix_seconds: u32,
+}
+
+impl Source for Content {
+    type Held = ContentHeld;
+
+    fn hold(&self) -> ContentHeld {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        // RFC 9018 section 4.3: the time in cookies is a serial number of 32 bits.
+        let unix_seconds = now.as_secs() as u32;
+        ContentHeld { directory: self.directory.load(), conduct: self.conduct.load(), unix_seconds }
+    }
+}
+
+impl ContentHeld {
+    fn responder(&self) -> Responder<'_> {
+        Responder { directory: &self.directory, conduct: &self.conduct, unix_seconds: self.unix_seconds }
+    }
+}
+
+impl Held for ContentHeld {
+    fn respond(&self, asked: &Asked<'_>, reply: &mut [u8]) -> Handled {
+        self.responder().respond(asked, reply)
+    }
+
+    fn respond_batch(&self, exchanges: &mut [Exchange<'_>]) {
+        self.responder().respond_batch(exchanges);
+    }
+}
