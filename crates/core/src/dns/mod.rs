@@ -1,6 +1,7 @@
 //! DNS on the wire: one packet in, one packet out, the same for every transport.
 
 pub mod conduct;
+pub mod framing;
 pub mod query;
 pub mod rcode;
 pub mod rrset;
