@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Limits on the connections of one serving thread (RFC 7766 section 6, RFC 9210 section 4).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamSettings {
     /// A connection is closed when no whole message came for so long, or when a batch of replies
     /// was not taken in that time. Default: 10 s.
