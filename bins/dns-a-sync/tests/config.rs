@@ -239,6 +239,7 @@ fn what_cannot_work_is_refused_before_it_starts() {
         ("{ kind = \"tcp\" }", "{ kind = \"tcp\", path = \"/\" }", "unknown key"),
         ("{ kind = \"tcp\" }", "{ kind = \"http\", path = \"health\" }", "starting with a slash"),
         ("site = [{ name = \"sea\", dns-name = \"sea.sites.foobar.com\" }]", "", "no site"),
+        ("sea.sites.foobar.com\" }", "x.foobar.com\" }, { name = \"sea\", dns-name = \"y.foobar.com\" }", "twice"),
         ("probe =", "https.alpn = [\"h2,h3\"]\nprobe =", "without quotes, commas"),
         ("probe =", "https.alpn = [\"h2\", \"h2\"]\nprobe =", "distinct"),
         ("probe =", "https.alpn = [\"{LONG}\"]\nprobe =", "at most 64 octets"),

@@ -1,6 +1,7 @@
 //! Reads one `[[zone]]`.
 
 use std::{
+    collections::HashSet,
     net::{IpAddr, Ipv4Addr},
     time::Duration,
 };
@@ -152,8 +153,10 @@ fn milliseconds(duration: Duration) -> u32 {
 fn check(section: &Section<'_>, services: &[Section<'_>], config: &ZoneConfig) {
     let addresses = vec![IpAddr::V4(Ipv4Addr::LOCALHOST)];
     let sites = |service: &ServiceConfig| {
-        let sites = service.sites.iter();
-        sites.map(|s| Site { name: s.name.clone(), addresses: addresses.clone(), cost: s.cost }).collect()
+        let mut names = HashSet::new();
+        // A second one of the same name was said already, with its place.
+        let distinct = service.sites.iter().filter(|s| names.insert(&s.name));
+        distinct.map(|s| Site { name: s.name.clone(), addresses: addresses.clone(), cost: s.cost }).collect()
     };
     let draft = ZoneCatalogue {
         zone: config.name.clone(),
