@@ -2,6 +2,7 @@
 //! dns-b's referral and fall-back addresses and from a DNS-LB, over UDP and over TCP; and with every
 //! reply the counters that it must have moved.
 
+mod ecs;
 mod edns;
 mod header;
 mod size;

@@ -38,6 +38,8 @@ pub(super) struct Setup {
     pub(super) extra: String,
     /// More `[[dns-b]]` of the fleet document, which never run.
     pub(super) fleet: String,
+    /// Networks of the DNS-LB's clients, instead of 10.1.0.0/16.
+    pub(super) networks: &'static [&'static str],
 }
 
 /// The running daemons.
@@ -82,12 +84,15 @@ impl World {
     pub(super) async fn start(ground: Ground, setup: Setup) -> Self {
         let sites = vec![Site::start(ground.site(1)).await, Site::start(ground.site(2)).await];
         let lanes = format!("lanes = 1\n{}", setup.dns);
+        let networks = if setup.networks.is_empty() { &["10.1.0.0/16"] } else { setup.networks };
+        let networks = format!("'{}'", networks.join("', '"));
         let fleet = format!("{}{}", configs::fleet(&ground, 2), setup.fleet);
         let (mut files, mut publishers) = (vec![], vec![]);
         let catalogue = catalogue(&ground);
         let mut server = async |n| {
             let own = configs::dns_b(&ground, n, 2, 1, &setup.extra);
             own.replace("lanes = 1\n", &lanes);
+            own.replace("'10.1.0.0/16'", &networks);
             own.write("fleet.toml", &fleet);
             let running: Running<DnsB> = Running::start(&own).await;
             publishers.push(Peer::publisher(ground.map(n), &catalogue).await);
@@ -97,6 +102,7 @@ impl World {
         let servers = [server(1).await, server(2).await];
         let own = configs::dns_lb(&ground, 1, 2);
         own.replace("lanes = 1\n", &lanes);
+        own.replace("'10.1.0.0/16'", &networks);
         let lb = Running::start(&own).await;
         files.push(own);
         let world = Self { ground, servers, lb, _files: files, _publishers: publishers, _sites: sites };
