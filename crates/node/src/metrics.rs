@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use dglb_core::dns::{DECISIONS, Decision, Handled, TRANSPORTS, Transport};
+use dglb_core::dns::{DECISIONS, Decision, Handled, STANDINGS, Standing, TRANSPORTS, Transport};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
@@ -57,10 +57,14 @@ pub enum Incident {
     TcpRefused,
     /// A TCP connection was closed because it was idle or slow.
     TcpTimedOut,
+    /// A reply was not sent, since its network gets no more.
+    RateLimited,
+    /// A short reply was sent instead, for the same reason.
+    Slipped,
 }
 
 /// The number of [`Incident`]s.
-const INCIDENTS: usize = 6;
+const INCIDENTS: usize = 8;
 
 impl Incident {
     const ALL: [(Self, &str); INCIDENTS] = [
@@ -70,6 +74,8 @@ impl Incident {
         (Self::TcpAccepted, "tcp-accepted"),
         (Self::TcpRefused, "tcp-refused"),
         (Self::TcpTimedOut, "tcp-timed-out"),
+        (Self::RateLimited, "rate-limited"),
+        (Self::Slipped, "slipped"),
     ];
 }
 
@@ -90,6 +96,7 @@ pub struct Totals {
     questions: [u64; TRANSPORTS],
     replies: [u64; RCODES.len() + 1],
     decisions: [u64; DECISIONS],
+    standings: [u64; STANDINGS],
     incidents: [u64; INCIDENTS],
 }
 
@@ -101,6 +108,7 @@ struct Cells {
     questions: [AtomicU64; TRANSPORTS],
     replies: [AtomicU64; RCODES.len() + 1],
     decisions: [AtomicU64; DECISIONS],
+    standings: [AtomicU64; STANDINGS],
     incidents: [AtomicU64; INCIDENTS],
 }
 
@@ -141,6 +149,7 @@ impl Lane {
         let cells = &self.0;
         bump(&cells.questions[transport as usize]);
         bump(&cells.decisions[handled.decision as usize]);
+        bump(&cells.standings[handled.standing as usize]);
         if handled.length > 0 {
             let known = RCODES.iter().position(|(code, _)| *code == handled.rcode);
             bump(&cells.replies[known.unwrap_or(RCODES.len())]);
@@ -167,6 +176,11 @@ impl Totals {
         self.decisions[decision as usize]
     }
 
+    /// How many messages had a cookie that said this of their sender.
+    pub fn standing(&self, standing: Standing) -> u64 {
+        self.standings[standing as usize]
+    }
+
     /// How many replies had this extended response code; codes without a counter of their own
     /// share one.
     pub fn replies(&self, rcode: u16) -> u64 {
@@ -185,6 +199,7 @@ impl Totals {
         sum(&mut self.truncated, &cells.truncated);
         self.replies.iter_mut().zip(&cells.replies).for_each(|(total, cell)| sum(total, cell));
         self.decisions.iter_mut().zip(&cells.decisions).for_each(|(total, cell)| sum(total, cell));
+        self.standings.iter_mut().zip(&cells.standings).for_each(|(total, cell)| sum(total, cell));
         self.incidents.iter_mut().zip(&cells.incidents).for_each(|(total, cell)| sum(total, cell));
     }
 }
@@ -199,6 +214,8 @@ impl Collector for DnsCounters {
         family(&mut encoder, ["dglb_dns_replies", "Replies by extended response code", "rcode"], replies)?;
         let decisions = Decision::ALL.into_iter().map(|d| (d.as_str(), totals.decision(d)));
         family(&mut encoder, ["dglb_dns_decisions", "Messages by how the answer was found", "decision"], decisions)?;
+        let cookies = Standing::ALL.into_iter().map(|s| (s.as_str(), totals.standing(s)));
+        family(&mut encoder, ["dglb_dns_cookies", "Messages by what their cookie is worth", "cookie"], cookies)?;
         let incidents = Incident::ALL.into_iter().map(|(incident, name)| (name, totals.incident(incident)));
         family(&mut encoder, ["dglb_dns_incidents", "What else happened at DNS sockets", "incident"], incidents)?;
         let truncated = ConstCounter::new(totals.truncated);
@@ -251,6 +268,10 @@ mod tests {
                     lane.count(Transport::Tcp, &handled(12, 3, true, Decision::Authority));
                     lane.count(Transport::Udp, &handled(0, 0, false, Decision::Dropped));
                     lane.count(Transport::Udp, &handled(12, 4095, false, Decision::Malformed));
+                    lane.count(
+                        Transport::Udp,
+                        &Handled { standing: Standing::Valid, ..handled(0, 0, false, Decision::RateLimited) },
+                    );
                     lane.incident(Incident::TcpTimedOut);
                 });
             }
@@ -258,11 +279,12 @@ mod tests {
         let totals = counters.totals();
         assert_eq!(
             (totals.questions(Transport::Udp), totals.questions(Transport::Tcp), totals.truncated),
-            (40_008, 4, 4)
+            (40_012, 4, 4)
         );
         assert_eq!((totals.replies(0), totals.replies(3), totals.replies(4095)), (40_000, 4, 4));
         assert_eq!((totals.decision(Decision::Mapped), totals.decision(Decision::Dropped)), (40_000, 4));
         assert_eq!(totals.incident(Incident::TcpTimedOut), 4);
+        assert_eq!((totals.standing(Standing::Absent), totals.standing(Standing::Valid)), (40_012, 4));
 
         let mut registry = Registry::default();
         counters.register(&mut registry);
@@ -275,6 +297,7 @@ mod tests {
             "dglb_dns_replies_total{rcode=\"NXDOMAIN\"} 4",
             "dglb_dns_replies_total{rcode=\"other\"} 4",
             "dglb_dns_incidents_total{incident=\"tcp-timed-out\"} 4",
+            "dglb_dns_cookies_total{cookie=\"valid\"} 4",
             "dglb_dns_truncated_total 4",
             "# EOF",
         ] {
@@ -286,6 +309,9 @@ mod tests {
     fn tables_follow_their_enumerations() {
         for (index, (incident, _)) in Incident::ALL.into_iter().enumerate() {
             assert_eq!(incident as usize, index);
+        }
+        for (index, standing) in Standing::ALL.into_iter().enumerate() {
+            assert_eq!(standing as usize, index);
         }
         for (index, decision) in Decision::ALL.into_iter().enumerate() {
             assert_eq!(decision as usize, index);
