@@ -65,6 +65,7 @@ pub(crate) fn immutable_change(before: &Config, after: &Config) -> Option<&'stat
         ("dns.advertise", before.dns.advertise != after.dns.advertise),
         ("dns.lanes", settings(before).lanes != settings(after).lanes),
         ("dns.rate-limit.table-size", settings(before).rate_table != settings(after).rate_table),
+        ("[dns.tcp]", settings(before).tcp != settings(after).tcp),
         ("[dns]", settings(before) != settings(after)),
         ("[[dns-b]]", before.servers != after.servers),
         ("[map]", before.map != after.map),

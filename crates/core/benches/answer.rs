@@ -84,6 +84,7 @@ fn catalogue(zone: usize) -> ZoneCatalogue {
             fall: 2,
             rise: 2,
         }],
+        https: None,
         sites: (0..SITES)
             .map(|site| Site { name: format!("s{site}"), addresses: vec![site_address(number, site)], cost: 0.0 })
             .collect(),

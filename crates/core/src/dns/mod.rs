@@ -2,6 +2,7 @@
 
 pub mod conduct;
 pub mod cookie;
+pub mod framing;
 pub mod query;
 pub mod rate;
 pub mod rcode;

@@ -15,7 +15,7 @@ use dglb_core::{
 use super::{
     Section, Value, boolean, integer,
     secrets::{Secrets, others_may_read},
-    text,
+    text, transports,
 };
 use crate::serve::Settings;
 
@@ -77,7 +77,8 @@ impl Dns {
             dns.read_section(section);
         }
         // RFC 7828 section 3.1: in units of 100 ms.
-        dns.conduct.keepalive = u16::try_from(dns.settings.tcp.idle.as_millis() / 100).ok();
+        let idle = dns.settings.tcp.idle.as_millis() / 100;
+        dns.conduct.keepalive = Some(u16::try_from(idle).unwrap_or(u16::MAX));
         dns
     }
 
@@ -85,6 +86,7 @@ impl Dns {
         let Self { settings, conduct, cookies } = self;
         let lanes = section.optional("lanes", integer(1..=1_024_usize)).and_then(NonZeroUsize::new);
         settings.lanes = lanes.unwrap_or(settings.lanes);
+        settings.tcp = transports::tcp(section);
         conduct.udp_payload = section.or("udp-payload", integer(512..=4096), conduct.udp_payload);
         conduct.nsid = section.or("nsid", text_or_false, conduct.nsid.take());
         conduct.identity = section.or("id-server", text_or_false, conduct.identity.take());

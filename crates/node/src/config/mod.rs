@@ -29,6 +29,7 @@ mod problem;
 mod secrets;
 mod section;
 mod suggest;
+mod transports;
 mod value;
 
 use std::path::Path;

@@ -5,14 +5,15 @@
 //! they read. TCP has one more thread. Neither ever waits for the rest of the daemon.
 
 mod conduct;
+mod descriptors;
 mod mmsg;
 mod socket;
 mod source;
 mod stop;
-mod tcp;
+mod stream;
 mod udp;
 
-use std::{io, net::SocketAddr, num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, num::NonZeroUsize, sync::Arc};
 
 use dglb_core::dns::{Role, rate::Limiter};
 use thiserror::Error;
@@ -22,6 +23,7 @@ use crate::{config::RATE_TABLE, lifecycle::Tasks, metrics::DnsCounters};
 pub use conduct::ConductKeeper;
 use socket::Bound;
 pub use source::{Content, ContentHeld, Held, Source};
+pub use stream::{FREE, StreamSettings};
 
 /// An address to be asked at, over UDP and TCP, and what it is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,38 +45,13 @@ pub struct Settings {
     /// Buckets of each lane's table of rates, 16 octets each. Default: 65 536.
     pub rate_table: usize,
     /// TCP.
-    pub tcp: TcpSettings,
-}
-
-/// Limits on TCP (RFC 7766 section 6).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TcpSettings {
-    /// A connection is closed when no whole message came for so long, or a reply was not taken.
-    /// Default: 10 s.
-    pub idle: Duration,
-    /// Open connections. Default: 1 000.
-    pub connections: usize,
-    /// Open connections of one client: an IPv4 address or an IPv6 /64. Default: 50.
-    pub connections_per_client: usize,
-    /// Messages answered on one connection before it is closed. Default: 10 000.
-    pub messages_per_connection: u64,
+    pub tcp: StreamSettings,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         let lanes = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        Self { lanes, receive_buffer: 1 << 20, rate_table: RATE_TABLE, tcp: TcpSettings::default() }
-    }
-}
-
-impl Default for TcpSettings {
-    fn default() -> Self {
-        Self {
-            idle: Duration::from_secs(10),
-            connections: 1_000,
-            connections_per_client: 50,
-            messages_per_connection: 10_000,
-        }
+        Self { lanes, receive_buffer: 1 << 20, rate_table: RATE_TABLE, tcp: StreamSettings::default() }
     }
 }
 
@@ -117,6 +94,7 @@ impl Server {
     /// # Errors
     /// When the system has no room for a thread.
     pub fn run(self, source: impl Source, counters: &DnsCounters, tasks: &mut Tasks) -> io::Result<()> {
+        descriptors::make_room(self.settings.tcp.connections);
         let stop = Arc::new(stop::Stop::new(tasks)?);
         let mut lanes: Vec<Vec<(Role, std::net::UdpSocket)>> = Vec::new();
         lanes.resize_with(self.settings.lanes.get(), Vec::new);
@@ -134,8 +112,8 @@ impl Server {
             let lane = udp::Lane { sockets, source, counters, limiter, stop };
             tasks.spawn_thread(format!("dns-udp-{number}"), move || lane.run())?;
         }
-        let service = tcp::Service { source, counters: counters.lane(), limits: self.settings.tcp };
-        tcp::spawn(listeners, service, tasks)
+        let service = stream::Service { source, counters: counters.lane(), limits: self.settings.tcp };
+        stream::spawn(listeners, service, tasks)
     }
 }
 
