@@ -147,7 +147,9 @@ impl Lane {
         let cells = &self.0;
         bump(&cells.questions[transport as usize]);
         bump(&cells.decisions[handled.decision as usize]);
-        bump(&cells.standings[handled.standing as usize]);
+        if handled.standing != Standing::Absent {
+            bump(&cells.standings[handled.standing as usize]);
+        }
         if handled.length > 0 {
             let known = RCODES.iter().position(|(code, _)| *code == handled.rcode);
             bump(&cells.replies[known.unwrap_or(RCODES.len())]);
@@ -179,7 +181,8 @@ impl Totals {
         self.decisions[decision as usize]
     }
 
-    /// How many messages had a cookie that said this of their sender.
+    /// How many messages had a cookie that said this of their sender; those without any are not
+    /// counted here.
     pub fn standing(&self, standing: Standing) -> u64 {
         self.standings[standing as usize]
     }
@@ -232,8 +235,9 @@ impl Collector for DnsCounters {
         family(&mut encoder, ["dglb_dns_replies", "Replies by extended response code", "rcode"], replies)?;
         let decisions = Decision::ALL.into_iter().map(|d| (d.as_str(), totals.decision(d)));
         family(&mut encoder, ["dglb_dns_decisions", "Messages by how the answer was found", "decision"], decisions)?;
-        let cookies = Standing::ALL.into_iter().map(|s| (s.as_str(), totals.standing(s)));
-        family(&mut encoder, ["dglb_dns_cookies", "Messages by what their cookie is worth", "cookie"], cookies)?;
+        let cookies = Standing::ALL.into_iter().filter(|s| *s != Standing::Absent);
+        let cookies = cookies.map(|s| (s.as_str(), totals.standing(s)));
+        family(&mut encoder, ["dglb_dns_cookies", "Messages with a cookie by what it is worth", "cookie"], cookies)?;
         let incidents = Incident::ALL.into_iter().map(|(incident, name)| (name, totals.incident(incident)));
         family(&mut encoder, ["dglb_dns_incidents", "What else happened at DNS sockets", "incident"], incidents)?;
         connections(&mut encoder, &totals)?;
@@ -326,7 +330,7 @@ mod tests {
         assert_eq!((totals.replies(0), totals.replies(3), totals.replies(4095)), (40_000, 4, 4));
         assert_eq!((totals.decision(Decision::Mapped), totals.decision(Decision::Dropped)), (40_000, 4));
         assert_eq!(totals.incident(Incident::Unsendable), 4);
-        assert_eq!((totals.standing(Standing::Absent), totals.standing(Standing::Valid)), (40_012, 4));
+        assert_eq!((totals.standing(Standing::Absent), totals.standing(Standing::Valid)), (0, 4));
         assert_eq!((totals.open(Transport::Tcp), totals.open(Transport::Tls)), (4, 0));
 
         let mut registry = Registry::default();
