@@ -37,6 +37,7 @@ pub use dns::Dns;
 pub use fleet::fleet;
 pub use problem::{ConfigError, Problem};
 pub use section::Section;
+pub use transports::encrypted;
 pub use value::{Value, boolean, choice, duration, integer, number, seconds, size, text};
 
 use problem::Sink;

@@ -44,6 +44,8 @@ const DNS_MESSAGE: &str = "application/dns-message";
 const HEAD: usize = 16_384;
 /// Octets of requests that may be under way on one HTTP/2 connection.
 const WINDOW: u32 = 65_536;
+/// Requests under way on one HTTP/2 connection; fewer are not advised (RFC 9113 section 6.5.2).
+const REQUESTS: u32 = 100;
 /// How long what is under way may take once the connection is to end.
 const FAREWELL: Duration = Duration::from_millis(200);
 
@@ -61,7 +63,7 @@ pub(super) async fn serve<S: Source>(
         let conversation = Rc::clone(&conversation);
         async move { Ok::<_, Infallible>(conversation.answer(request).await) }
     });
-    let builder = builder(limits.in_flight, limits.idle);
+    let builder = builder();
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let expiry = limits.life.map(|life| Instant::now() + life);
     let mut ending = None;
@@ -94,13 +96,14 @@ pub(super) async fn serve<S: Source>(
     }
 }
 
-fn builder(in_flight: usize, idle: Duration) -> Builder<Local> {
+fn builder() -> Builder<Local> {
+    // Time-outs are our own: they count questions.
     let mut builder = Builder::new(Local);
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(idle).max_buf_size(HEAD).pipeline_flush(true);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(HEAD).pipeline_flush(true);
     builder
         .http2()
         .timer(TokioTimer::new())
-        .max_concurrent_streams(u32::try_from(in_flight).unwrap_or(u32::MAX))
+        .max_concurrent_streams(REQUESTS)
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)
         .max_header_list_size(HEAD as u32)

@@ -1,5 +1,4 @@
-//! DNS over QUIC (RFC 9250) by quinn: a stream for each question, as many at a time as the limits
-//! allow.
+//! DNS over QUIC (RFC 9250) by quinn: a stream for each question.
 //!
 //! Whoever sends a first packet may be lying about its address, so a client gets a place, and an
 //! idle one has to go for it, only after the handshake. Handshakes have a bound of their own; when
@@ -26,6 +25,8 @@ use crate::{metrics::ConnectionEvent, serve::source::Source};
 
 /// Handshakes under way at a time.
 const HANDSHAKES: usize = 512;
+/// Questions under way on one connection.
+const STREAMS: VarInt = VarInt::from_u32(100);
 /// Octets that a client may send, and not yet be answered: one longest question.
 const WINDOW: u32 = (PREFIX + MAX_MESSAGE) as u32;
 /// Octets of replies that a client has not acknowledged yet.
@@ -77,7 +78,7 @@ fn server_config(tls: Arc<rustls::ServerConfig>, limits: &StreamSettings) -> Opt
     let mut config = ServerConfig::with_crypto(Arc::new(crypto));
     let mut transport = TransportConfig::default();
     transport
-        .max_concurrent_bidi_streams(VarInt::try_from(limits.in_flight as u64).unwrap_or(VarInt::MAX))
+        .max_concurrent_bidi_streams(STREAMS)
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .stream_receive_window(VarInt::from_u32(WINDOW))
         .receive_window(VarInt::from_u32(2 * WINDOW))
