@@ -9,7 +9,7 @@ use std::{
 
 use arbitrary::Arbitrary;
 use dglb_core::{
-    catalogue::{Mode, Policy, Probe, ProbeKind, Service, Site, StaticRecord, ZoneCatalogue, ZoneStyle},
+    catalogue::{HttpsRecord, Mode, Policy, Probe, ProbeKind, Service, Site, StaticRecord, ZoneCatalogue, ZoneStyle},
     directory::{Directory, LbState, Settings},
     dns::Role,
     fleet::{Fleet, FleetServer, FleetTtls},
@@ -114,6 +114,12 @@ fn site(n: u8) -> Site {
     Site { name: format!("s{n}"), addresses, cost: 0.0 }
 }
 
+/// Two protocols, a port and hints: every key that there is.
+fn https() -> HttpsRecord {
+    let alpn = vec!["h2".to_owned(), "h3".to_owned()];
+    HttpsRecord { alpn, no_default_alpn: false, port: Some(8_443), hints: true }
+}
+
 fn service(name: &str, mode: Mode, answers: u8) -> Service {
     let kind = ProbeKind::Tcp { port: 80 };
     Service {
@@ -124,6 +130,7 @@ fn service(name: &str, mode: Mode, answers: u8) -> Service {
         answers,
         policy: Policy::default(),
         probes: vec![Probe { kind, interval_ms: 1_000, timeout_ms: 1_000, fall: 1, rise: 1 }],
+        https: (mode == Mode::Direct).then(https),
         sites: (1..=12).map(site).collect(),
     }
 }
