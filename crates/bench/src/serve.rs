@@ -76,6 +76,7 @@ impl Held for Blank {
         let [a0, a1] = self.0.answers.to_be_bytes();
         reply[..12].copy_from_slice(&[id[0], id[1], 0x84, self.0.rcode, 0, 0, a0, a1, 0, 0, 0, 0]);
         let rcode = u16::from(self.0.rcode);
-        Handled { length: self.0.length, rcode, truncated: false, decision: Decision::Authority, kind: Kind::Answer }
+        let decision = Decision::Authority;
+        Handled { length: self.0.length, rcode, decision, kind: Kind::Answer, ..Handled::DROPPED }
     }
 }

@@ -6,6 +6,7 @@
 
 mod descriptors;
 mod mmsg;
+mod processors;
 mod socket;
 mod source;
 mod stop;
@@ -37,6 +38,9 @@ pub struct Endpoint {
 pub struct Settings {
     /// UDP threads. Default: one for each processor.
     pub lanes: NonZeroUsize,
+    /// Whether each lane keeps to a processor of its own when there are as many lanes as processors.
+    /// Default: yes.
+    pub pin: bool,
     /// Receive buffer of each UDP socket in octets, as far as the system grants it; what comes in
     /// while a lane is busy waits there. Default: 1 MiB.
     pub receive_buffer: usize,
@@ -47,7 +51,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         let lanes = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        Self { lanes, receive_buffer: 1 << 20, tcp: StreamSettings::default() }
+        Self { lanes, pin: true, receive_buffer: 1 << 20, tcp: StreamSettings::default() }
     }
 }
 
@@ -101,10 +105,16 @@ impl Server {
                 lane.push((bound.endpoint.role, socket));
             }
         }
+        let processors = if self.settings.pin { processors::one_each(lanes.len()) } else { Vec::new() };
         for (number, sockets) in lanes.into_iter().enumerate() {
             let lane =
                 udp::Lane { sockets, source: source.clone(), counters: counters.lane(), stop: Arc::clone(&stop) };
-            tasks.spawn_thread(format!("dns-udp-{number}"), move || lane.run())?;
+            let processor = processors.get(number).copied();
+            let run = move || {
+                processor.into_iter().for_each(processors::keep_to);
+                lane.run();
+            };
+            tasks.spawn_thread(format!("dns-udp-{number}"), run)?;
         }
         let service = stream::Service { source, counters: counters.lane(), limits: self.settings.tcp };
         stream::spawn(listeners, service, tasks)
