@@ -240,7 +240,7 @@ impl Slot {
         self.oversized = header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0;
         self.peer_length = header.msg_hdr.msg_namelen;
         self.reply_length = 0;
-        self.control_length = self.control.turn_around(header.msg_hdr.msg_controllen as usize);
+        self.control_length = self.control.turn_around(header.msg_hdr.msg_controllen as _);
     }
 }
 
