@@ -1,6 +1,7 @@
 //! Scenario tests: real daemons, real sockets, real resolvers; answers *and* counters.
 
 mod bad_input;
+mod conduct;
 mod config;
 mod documentation;
 mod failover;

@@ -12,11 +12,13 @@ pub mod dns_a;
 pub mod dns_b;
 pub mod ground;
 pub mod intruder;
+pub mod packet;
 pub mod peer;
 pub mod question;
 pub mod raw;
 pub mod running;
 pub mod sites;
+pub mod strict;
 pub mod wait;
 
 pub use admin::{Admin, Counters};

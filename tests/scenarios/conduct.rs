@@ -1,0 +1,13 @@
+//! Conduct as a DNS server: every row of the table in `docs/conduct.md`, octet by octet, from a
+//! dns-b's referral and fall-back addresses and from a DNS-LB, over UDP and over TCP; and with every
+//! reply the counters that it must have moved.
+
+mod any;
+mod ecs;
+mod ede;
+mod edns;
+mod header;
+mod outside;
+mod silence;
+mod size;
+mod world;

@@ -1,0 +1,99 @@
+//! Extended errors (RFC 8914): whoever gets less than a good answer hears why, where it can be said.
+
+use dglb_scenarios::{
+    Admin, Chain, Ground, Running, Size,
+    configs::{self, WWW, ZONE, in_label},
+    eventually,
+    ground::dns,
+    packet::{Packet, option, rtype},
+    raw, scenario, so,
+    strict::Strict,
+};
+use dns_b::DnsB;
+use dns_lb::DnsLb;
+
+use super::world::{Role, World};
+
+#[test]
+fn all_sites_down_is_said() {
+    scenario("conduct::ede::all_sites_down_is_said", async |ground| {
+        let world = World::plain(ground).await;
+        let (dead, www) = (in_label("lb1").replace("www", "dead"), in_label("lb1"));
+        for role in [Role::Fallback, Role::Lb] {
+            for way in world.ways(role) {
+                let reply = way.ask(&Packet::new(&dead, rtype::A).edns(1_232), "label").await;
+                assert_eq!((reply.rcode(), reply.answer.len()), (0, 1), "{way}: the last good ones are answered");
+                assert!(reply.extended_error().is_some(), "{way}");
+                let reply = way.ask(&Packet::new(&www, rtype::A).edns(1_232), "label").await;
+                assert_eq!((reply.answer.len(), reply.extended_error()), (1, None), "{way}");
+                // Without EDNS there is no place for it.
+                let reply = way.ask(&Packet::new(&dead, rtype::A), "label").await;
+                assert_eq!(reply.answer.len(), 1, "{way}");
+            }
+        }
+    });
+}
+
+/// SERVFAIL and "not ready" (section 4.15) of a daemon that nobody has told anything yet.
+#[test]
+fn not_ready_is_said() {
+    scenario("conduct::ede::not_ready_is_said", async |ground| {
+        let b1: Running<DnsB> = Running::start(&configs::dns_b(&ground, 1, 1, 1, "")).await;
+        let lonely: Running<DnsLb> = Running::start(&configs::dns_lb(&ground, 1, 9)).await;
+        let places = [(&*b1, ground.referral(1)), (&*b1, ground.fallback(1)), (&*lonely, ground.lb(1))];
+        for (admin, address) in places {
+            for name in [WWW, ZONE, &in_label("lb1"), "elsewhere.test", ""] {
+                for tcp in [false, true] {
+                    not_ready(&ground, (admin, address), name, tcp).await;
+                }
+            }
+        }
+    });
+}
+
+async fn not_ready(ground: &Ground, (admin, address): (&Admin, std::net::IpAddr), name: &str, tcp: bool) {
+    let before = admin.counters().await;
+    let octets = Packet::new(name, rtype::A).edns(1_232).octets();
+    let reply = if tcp {
+        raw::over_tcp(ground.isp(1), dns(address), &raw::framed(&octets)).await.pop()
+    } else {
+        raw::over_udp(ground.isp(1), dns(address), &octets).await
+    };
+    let reply = Strict::read(&reply.expect("a reply")).unwrap();
+    assert_eq!((reply.rcode(), reply.extended_error()), (2, Some(14)), "{address}: {name}");
+    assert!(!reply.is_authoritative() && reply.answer.is_empty(), "{address}: {name}");
+    let now = admin.counters().await;
+    assert_eq!(now.decisions("not-ready") - before.decisions("not-ready"), 1);
+    assert_eq!(now.replies("SERVFAIL") - before.replies("SERVFAIL"), 1);
+}
+
+/// A ranking that is too old is replaced by a neighbour's, and called stale (section 4.4).
+#[test]
+fn a_stale_ranking_is_said_to_be_one() {
+    scenario("conduct::ede::a_stale_ranking_is_said_to_be_one", async |ground| {
+        let brief = |_: &Ground, _| "report-stale-after = '3s'\n".to_owned();
+        let mut chain = Chain::settled(ground, Size { servers: 1, lbs: 2, sites: 1 }, brief).await;
+        let octets = || Packet::new(&in_label("lb1"), rtype::A).edns(1_232).octets();
+        let server = dns(chain.ground.fallback(1));
+        let from = chain.ground.isp(1);
+        let fresh = Strict::read(&raw::over_udp(from, server, &octets()).await.unwrap()).unwrap();
+        assert_eq!((fresh.answer.len(), fresh.extended_error()), (1, None));
+        chain.stop_lb(1).await;
+        for tcp in [false, true] {
+            let reply = eventually("the fall-back says that the ranking is old", async || {
+                let reply = if tcp {
+                    raw::over_tcp(from, server, &raw::framed(&octets())).await.pop()
+                } else {
+                    raw::over_udp(from, server, &octets()).await
+                };
+                let reply = Strict::read(&reply.expect("a reply"))?;
+                so(reply.extended_error() == Some(3), &reply)?;
+                Ok(reply)
+            })
+            .await;
+            assert_eq!((reply.rcode(), reply.answers()), (0, fresh.answers()));
+            let text = reply.option(option::EXTENDED_ERROR).map(|data| &data[2..]);
+            assert!(text.is_some_and(|text| std::str::from_utf8(text).is_ok()), "EXTRA-TEXT is UTF-8");
+        }
+    });
+}
