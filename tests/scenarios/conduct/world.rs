@@ -57,7 +57,7 @@ pub(super) struct Place<'w> {
     pub(super) role: Role,
     pub(super) server: SocketAddr,
     admin: &'w Admin,
-    from: IpAddr,
+    pub(super) from: IpAddr,
 }
 
 /// What an address is for.
