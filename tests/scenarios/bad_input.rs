@@ -183,7 +183,7 @@ async fn odd_streams(from: IpAddr, target: &Target<'_>) {
     for mut stream in [silent, half, slow] {
         assert!(raw::until_closed(&mut stream).await.is_empty());
     }
-    let timed_out = "dglb_dns_incidents_total{incident=\"tcp-timed-out\"}";
+    let timed_out = "dglb_dns_connections_total{transport=\"tcp\",event=\"idle\"}";
     eventually("all three are counted as timed out", async || {
         let now = target.admin.counter(timed_out).await - before.of(timed_out);
         so(now == 3, now)
@@ -197,14 +197,14 @@ fn one_client_cannot_take_all_connections() {
     scenario("bad_input::one_client_cannot_take_all_connections", async |ground| {
         let chain = settled(ground).await;
         for target in targets(&chain) {
-            let refused = "dglb_dns_incidents_total{incident=\"tcp-refused\"}";
-            let before = target.admin.counter(refused).await;
+            let evicted = "dglb_dns_connections_total{transport=\"tcp\",event=\"evicted\"}";
+            let before = target.admin.counter(evicted).await;
             let mut taken = Vec::new();
             for _ in 0..60 {
                 taken.push(raw::connect(chain.ground.ip(9), target.server).await);
             }
-            eventually("ten too many were turned away", async || {
-                let now = target.admin.counter(refused).await - before;
+            eventually("ten of its own made room for ten more", async || {
+                let now = target.admin.counter(evicted).await - before;
                 so(now == 10, now)
             })
             .await;

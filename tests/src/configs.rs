@@ -169,6 +169,7 @@ pub fn catalogue(ground: &Ground, sites: u8, generation: u64) -> ZoneCatalogue {
                 probe(ProbeKind::Http { port: PORT, path: PAGE.to_owned() }),
                 probe(ProbeKind::Tcp { port: PORT }),
             ],
+            https: None,
             sites: (1..=sites).rev().map(site).collect(),
         }],
         records: vec![],

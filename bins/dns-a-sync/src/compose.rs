@@ -86,11 +86,12 @@ pub fn compose(
 ) -> Result<Composed, ComposeError> {
     let (mut held, mut unreadable) = (Vec::new(), Vec::new());
     let mut services = Vec::with_capacity(zone.services.len());
-    for service in &zone.services {
-        let before = last.and_then(|l| l.service(&service.name)).map(|old| kept(service, old)).unwrap_or_default();
-        let found = sites(service, reading, &before, &mut unreadable);
-        let sites = guard(service, before, found, force, &mut held)?;
-        services.push(with_sites(service, sites));
+    for config in &zone.services {
+        let old = last.and_then(|l| l.service(&config.service.name));
+        let before = old.map(|old| kept(config, old)).unwrap_or_default();
+        let found = sites(config, reading, &before, &mut unreadable);
+        let sites = guard(config, before, found, force, &mut held)?;
+        services.push(with_sites(config, sites));
     }
     let content = ZoneCatalogue {
         zone: zone.name.clone(),
@@ -109,7 +110,7 @@ pub fn compose(
 
 /// The sites to publish: what was found, or what was there before when that looks like an accident.
 fn guard(
-    service: &ServiceConfig,
+    config: &ServiceConfig,
     before: Vec<Site>,
     found: Vec<Site>,
     force: bool,
@@ -117,7 +118,7 @@ fn guard(
 ) -> Result<Vec<Site>, ComposeError> {
     // Without anything to compare with, every configured site is expected to have an address.
     let (had, left) = match before.is_empty() {
-        true => (service.sites.len(), found.len()),
+        true => (config.sites.len(), found.len()),
         false => (count(&before), count(&found)),
     };
     // An address that was replaced is not gone: renumbering must not need a person.
@@ -126,9 +127,9 @@ fn guard(
         return Ok(found);
     }
     if before.is_empty() {
-        return Err(ComposeError::TooFew { service: service.name.clone(), with: left, configured: had });
+        return Err(ComposeError::TooFew { service: config.service.name.clone(), with: left, configured: had });
     }
-    held.push(Held { service: service.name.clone(), had, left });
+    held.push(Held { service: config.service.name.clone(), had, left });
     Ok(before)
 }
 
@@ -137,11 +138,11 @@ fn count(sites: &[Site]) -> usize {
 }
 
 /// The configured sites that have an address in DNS-A.
-fn sites(service: &ServiceConfig, reading: &Reading, before: &[Site], unreadable: &mut Vec<String>) -> Vec<Site> {
-    let mut sites = Vec::with_capacity(service.sites.len());
-    for SiteConfig { name, dns_name, cost } in &service.sites {
+fn sites(config: &ServiceConfig, reading: &Reading, before: &[Site], unreadable: &mut Vec<String>) -> Vec<Site> {
+    let mut sites = Vec::with_capacity(config.sites.len());
+    for SiteConfig { name, dns_name, cost } in &config.sites {
         if let Some(why) = reading.unreadable.get(dns_name) {
-            unreadable.push(format!("site {name} of {}: {why}", service.name));
+            unreadable.push(format!("site {name} of {}: {why}", config.service.name));
             sites.extend(before.iter().find(|b| b.name == *name).cloned());
             continue;
         }
@@ -165,31 +166,22 @@ fn is_usable(address: IpAddr) -> bool {
 
 /// The sites of `old` that are still configured, with the cost that they have now: a site that
 /// was taken out of the configuration was taken out on purpose.
-fn kept(service: &ServiceConfig, old: &Service) -> Vec<Site> {
+fn kept(config: &ServiceConfig, old: &Service) -> Vec<Site> {
     let site = |s: &SiteConfig| {
         let old = old.sites.iter().find(|o| o.name == s.name)?;
         Some(Site { cost: s.cost, ..old.clone() })
     };
-    service.sites.iter().filter_map(site).collect()
+    config.sites.iter().filter_map(site).collect()
 }
 
 /// The service as configured, with these sites.
-pub(crate) fn with_sites(service: &ServiceConfig, sites: Vec<Site>) -> Service {
-    Service {
-        name: service.name.clone(),
-        host: service.host.clone(),
-        mode: service.mode,
-        ttl: service.ttl,
-        answers: service.answers,
-        policy: service.policy,
-        probes: service.probes.clone(),
-        sites,
-    }
+pub(crate) fn with_sites(config: &ServiceConfig, sites: Vec<Site>) -> Service {
+    Service { sites, ..config.service.clone() }
 }
 
 #[cfg(test)]
 mod tests {
-    use dglb_core::catalogue::{Mode, Policy, Probe, ProbeKind, ZoneStyle};
+    use dglb_core::catalogue::{HttpsRecord, Mode, Policy, Probe, ProbeKind, ZoneStyle};
     use proptest::prelude::*;
 
     use super::*;
@@ -200,23 +192,23 @@ mod tests {
             style: ZoneStyle::SubZone,
             cname_ttl: 3600,
             records: vec![],
-            services: vec![ServiceConfig {
-                name: name.child("www").unwrap(),
-                host: "www.foobar.com".parse().unwrap(),
-                mode: Mode::Referral,
-                ttl: 300,
-                answers: 1,
-                policy: Policy::default(),
-                probes: vec![Probe {
-                    kind: ProbeKind::Tcp { port: 80 },
-                    interval_ms: 10_000,
-                    timeout_ms: 1_000,
-                    fall: 2,
-                    rise: 2,
-                }],
-                sites: (0..sites).map(site).collect(),
-            }],
+            services: vec![ServiceConfig { service: service(&name), sites: (0..sites).map(site).collect() }],
             name,
+        }
+    }
+
+    fn service(zone: &Name) -> Service {
+        let kind = ProbeKind::Tcp { port: 80 };
+        Service {
+            name: zone.child("www").unwrap(),
+            host: "www.foobar.com".parse().unwrap(),
+            mode: Mode::Referral,
+            ttl: 300,
+            answers: 1,
+            policy: Policy::default(),
+            probes: vec![Probe { kind, interval_ms: 10_000, timeout_ms: 1_000, fall: 2, rise: 2 }],
+            sites: vec![],
+            https: Some(HttpsRecord { alpn: vec!["h2".to_owned()], hints: true, ..HttpsRecord::default() }),
         }
     }
 
@@ -243,6 +235,9 @@ mod tests {
     #[test]
     fn a_site_without_addresses_is_left_out() {
         let composed = compose(&zone(3), &reading(&[1, 2, 0], 0), None, false).unwrap();
+        // All else is as configured.
+        let Composed { content, .. } = &composed;
+        assert_eq!(Service { sites: vec![], ..content.services[0].clone() }, service(&content.zone));
         let names: Vec<_> = composed.content.services[0].sites.iter().map(|s| s.name.as_str()).collect();
         assert_eq!((names, total(&composed)), (vec!["s0", "s1"], 3));
     }

@@ -162,6 +162,21 @@ mod tests {
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "nothing is left lying about");
     }
 
+    /// Written before services could have HTTPS records.
+    #[test]
+    fn what_an_older_version_wrote_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let service = r#"{"name":"www.glb.foobar.com.","host":"www.foobar.com.","mode":"referral","ttl":300,"answers":1,
+            "policy":{"margin_ms":10,"margin_percent":10,"latency":1.0,"cost":0.0},"probes":[],"sites":[]}"#;
+        let zone = r#""zone":"glb.foobar.com.","generation":7,"soa_serial":7,"style":"sub-zone","cname_ttl":60"#;
+        let catalogue = format!(r#"{{{zone},"services":[{service}],"records":[]}}"#);
+        let file = format!(r#"{{"format":1,"zones":[{{"catalogue":{catalogue},"sent_to":["b1"]}}]}}"#);
+        fs::write(directory.path().join(FILE), file).unwrap();
+        let loaded = State::new(directory.path()).load().unwrap();
+        let published = loaded.first_key_value().and_then(|(_, origin)| origin.current()).unwrap();
+        assert_eq!((published.generation, published.services[0].https.as_ref()), (7, None));
+    }
+
     #[test]
     fn what_is_not_ours_is_refused_by_name() {
         let directory = tempfile::tempdir().unwrap();

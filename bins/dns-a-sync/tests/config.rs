@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf, time::Duration};
 
-use dglb_core::catalogue::{Mode, ProbeKind, ZoneStyle};
+use dglb_core::catalogue::{HttpsRecord, Mode, ProbeKind, ZoneStyle};
 use dglb_node::{config::load, lifecycle::Daemon, link::PlainTcp};
 use dns_a_sync::{
     DnsASync,
@@ -65,10 +65,12 @@ fn the_shipped_sample_is_good_and_says_what_is_default() {
     // no default.
     let whole: String = sample.lines().map(|line| uncomment(line) + "\n").collect();
     let (whole, _) = Files::new(&[("sync.toml", &whole), ("sync.key", "MDEyMzQ1Njc4OWFiY2RlZg==")]).good();
-    assert!(whole.dns_a.key.is_some() && whole.state_dir.is_some());
+    let https = |config: &Config| config.zones[0].services[0].service.https.is_some();
+    assert!(whole.dns_a.key.is_some() && whole.state_dir.is_some() && https(&whole) && !https(&shipped));
     let (mut shipped, mut whole) = (shipped, whole);
     for config in [&mut shipped, &mut whole] {
         (config.dns_a.key, config.state_dir) = (None, None);
+        config.zones[0].services[0].service.https = None;
     }
     assert_eq!(format!("{shipped:?}"), format!("{whole:?}"));
 }
@@ -90,7 +92,7 @@ fn the_least_that_is_enough() {
     assert_eq!((config.delegation.mode, config.delegation.cname_ttl), (DelegationMode::Print, 3600));
     assert_eq!(config.plain_tcp, PlainTcp::Anywhere);
     let zone = &config.zones[0];
-    let service = &zone.services[0];
+    let service = &zone.services[0].service;
     assert_eq!((zone.style, zone.cname_ttl), (ZoneStyle::SubZone, 3600));
     assert_eq!((service.mode, service.ttl, service.answers), (Mode::Referral, 300, 1));
     assert_eq!(service.probes[0].kind, ProbeKind::Tcp { port: 80 });
@@ -104,7 +106,7 @@ fn host_style_is_warned_of_unless_it_is_direct() {
         .replace("name = \"glb.foobar.com\"", "name = \"www.foobar.com\"\nstyle = \"host\"")
         .replace("name = \"www.glb.foobar.com\"\nhost = \"www.foobar.com\"\n", "");
     let (config, warnings) = Files::new(&[("sync.toml", &host)]).good();
-    let service = &config.zones[0].services[0];
+    let service = &config.zones[0].services[0].service;
     assert_eq!((service.name.to_string(), &service.host), ("www.foobar.com.".to_owned(), &service.name));
     assert_eq!(warnings.len(), 1);
     for word in ["sub-zone", "direct", "RFC 1034"] {
@@ -112,6 +114,29 @@ fn host_style_is_warned_of_unless_it_is_direct() {
     }
     let direct = host.replace("probe =", "mode = \"direct\"\nprobe =");
     assert!(Files::new(&[("sync.toml", &direct)]).good().1.is_empty());
+}
+
+#[test]
+fn a_service_has_an_https_record_if_it_says_so() {
+    let https = |text: &str| {
+        let text = LEAST.replace("probe =", &format!("{text}\nprobe ="));
+        Files::new(&[("sync.toml", &text)]).good().0.zones.remove(0).services.remove(0).service.https
+    };
+    assert_eq!(https(""), None);
+    assert_eq!(https("https = {}"), Some(HttpsRecord::default()));
+    let whole = "https = { alpn = [\"h3\", \"h2\"], no-default-alpn = true, port = 8443, hints = true }";
+    let alpn = vec!["h3".to_owned(), "h2".to_owned()];
+    assert_eq!(https(whole), Some(HttpsRecord { alpn, no_default_alpn: true, port: Some(8443), hints: true }));
+}
+
+/// A mistake stands at its own key, however deep.
+#[test]
+fn mistakes_of_an_https_record_stand_where_it_is() {
+    let text = LEAST.replace("probe =", "https = { hints = true, alpn = [\"h 2\"] }\nprobe =");
+    let mistakes = Files::new(&[("sync.toml", &text)]).mistakes();
+    let line = text.lines().position(|l| l.starts_with("https")).unwrap() + 1;
+    assert!(mistakes.len() == 1 && mistakes[0].starts_with(&format!("{line}:32: ")), "{mistakes:?}");
+    assert!(mistakes[0].contains("zone.service.https.alpn: "), "{mistakes:?}");
 }
 
 #[test]
@@ -214,10 +239,19 @@ fn what_cannot_work_is_refused_before_it_starts() {
         ("{ kind = \"tcp\" }", "{ kind = \"tcp\", path = \"/\" }", "unknown key"),
         ("{ kind = \"tcp\" }", "{ kind = \"http\", path = \"health\" }", "starting with a slash"),
         ("site = [{ name = \"sea\", dns-name = \"sea.sites.foobar.com\" }]", "", "no site"),
+        ("sea.sites.foobar.com\" }", "x.foobar.com\" }, { name = \"sea\", dns-name = \"y.foobar.com\" }", "twice"),
+        ("probe =", "https.alpn = [\"h2,h3\"]\nprobe =", "without quotes, commas"),
+        ("probe =", "https.alpn = [\"h2\", \"h2\"]\nprobe =", "distinct"),
+        ("probe =", "https.alpn = [\"{LONG}\"]\nprobe =", "at most 64 octets"),
+        ("probe =", "https.no-default-alpn = true\nprobe =", "where alpn is empty"),
+        ("probe =", "https.port = 0\nprobe =", "from 1 to 65535"),
+        ("probe =", "https.hint = true\nprobe =", "did you mean \"hints\""),
+        ("probe =", "https = true\nprobe =", "wanted a table"),
     ];
     for (old, new, says) in cases {
         assert!(LEAST.contains(old), "{old}");
-        let mistakes = Files::new(&[("sync.toml", &LEAST.replacen(old, new, 1))]).mistakes();
+        let changed = LEAST.replacen(old, &new.replace("{LONG}", &"x".repeat(64)), 1);
+        let mistakes = Files::new(&[("sync.toml", &changed)]).mistakes();
         assert_eq!(mistakes.len(), 1, "{new}: {mistakes:#?}");
         assert!(mistakes[0].contains(says), "{new}: {mistakes:?}");
         assert!(mistakes[0].starts_with(|c: char| c.is_ascii_digit()), "{mistakes:?}");

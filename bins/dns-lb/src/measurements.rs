@@ -209,6 +209,7 @@ pub(crate) mod tests {
                 fall: 2,
                 rise: 2,
             }],
+            https: None,
             sites: (1..=sites)
                 .map(|n| Site { name: format!("s{n}"), addresses: vec![[192, 0, 2, n].into()], cost: 0.0 })
                 .collect(),

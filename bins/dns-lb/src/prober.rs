@@ -296,6 +296,7 @@ mod tests {
             answers: 1,
             policy: Policy::default(),
             probes: vec![a_probe(80), a_probe(81)],
+            https: None,
             sites: ["192.0.2.1 192.0.2.2 192.0.2.1", "2001:db8::1", ""]
                 .iter()
                 .enumerate()

@@ -7,7 +7,6 @@
 mod support;
 
 use std::{
-    fs,
     process::ExitCode,
     sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     thread,
@@ -27,12 +26,12 @@ const LB: LbIndex = LbIndex(DNS_LBS);
 const BOUND: Duration = Duration::from_millis(1);
 
 fn main() -> ExitCode {
-    let before = resident();
+    let before = support::resident();
     let start = Instant::now();
     let mut registry = support::registry(1_000_000, 250_000);
     let prefixes = registry.table().len();
     println!("{prefixes} prefixes in {} groups, filled in {:.1?}", registry.groups(), start.elapsed());
-    let (table, all) = (registry.table().bytes(), resident() - before);
+    let (table, all) = (registry.table().bytes(), support::resident() - before);
     println!("bytes per prefix: {} in the table, {} with the registry", table / prefixes, all / prefixes);
 
     let mut publisher = Publisher::new(registry.table().clone());
@@ -96,11 +95,4 @@ fn write(registry: &mut Registry, publisher: &mut Publisher<MapTable>) -> Vec<Du
     }
     times.sort();
     times
-}
-
-/// Octets of memory that the process has in use.
-fn resident() -> usize {
-    let pages = fs::read_to_string("/proc/self/statm").ok();
-    let pages = pages.and_then(|s| s.split(' ').nth(1)?.parse::<usize>().ok());
-    pages.unwrap_or_default() * 4096
 }

@@ -1,6 +1,8 @@
 //! The catalogue: what an enterprise wants balanced. One [`ZoneCatalogue`] per zone, made by
 //! dns-a-sync, carried unchanged through every hop (design sections 2, 4 to 7).
 
+mod https;
+
 use std::{
     collections::{HashMap, HashSet},
     net::IpAddr,
@@ -8,6 +10,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+pub use https::{HttpsRecord, MAX_ALPN};
 
 use crate::{
     dns::rtype,
@@ -77,6 +81,9 @@ pub struct Service {
     pub probes: Vec<Probe>,
     /// The sites in the customer's order of preference, at least one.
     pub sites: Vec<Site>,
+    /// What is answered to questions of type HTTPS; without it they are NODATA.
+    #[serde(default)]
+    pub https: Option<HttpsRecord>,
 }
 
 /// Who answers (design section 4). What is answered is the site; the cache is not built yet.
@@ -285,6 +292,9 @@ impl ZoneCatalogue {
                 errors.push(CatalogueError::Range { service: name.clone(), what, range, value });
             }
         };
+        for (what, wanted, found) in service.https.iter().flat_map(HttpsRecord::check) {
+            range(what, wanted, found, false);
+        }
         range("TTL", TTL_RANGE, service.ttl.to_string(), service.ttl <= MAX_TTL);
         range("answers", "1 to 16", service.answers.to_string(), (1..=16).contains(&service.answers));
         range("number of sites", "at most 1000", service.sites.len().to_string(), service.sites.len() <= 1000);
@@ -300,19 +310,7 @@ impl ZoneCatalogue {
             range("addresses of a site", "distinct", format!("{count} with repetitions"), distinct.len() == count);
         }
         for probe in &service.probes {
-            range(
-                "interval",
-                "100 ms to 1 day",
-                probe.interval_ms.to_string(),
-                (100..=86_400_000).contains(&probe.interval_ms),
-            );
-            range("timeout", "10 ms to 60 s", probe.timeout_ms.to_string(), (10..=60_000).contains(&probe.timeout_ms));
-            range("fall", "1 to 100", probe.fall.to_string(), (1..=100).contains(&probe.fall));
-            range("rise", "1 to 100", probe.rise.to_string(), (1..=100).contains(&probe.rise));
-            if let ProbeKind::Http { path, .. } = &probe.kind {
-                let good = path.starts_with('/') && path.bytes().all(|b| b.is_ascii_graphic());
-                range("path", "printable ASCII starting with a slash", path.clone(), good);
-            }
+            check_probe(probe, &mut range);
         }
     }
 
@@ -378,5 +376,22 @@ impl ZoneCatalogue {
     pub fn normalised(mut self) -> Self {
         self.records.sort_by(|a, b| (&a.name, a.rtype, &a.rdata).cmp(&(&b.name, b.rtype, &b.rdata)));
         self
+    }
+}
+
+/// Says of every setting of a probe what it is, what is allowed, what was found, and whether it is good.
+fn check_probe(probe: &Probe, range: &mut impl FnMut(&'static str, &'static str, String, bool)) {
+    range(
+        "interval",
+        "100 ms to 1 day",
+        probe.interval_ms.to_string(),
+        (100..=86_400_000).contains(&probe.interval_ms),
+    );
+    range("timeout", "10 ms to 60 s", probe.timeout_ms.to_string(), (10..=60_000).contains(&probe.timeout_ms));
+    range("fall", "1 to 100", probe.fall.to_string(), (1..=100).contains(&probe.fall));
+    range("rise", "1 to 100", probe.rise.to_string(), (1..=100).contains(&probe.rise));
+    if let ProbeKind::Http { path, .. } = &probe.kind {
+        let good = path.starts_with('/') && path.bytes().all(|b| b.is_ascii_graphic());
+        range("path", "printable ASCII starting with a slash", path.clone(), good);
     }
 }

@@ -167,6 +167,7 @@ mod tests {
                 fall: 2,
                 rise: 2,
             }],
+            https: None,
             sites: (0..sites)
                 .map(|n| Site { name: format!("s{n}"), addresses: vec![address(n)], cost: n as f64 })
                 .collect(),

@@ -69,6 +69,7 @@ fn service(owner: &str) -> Service {
             fall: 2,
             rise: 2,
         }],
+        https: None,
         sites: vec![site(1), site(2), site(3)],
     }
 }

@@ -1,6 +1,8 @@
 //! Counters. Those of the DNS side belong to one serving thread each: the thread alone writes
 //! them, without a lock or a locked instruction, and a scrape sums them up.
 
+mod connection;
+
 use std::{
     fmt,
     sync::{
@@ -13,11 +15,14 @@ use dglb_core::dns::{DECISIONS, Decision, Handled, TRANSPORTS, Transport};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
-    metrics::{MetricType, counter::ConstCounter, info::Info},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge, info::Info},
     registry::Registry,
 };
 
 use crate::lifecycle::Tasks;
+
+use connection::CONNECTION_EVENTS;
+pub use connection::ConnectionEvent;
 
 /// A registry with what every daemon says of itself: `dglb_build_info`, reloads.
 pub fn registry(daemon: &'static str, tasks: &Tasks) -> Registry {
@@ -49,28 +54,16 @@ pub enum Incident {
     Oversized,
     /// The system would not take a reply.
     Unsendable,
-    /// Receiving failed.
+    /// Receiving or accepting failed.
     ReceiveError,
-    /// A TCP connection was accepted and served.
-    TcpAccepted,
-    /// A TCP connection was closed at once: too many of them, or too many of this client.
-    TcpRefused,
-    /// A TCP connection was closed because it was idle or slow.
-    TcpTimedOut,
 }
 
 /// The number of [`Incident`]s.
-const INCIDENTS: usize = 6;
+const INCIDENTS: usize = 3;
 
 impl Incident {
-    const ALL: [(Self, &str); INCIDENTS] = [
-        (Self::Oversized, "oversized"),
-        (Self::Unsendable, "unsendable"),
-        (Self::ReceiveError, "receive-error"),
-        (Self::TcpAccepted, "tcp-accepted"),
-        (Self::TcpRefused, "tcp-refused"),
-        (Self::TcpTimedOut, "tcp-timed-out"),
-    ];
+    const ALL: [(Self, &str); INCIDENTS] =
+        [(Self::Oversized, "oversized"), (Self::Unsendable, "unsendable"), (Self::ReceiveError, "receive-error")];
 }
 
 /// All counters of the DNS side: clone it freely, give each serving thread a [`Lane`].
@@ -91,6 +84,7 @@ pub struct Totals {
     replies: [u64; RCODES.len() + 1],
     decisions: [u64; DECISIONS],
     incidents: [u64; INCIDENTS],
+    connections: [[u64; CONNECTION_EVENTS]; TRANSPORTS],
 }
 
 /// On cache lines of its own: two, since processors fetch them in pairs.
@@ -102,6 +96,7 @@ struct Cells {
     replies: [AtomicU64; RCODES.len() + 1],
     decisions: [AtomicU64; DECISIONS],
     incidents: [AtomicU64; INCIDENTS],
+    connections: [[AtomicU64; CONNECTION_EVENTS]; TRANSPORTS],
 }
 
 impl DnsCounters {
@@ -154,6 +149,11 @@ impl Lane {
     pub fn incident(&mut self, incident: Incident) {
         bump(&self.0.incidents[incident as usize]);
     }
+
+    /// Counts what happened to a connection.
+    pub fn connection(&mut self, transport: Transport, event: ConnectionEvent) {
+        bump(&self.0.connections[transport as usize][event as usize]);
+    }
 }
 
 impl Totals {
@@ -179,6 +179,19 @@ impl Totals {
         self.incidents[incident as usize]
     }
 
+    /// How often this happened to connections of this transport.
+    pub fn connections(&self, transport: Transport, event: ConnectionEvent) -> u64 {
+        self.connections[transport as usize][event as usize]
+    }
+
+    /// Connections of this transport that are open.
+    pub fn open(&self, transport: Transport) -> u64 {
+        let events = ConnectionEvent::ALL.into_iter().filter(|(event, _)| event.is_end());
+        let ended: u64 = events.map(|(event, _)| self.connections(transport, event)).sum();
+        // The cells are read one by one, so one that has ended may not yet seem accepted.
+        self.connections(transport, ConnectionEvent::Accepted).saturating_sub(ended)
+    }
+
     fn add(&mut self, cells: &Cells) {
         let sum = |total: &mut u64, cell: &AtomicU64| *total = total.wrapping_add(cell.load(Relaxed));
         self.questions.iter_mut().zip(&cells.questions).for_each(|(total, cell)| sum(total, cell));
@@ -186,6 +199,8 @@ impl Totals {
         self.replies.iter_mut().zip(&cells.replies).for_each(|(total, cell)| sum(total, cell));
         self.decisions.iter_mut().zip(&cells.decisions).for_each(|(total, cell)| sum(total, cell));
         self.incidents.iter_mut().zip(&cells.incidents).for_each(|(total, cell)| sum(total, cell));
+        let connections = self.connections.iter_mut().flatten().zip(cells.connections.iter().flatten());
+        connections.for_each(|(total, cell)| sum(total, cell));
     }
 }
 
@@ -201,6 +216,7 @@ impl Collector for DnsCounters {
         family(&mut encoder, ["dglb_dns_decisions", "Messages by how the answer was found", "decision"], decisions)?;
         let incidents = Incident::ALL.into_iter().map(|(incident, name)| (name, totals.incident(incident)));
         family(&mut encoder, ["dglb_dns_incidents", "What else happened at DNS sockets", "incident"], incidents)?;
+        connections(&mut encoder, &totals)?;
         let truncated = ConstCounter::new(totals.truncated);
         let descriptor = encoder.encode_descriptor(
             "dglb_dns_truncated",
@@ -221,6 +237,26 @@ fn family(
     let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
     for (value, count) in values {
         ConstCounter::new(count).encode(family.encode_family(&[(label, value)])?)?;
+    }
+    Ok(())
+}
+
+/// What happened to connections, and how many are open.
+fn connections(encoder: &mut DescriptorEncoder<'_>, totals: &Totals) -> Result<(), fmt::Error> {
+    let transports = || Transport::ALL.into_iter().filter(|transport| !transport.is_datagram());
+    let (name, help) = ("dglb_dns_connections", "What happened to connections");
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for transport in transports() {
+        for (event, label) in ConnectionEvent::ALL {
+            let labels = [("transport", transport.as_str()), ("event", label)];
+            ConstCounter::new(totals.connections(transport, event)).encode(family.encode_family(&labels)?)?;
+        }
+    }
+    let (name, help) = ("dglb_dns_connections_open", "Connections that are open");
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    for transport in transports() {
+        let open = ConstGauge::new(i64::try_from(totals.open(transport)).unwrap_or(i64::MAX));
+        open.encode(family.encode_family(&[("transport", transport.as_str())])?)?;
     }
     Ok(())
 }
@@ -251,7 +287,10 @@ mod tests {
                     lane.count(Transport::Tcp, &handled(12, 3, true, Decision::Authority));
                     lane.count(Transport::Udp, &handled(0, 0, false, Decision::Dropped));
                     lane.count(Transport::Udp, &handled(12, 4095, false, Decision::Malformed));
-                    lane.incident(Incident::TcpTimedOut);
+                    lane.incident(Incident::Unsendable);
+                    lane.connection(Transport::Tcp, ConnectionEvent::Accepted);
+                    lane.connection(Transport::Tls, ConnectionEvent::Accepted);
+                    lane.connection(Transport::Tls, ConnectionEvent::Idle);
                 });
             }
         });
@@ -262,7 +301,8 @@ mod tests {
         );
         assert_eq!((totals.replies(0), totals.replies(3), totals.replies(4095)), (40_000, 4, 4));
         assert_eq!((totals.decision(Decision::Mapped), totals.decision(Decision::Dropped)), (40_000, 4));
-        assert_eq!(totals.incident(Incident::TcpTimedOut), 4);
+        assert_eq!(totals.incident(Incident::Unsendable), 4);
+        assert_eq!((totals.open(Transport::Tcp), totals.open(Transport::Tls)), (4, 0));
 
         let mut registry = Registry::default();
         counters.register(&mut registry);
@@ -274,7 +314,9 @@ mod tests {
             "dglb_dns_questions_total{transport=\"tcp\"} 4",
             "dglb_dns_replies_total{rcode=\"NXDOMAIN\"} 4",
             "dglb_dns_replies_total{rcode=\"other\"} 4",
-            "dglb_dns_incidents_total{incident=\"tcp-timed-out\"} 4",
+            "dglb_dns_incidents_total{incident=\"unsendable\"} 4",
+            "dglb_dns_connections_total{transport=\"tls\",event=\"idle\"} 4",
+            "dglb_dns_connections_open{transport=\"tcp\"} 4",
             "dglb_dns_truncated_total 4",
             "# EOF",
         ] {
@@ -286,6 +328,9 @@ mod tests {
     fn tables_follow_their_enumerations() {
         for (index, (incident, _)) in Incident::ALL.into_iter().enumerate() {
             assert_eq!(incident as usize, index);
+        }
+        for (index, (event, _)) in ConnectionEvent::ALL.into_iter().enumerate() {
+            assert_eq!(event as usize, index);
         }
         for (index, decision) in Decision::ALL.into_iter().enumerate() {
             assert_eq!(decision as usize, index);

@@ -7,7 +7,7 @@ mod zone;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use dglb_core::{
-    catalogue::{Mode, Policy, Probe, StaticRecord, ZoneStyle},
+    catalogue::{Service, StaticRecord, ZoneStyle},
     identity::Identity,
     name::Name,
 };
@@ -74,20 +74,8 @@ pub struct ZoneConfig {
 /// One balanced host name.
 #[derive(Clone, Debug)]
 pub struct ServiceConfig {
-    /// Its name in the zone.
-    pub name: Name,
-    /// The name that clients use.
-    pub host: Name,
-    /// Who answers.
-    pub mode: Mode,
-    /// Seconds that a site's address may be cached.
-    pub ttl: u32,
-    /// Most addresses in one answer.
-    pub answers: u8,
-    /// How sites are compared.
-    pub policy: Policy,
-    /// How sites are measured.
-    pub probes: Vec<Probe>,
+    /// As it will be published, but for the sites, of which it has none yet.
+    pub service: Service,
     /// In the customer's order of preference; at least one.
     pub sites: Vec<SiteConfig>,
 }

@@ -100,7 +100,7 @@ fn zones(section: &Section<'_>, parent: Option<&Name>) -> Option<Vec<ZoneConfig>
     let known = || tables.iter().zip(&zones).filter_map(|(table, zone)| Some((table, zone.as_ref()?)));
     Section::distinct("name", known().map(|(table, zone)| (table.clone(), zone.config.name.clone())));
     let hosts = known().flat_map(|(_, zone)| zone.services.iter().zip(&zone.config.services));
-    Section::distinct("host", hosts.map(|(table, service)| (table.clone(), service.host.clone())));
+    Section::distinct("host", hosts.map(|(table, service)| (table.clone(), service.service.host.clone())));
     let names: BTreeSet<&Name> = known().map(|(_, zone)| &zone.config.name).collect();
     for (table, zone) in known() {
         let name = &zone.config.name;
@@ -119,7 +119,7 @@ fn zones(section: &Section<'_>, parent: Option<&Name>) -> Option<Vec<ZoneConfig>
 /// What a service says of other zones.
 fn check_services(zone: &zone::Read<'_>, parent: Option<&Name>, zones: &BTreeSet<&Name>) {
     for (table, service) in zone.services.iter().zip(&zone.config.services) {
-        let host = &service.host;
+        let host = &service.service.host;
         if parent == Some(host) && zone.config.style == ZoneStyle::SubZone {
             let message = format!("{host} is a zone's apex, where no CNAME may stand (RFC 1034 section 3.6.2)");
             table.problem("host", message);

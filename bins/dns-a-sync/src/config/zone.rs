@@ -1,12 +1,19 @@
 //! Reads one `[[zone]]`.
 
-use std::{net::IpAddr, net::Ipv4Addr, time::Duration};
+use std::{
+    collections::HashSet,
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
 
 use dglb_core::{
-    catalogue::{CatalogueError, Mode, Policy, Probe, ProbeKind, Site, StaticRecord, ZoneCatalogue, ZoneStyle},
+    catalogue::{
+        CatalogueError, HttpsRecord, Mode, Policy, Probe, ProbeKind, Service, Site, StaticRecord, ZoneCatalogue,
+        ZoneStyle,
+    },
     name::Name,
 };
-use dglb_node::config::{Section, choice, duration, integer, number, seconds, text};
+use dglb_node::config::{Section, boolean, choice, duration, integer, number, seconds, text};
 
 use super::{ServiceConfig, SiteConfig, ZoneConfig, read::MAX_TTL};
 use crate::{compose::with_sites, wire::parse_records};
@@ -61,6 +68,7 @@ fn service(section: &Section<'_>, apex: Option<&Name>) -> Option<ServiceConfig> 
     let answers = section.or("answers", integer(1..=16u8), 1);
     let policy = section.table("policy").map_or_else(Policy::default, |s| policy(&s));
     let probes = probes(section);
+    let https = section.table("https").map(|s| https(&s));
     if !section.has("site") {
         section.problem("site", "the service has no site: write a [[zone.service.site]]");
     }
@@ -71,7 +79,19 @@ fn service(section: &Section<'_>, apex: Option<&Name>) -> Option<ServiceConfig> 
     Section::distinct("name", names);
     let sites: Option<Vec<_>> = sites.into_iter().collect();
     let sites = sites.filter(|s| !s.is_empty());
-    Some(ServiceConfig { name: name?, host: host?, mode, ttl, answers, policy, probes: probes?, sites: sites? })
+    let (name, host, probes) = (name?, host?, probes?);
+    let service = Service { name, host, mode, ttl, answers, policy, probes, sites: Vec::new(), https };
+    Some(ServiceConfig { service, sites: sites? })
+}
+
+/// Reads `https = { alpn, … }`; what cannot be served is found with everything else.
+fn https(section: &Section<'_>) -> HttpsRecord {
+    HttpsRecord {
+        alpn: section.list("alpn", text),
+        no_default_alpn: section.or("no-default-alpn", boolean, false),
+        port: section.optional("port", integer(1..=u16::MAX)),
+        hints: section.or("hints", boolean, false),
+    }
 }
 
 fn policy(section: &Section<'_>) -> Policy {
@@ -131,9 +151,12 @@ fn milliseconds(duration: Duration) -> u32 {
 
 /// The checks that every dns-b makes, with one address for each site.
 fn check(section: &Section<'_>, services: &[Section<'_>], config: &ZoneConfig) {
-    let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let addresses = vec![IpAddr::V4(Ipv4Addr::LOCALHOST)];
     let sites = |service: &ServiceConfig| {
-        service.sites.iter().map(|s| Site { name: s.name.clone(), addresses: vec![address], cost: s.cost }).collect()
+        let mut names = HashSet::new();
+        // A second one of the same name was said already, with its place.
+        let distinct = service.sites.iter().filter(|s| names.insert(&s.name));
+        distinct.map(|s| Site { name: s.name.clone(), addresses: addresses.clone(), cost: s.cost }).collect()
     };
     let draft = ZoneCatalogue {
         zone: config.name.clone(),
@@ -157,18 +180,30 @@ fn check(section: &Section<'_>, services: &[Section<'_>], config: &ZoneConfig) {
             CatalogueError::NoService(_) => continue,
             CatalogueError::Twice(_) => (None, None),
         };
-        let service = service.and_then(|name| config.services.iter().position(|s| s.name == *name));
-        match service {
-            Some(index) => services[index].problem("name", error),
+        let service = service.and_then(|name| config.services.iter().position(|s| s.service.name == *name));
+        match service.map(|index| &services[index]) {
+            Some(table) => problem_of_service(table, error),
             None if record.is_some() => section.problem("records", error),
             None => section.problem("service", error),
         }
     }
 }
 
+/// At the setting of the service that the mistake names, if it names one that can be found.
+fn problem_of_service(table: &Section<'_>, error: CatalogueError) {
+    let setting = match &error {
+        CatalogueError::Range { what, .. } => what.strip_prefix("https."),
+        _ => None,
+    };
+    match setting.and_then(|key| Some((table.table("https")?, key))) {
+        Some((https, key)) => https.problem(key, error),
+        None => table.problem("name", error),
+    }
+}
+
 /// Host style works, but outside the RFCs unless dns-b answers itself (design section 2).
 fn warn_of_style(section: &Section<'_>, config: &ZoneConfig) {
-    if config.style == ZoneStyle::Host && config.services.iter().any(|s| s.mode == Mode::Referral) {
+    if config.style == ZoneStyle::Host && config.services.iter().any(|s| s.service.mode == Mode::Referral) {
         let zone = &config.name;
         let message = format!(
             "the service is the apex of {zone}, and referral puts a CNAME beside its SOA and NS records, which RFC 1034 \

@@ -212,7 +212,7 @@ impl Step<'_> {
         if zone.style == ZoneStyle::Host {
             return;
         }
-        for service in zone.services.iter().filter(|s| !s.host.is_within(&zone.name)) {
+        for service in zone.services.iter().map(|s| &s.service).filter(|s| !s.host.is_within(&zone.name)) {
             let data = [Data::Cname(service.name.clone())].into();
             let ttl = self.config.delegation.cname_ttl;
             let alias = RrSet { name: service.host.clone(), rtype: RecordType::CNAME, ttl, data };

@@ -167,7 +167,7 @@ async fn host_style_delegates_the_host_itself_and_says_what_it_hides() {
     let Some(named) = start("www A 198.51.100.7\nwww TXT hello") else { return };
     let mut config = with_key(&named);
     let zone = &mut config.zones[0];
-    (zone.style, zone.name, zone.services[0].name) =
+    (zone.style, zone.name, zone.services[0].service.name) =
         (ZoneStyle::Host, name("www.foobar.test"), name("www.foobar.test"));
     let mut running = Running::start(config);
     running.want(300, &[("b1.www.foobar.test", &["192.0.2.1"])]);
@@ -252,7 +252,7 @@ async fn delegates_without_alias(records: &str, host: &str, says: &str) {
     let mut wanted = named.transfer(ORIGIN);
     wanted.extend(lines(&B1_B2[..5]));
     let mut config = with_key(&named);
-    config.zones[0].services[0].host = name(host);
+    config.zones[0].services[0].service.host = name(host);
     let mut running = Running::start(config);
     running.want(86_400, &[B1, B2]);
     let found = running.until(State::Conflict).await;
@@ -312,7 +312,7 @@ async fn the_wrong_enterprise_zone_is_named() {
     let named = Named::start(&program, &[Zone(ORIGIN, ""), Zone("eu.foobar.test", "")]);
     let mut config = with_key(&named);
     config.zones[0].name = name("glb.eu.foobar.test");
-    config.zones[0].services[0].name = name("www.glb.eu.foobar.test");
+    config.zones[0].services[0].service.name = name("www.glb.eu.foobar.test");
     let mut running = Running::start(config);
     running.want(60, &[("b1.glb.eu.foobar.test", &["192.0.2.1"])]);
     let found = running.until(State::Failed).await;

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dglb_core::catalogue::{Mode, Policy, Probe, ProbeKind, ZoneStyle};
+use dglb_core::catalogue::{Mode, Policy, Probe, ProbeKind, Service, ZoneStyle};
 use dglb_node::{ask::Via, link::PlainTcp};
 use dns_a_sync::{
     config::{Config, DelegationConfig, DelegationMode, DnsAConfig, ServiceConfig, SiteConfig, ZoneConfig},
@@ -185,7 +185,7 @@ pub(crate) fn lines(lines: &[&str]) -> BTreeSet<String> {
 /// A configuration for zone `glb.foobar.test` in sub-zone style with one service, alias included.
 pub(crate) fn config(named: &Named, key: Option<Key>) -> Config {
     let zone = name("glb.foobar.test");
-    let service = ServiceConfig {
+    let service = Service {
         name: zone.child("www").unwrap(),
         host: name("www.foobar.test"),
         mode: Mode::Referral,
@@ -193,8 +193,10 @@ pub(crate) fn config(named: &Named, key: Option<Key>) -> Config {
         answers: 1,
         policy: Policy::default(),
         probes: vec![Probe { kind: ProbeKind::Tcp { port: 80 }, interval_ms: 1000, timeout_ms: 500, fall: 2, rise: 2 }],
-        sites: vec![SiteConfig { name: "sea".to_owned(), dns_name: name("sea.sites.foobar.test"), cost: 0.0 }],
+        sites: vec![],
+        https: None,
     };
+    let sites = vec![SiteConfig { name: "sea".to_owned(), dns_name: name("sea.sites.foobar.test"), cost: 0.0 }];
     Config {
         identity: "sync".parse().unwrap(),
         dns_a: DnsAConfig {
@@ -209,7 +211,7 @@ pub(crate) fn config(named: &Named, key: Option<Key>) -> Config {
             style: ZoneStyle::SubZone,
             cname_ttl: 3600,
             records: vec![],
-            services: vec![service],
+            services: vec![ServiceConfig { service, sites }],
         }],
         servers: vec![],
         plain_tcp: PlainTcp::Loopback,

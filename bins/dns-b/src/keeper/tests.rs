@@ -87,6 +87,7 @@ fn zone(generation: u64) -> ZoneCatalogue {
                 fall: 2,
                 rise: 1,
             }],
+            https: None,
             sites: vec![site(1), site(2)],
         }],
         records: vec![],

@@ -105,6 +105,7 @@ impl Sites {
                 answers: 1,
                 policy: Policy { cost: 1_000.0, ..Policy::default() },
                 probes: vec![probe(kind("/health")), probe(ProbeKind::Tcp { port: self.port })],
+                https: None,
                 sites,
             }],
             records: vec![],

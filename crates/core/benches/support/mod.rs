@@ -2,6 +2,8 @@
 //! lengths that routing tables have, held by 10 000 DNS-LBs.
 #![allow(dead_code, reason = "each user takes what it needs")]
 
+pub(crate) mod content;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use dglb_core::{
@@ -96,12 +98,17 @@ impl Random {
 
 /// A registry of so many IPv4 and IPv6 prefixes.
 pub(crate) fn registry(v4: usize, v6: usize) -> Registry {
+    registry_of(DNS_LBS, v4, v6)
+}
+
+/// The same with another number of DNS-LBs.
+pub(crate) fn registry_of(dns_lbs: u32, v4: usize, v6: usize) -> Registry {
     let (mut registry, mut random) = (Registry::new(), Random(1));
     for (v6, wanted) in [(false, v4), (true, v6)] {
         let wanted = registry.table().len() + wanted;
         while registry.table().len() < wanted {
             let count = (wanted - registry.table().len()).min(1000);
-            let lb = LbIndex(random.below(DNS_LBS as usize) as u32);
+            let lb = LbIndex(random.below(dns_lbs as usize) as u32);
             let claims: Vec<_> = (0..count).map(|_| random.claim(v6)).collect();
             registry.add(lb, 1, None, claims).expect("far within the bound");
         }
@@ -119,4 +126,11 @@ pub(crate) fn mapped(table: &MapTable, v6: bool, count: usize) -> Vec<IpAddr> {
         .into_iter()
         .map(|i| random.inside(prefixes[i]))
         .collect()
+}
+
+/// Octets of memory that this process has in use.
+pub(crate) fn resident() -> usize {
+    let pages = std::fs::read_to_string("/proc/self/statm").ok();
+    let pages = pages.and_then(|s| s.split(' ').nth(1)?.parse::<usize>().ok());
+    pages.unwrap_or_default() * 4096
 }

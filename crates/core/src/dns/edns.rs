@@ -9,6 +9,8 @@ use super::{
 pub(super) const NSID: u16 = 3;
 pub(super) const CLIENT_SUBNET: u16 = 8;
 pub(super) const COOKIE: u16 = 10;
+pub(super) const KEEPALIVE: u16 = 11;
+pub(super) const PADDING: u16 = 12;
 pub(super) const EXTENDED_ERROR: u16 = 15;
 
 /// EDE INFO-CODEs (RFC 8914 section 4).
@@ -16,6 +18,7 @@ pub(super) const EDE_OTHER: u16 = 0;
 pub(super) const EDE_STALE: u16 = 3;
 pub(super) const EDE_NOT_READY: u16 = 14;
 pub(super) const EDE_NOT_AUTHORITATIVE: u16 = 20;
+pub(super) const EDE_NOT_SUPPORTED: u16 = 21;
 
 /// The options of an OPT record, with the response code that they deserve.
 pub(super) fn read<'p>(record: &Record<'p>) -> (Edns<'p>, u16) {
@@ -33,8 +36,14 @@ pub(super) fn read<'p>(record: &Record<'p>) -> (Edns<'p>, u16) {
         };
         rest = tail;
         match u16::from_be_bytes([*c0, *c1]) {
-            NSID => edns.nsid = true,
-            COOKIE => edns.cookie = Some(data),
+            // RFC 5001 section 2.1: who asks sends it empty.
+            NSID => edns.nsid |= data.is_empty(),
+            // RFC 7873 section 5.2: the first one counts; section 5.2.2: other lengths are no cookie.
+            COOKIE if edns.cookie.is_some() => {}
+            COOKIE if matches!(data.len(), 8 | 16..=40) => edns.cookie = Some(data),
+            COOKIE => return (edns, rcode::FORMERR),
+            KEEPALIVE => edns.keepalive = Some(data.len() as u16),
+            PADDING => edns.padding = true,
             CLIENT_SUBNET => match Subnet::read(data) {
                 Some(subnet) if edns.subnet.is_none() => edns.subnet = Some(subnet),
                 _ => return (edns, rcode::FORMERR),

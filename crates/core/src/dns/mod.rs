@@ -1,20 +1,26 @@
 //! DNS on the wire: one packet in, one packet out, the same for every transport.
 
 pub mod conduct;
+pub mod cookie;
+pub mod framing;
 pub mod query;
+pub mod rate;
 pub mod rcode;
 pub mod rrset;
 pub mod rtype;
 
+mod chaos;
 mod edns;
 mod opt;
 mod render;
 mod responder;
+mod terms;
 pub(crate) mod writer;
 
 use std::net::SocketAddr;
 
 pub use conduct::Conduct;
+pub use cookie::{STANDINGS, Standing};
 pub use responder::Responder;
 
 /// How a question came in.
@@ -53,6 +59,12 @@ impl Transport {
     /// Whether a reply is one datagram and the source address may be forged.
     pub fn is_datagram(self) -> bool {
         self == Self::Udp
+    }
+
+    /// Whether DNS itself decides how long the connection stays (RFC 7828); QUIC and HTTP do that
+    /// by themselves.
+    pub fn is_kept_alive(self) -> bool {
+        matches!(self, Self::Tcp | Self::Tls)
     }
 
     /// Whether the sizes of messages are to be hidden (RFC 8467).
@@ -110,12 +122,20 @@ pub struct Handled {
     pub decision: Decision,
     /// What sort of reply it is.
     pub kind: Kind,
+    /// What the question's cookie says of its sender.
+    pub standing: Standing,
 }
 
 impl Handled {
     /// No reply at all.
-    pub const DROPPED: Self =
-        Self { length: 0, rcode: rcode::NOERROR, truncated: false, decision: Decision::Dropped, kind: Kind::Error };
+    pub const DROPPED: Self = Self {
+        length: 0,
+        rcode: rcode::NOERROR,
+        truncated: false,
+        decision: Decision::Dropped,
+        kind: Kind::Error,
+        standing: Standing::Absent,
+    };
 }
 
 /// Sorts of replies, each of which is limited in rate by itself.
@@ -142,6 +162,12 @@ pub enum Decision {
     Malformed,
     /// Not in our zones, or a class or type that we refuse.
     Refused,
+    /// BADCOOKIE: a good cookie was asked for.
+    BadCookie,
+    /// More than its network gets: no reply, or a short one instead.
+    RateLimited,
+    /// Who and what the server is, in class CHAOS.
+    Chaos,
     /// SERVFAIL with EDE 14: no catalogue or measurement yet.
     NotReady,
     /// The map table matched and a living DNS-LB of the entry was handed out.
@@ -167,7 +193,7 @@ pub enum Decision {
 }
 
 /// Number of [`Decision`]s, for tables of counters indexed by `decision as usize`.
-pub const DECISIONS: usize = 14;
+pub const DECISIONS: usize = 17;
 
 impl Decision {
     /// Every decision, in the order of their discriminants.
@@ -175,6 +201,9 @@ impl Decision {
         Self::Dropped,
         Self::Malformed,
         Self::Refused,
+        Self::BadCookie,
+        Self::RateLimited,
+        Self::Chaos,
         Self::NotReady,
         Self::Mapped,
         Self::Suspect,
@@ -194,6 +223,9 @@ impl Decision {
             Self::Dropped => "dropped",
             Self::Malformed => "malformed",
             Self::Refused => "refused",
+            Self::BadCookie => "bad-cookie",
+            Self::RateLimited => "rate-limited",
+            Self::Chaos => "chaos",
             Self::NotReady => "not-ready",
             Self::Mapped => "mapped",
             Self::Suspect => "suspect",

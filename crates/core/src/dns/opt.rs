@@ -4,22 +4,24 @@
 use std::net::IpAddr;
 
 use super::{
-    conduct::Conduct,
     edns,
     query::{Edns, Subnet},
     rrset::Ede,
+    terms::Terms,
     writer::{Full, Section, Writer},
 };
 
 /// OPT without options (RFC 6891 section 6.1.2).
 const FIXED: usize = 11;
+/// An option's code and length.
+const HEAD: usize = 4;
 
 /// An OPT record that is to be written.
 pub(super) struct Opt<'r> {
     /// The question's.
     pub(super) asked: Edns<'r>,
-    /// How we conduct ourselves.
-    pub(super) conduct: &'r Conduct,
+    /// What is owed to whoever asked.
+    pub(super) terms: &'r Terms<'r>,
     /// Extended response code.
     pub(super) rcode: u16,
     /// The client subnet that is echoed, with its scope.
@@ -29,10 +31,13 @@ pub(super) struct Opt<'r> {
 }
 
 impl Opt<'_> {
-    /// Octets that [`Opt::write`] will write.
+    /// Octets that [`Opt::write`] will write, but for padding, which takes what room there is.
     pub(super) fn length(&self) -> usize {
-        let subnet = self.subnet.map_or(0, |(subnet, _)| 8 + used(&subnet));
-        FIXED + subnet + self.ede.map_or(0, |e| 6 + e.wire().1.len())
+        let subnet = self.subnet.map_or(0, |(subnet, _)| HEAD + 4 + used(&subnet));
+        let cookie = self.terms.cookie.map_or(0, |cookie| HEAD + cookie.len());
+        let nsid = self.nsid().map_or(0, |nsid| HEAD + nsid.len());
+        let keepalive = self.keepalive().map_or(0, |_| HEAD + 2);
+        FIXED + subnet + cookie + nsid + keepalive + self.ede.map_or(0, |e| HEAD + 2 + e.wire().1.len())
     }
 
     /// Writes the record and counts it.
@@ -40,23 +45,74 @@ impl Opt<'_> {
         writer.count(Section::Additional, 1);
         writer.bytes(&[0])?;
         writer.u16(41)?;
-        writer.u16(self.conduct.udp_payload)?;
+        writer.u16(self.terms.conduct.udp_payload)?;
         let flags = if self.asked.dnssec_ok { 0x80 } else { 0 };
         // RFC 6891 section 6.1.3: the upper eight bits of the response code; version 0.
         writer.bytes(&[(self.rcode >> 4) as u8, 0, flags, 0])?;
-        writer.rdata(|w| {
-            if let Some((subnet, scope)) = &self.subnet {
-                echo(w, subnet, *scope)?;
-            }
-            if let Some((code, text)) = self.ede.map(Ede::wire) {
-                w.u16(edns::EXTENDED_ERROR)?;
-                w.u16(2 + text.len() as u16)?;
-                w.u16(code)?;
-                w.bytes(text.as_bytes())?;
-            }
-            Ok(())
-        })
+        writer.rdata(|w| self.options(w))
     }
+
+    fn options(&self, w: &mut Writer<'_>) -> Result<(), Full> {
+        if let Some((subnet, scope)) = &self.subnet {
+            echo(w, subnet, *scope)?;
+        }
+        if let Some(cookie) = &self.terms.cookie {
+            option(w, edns::COOKIE, cookie)?;
+        }
+        if let Some(nsid) = self.nsid() {
+            option(w, edns::NSID, nsid)?;
+        }
+        if let Some(timeout) = self.keepalive() {
+            option(w, edns::KEEPALIVE, &timeout.to_be_bytes())?;
+        }
+        if let Some((code, text)) = self.ede.map(Ede::wire) {
+            w.u16(edns::EXTENDED_ERROR)?;
+            w.u16(2 + text.len() as u16)?;
+            w.u16(code)?;
+            w.bytes(text.as_bytes())?;
+        }
+        // The last one: it depends on all that stands before it.
+        if self.asked.padding && self.terms.transport.is_encrypted() {
+            let mark = w.mark();
+            if pad(w, usize::from(self.terms.conduct.padding)).is_err() {
+                w.rewind(mark);
+            }
+        }
+        Ok(())
+    }
+
+    fn nsid(&self) -> Option<&[u8]> {
+        self.terms.conduct.nsid.as_ref().filter(|_| self.asked.nsid).map(|nsid| nsid.as_bytes())
+    }
+
+    /// RFC 7828 section 3.3.2: told to who asks, over connections alone.
+    fn keepalive(&self) -> Option<u16> {
+        self.terms.conduct.keepalive.filter(|_| self.asked.keepalive == Some(0) && self.terms.transport.is_kept_alive())
+    }
+}
+
+fn option(writer: &mut Writer<'_>, code: u16, data: &[u8]) -> Result<(), Full> {
+    writer.u16(code)?;
+    writer.u16(data.len() as u16)?;
+    writer.bytes(data)
+}
+
+/// RFC 8467 section 4.1: up to the next multiple of `block`. What would grow beyond the largest
+/// message stays as it is.
+fn pad(writer: &mut Writer<'_>, block: usize) -> Result<(), Full> {
+    const ZEROS: [u8; 512] = [0; 512];
+    if block == 0 {
+        return Ok(());
+    }
+    let mut missing = (writer.length() + HEAD).next_multiple_of(block) - writer.length() - HEAD;
+    writer.u16(edns::PADDING)?;
+    writer.u16(missing as u16)?;
+    while missing > 0 {
+        let some = missing.min(ZEROS.len());
+        writer.bytes(&ZEROS[..some])?;
+        missing -= some;
+    }
+    Ok(())
 }
 
 /// Octets of an address within its source prefix.

@@ -13,6 +13,8 @@ use crate::name::MAX_NAME;
 pub const HEADER: usize = 12;
 
 const QR: u8 = 0x80;
+const NOTIFY: u8 = 4;
+const UPDATE: u8 = 5;
 const CLASS_IN: u16 = 1;
 const CLASS_CH: u16 = 3;
 const TYPE_OPT: u16 = 41;
@@ -67,10 +69,14 @@ pub struct Edns<'p> {
     pub dnssec_ok: bool,
     /// Client subnet (RFC 7871).
     pub subnet: Option<Subnet>,
-    /// Cookie option (RFC 7873), as sent.
+    /// Cookie option (RFC 7873), as sent: 8, or 16 to 40 octets.
     pub cookie: Option<&'p [u8]>,
     /// Whether the name server identifier is wanted (RFC 5001).
     pub nsid: bool,
+    /// Octets of the edns-tcp-keepalive option, if there was one (RFC 7828).
+    pub keepalive: Option<u16>,
+    /// Whether there was padding (RFC 7830).
+    pub padding: bool,
 }
 
 /// A well-formed client subnet option.
@@ -119,19 +125,19 @@ pub fn parse(packet: &[u8]) -> Parsed<'_> {
         recursion_desired: packet[2] & 0x01 != 0,
         checking_disabled: packet[3] & 0x10 != 0,
     };
-    let reject = |rcode| Parsed::Reject(Reject { header, question: None, edns: None, rcode });
+    let reject = |edns, rcode| Parsed::Reject(Reject { header, question: None, edns, rcode });
+    let counts = [4, 6, 8, 10].map(|at| u16::from_be_bytes([packet[at], packet[at + 1]]));
+    let mut cursor = Cursor { packet, at: HEADER };
     if header.opcode != 0 {
         // The body of another opcode is none of our business; the opcode itself is echoed.
-        return reject(rcode::NOTIMP);
+        return reject(cursor.opt_alone(header.opcode, counts), rcode::NOTIMP);
     }
-    let counts = [4, 6, 8, 10].map(|at| u16::from_be_bytes([packet[at], packet[at + 1]]));
     // RFC 9619 section 4: QDCOUNT is one for opcode 0.
     if counts[0] != 1 {
-        return reject(rcode::FORMERR);
+        return reject(cursor.opt_alone(header.opcode, counts), rcode::FORMERR);
     }
-    let mut cursor = Cursor { packet, at: HEADER };
     let Some((name, qtype, class)) = cursor.question() else {
-        return reject(rcode::FORMERR);
+        return reject(None, rcode::FORMERR);
     };
     let question = &packet[HEADER..cursor.at];
     let reject = |edns, rcode| Parsed::Reject(Reject { header, question: Some(question), edns, rcode });
@@ -232,6 +238,18 @@ impl<'p> Cursor<'p> {
             return Err(malformed(edns));
         }
         Ok(edns)
+    }
+
+    /// The OPT record of a message that is not a question: of NOTIFY and UPDATE, whose sections have
+    /// the form of a question's (RFC 1996 section 3.7, RFC 2136 section 2), and of a query without a
+    /// question, which may ask for a cookie (RFC 7873 section 5.4). Of any other the form is unknown.
+    fn opt_alone(&mut self, opcode: u8, [questions, answers, authorities, additionals]: [u16; 4]) -> Option<Edns<'p>> {
+        match (opcode, questions) {
+            (NOTIFY | UPDATE, 1) => _ = self.question()?,
+            (0, 0) => {}
+            _ => return None,
+        }
+        self.records(answers, authorities, additionals).ok().flatten()
     }
 
     fn record(&mut self) -> Option<Record<'p>> {

@@ -14,3 +14,5 @@ pub const NOTIMP: u16 = 4;
 pub const REFUSED: u16 = 5;
 /// Unknown EDNS version (RFC 6891 section 9).
 pub const BADVERS: u16 = 16;
+/// A cookie is missing or not good (RFC 7873 section 8).
+pub const BADCOOKIE: u16 = 23;

@@ -3,12 +3,11 @@
 use std::net::IpAddr;
 
 use super::{
-    conduct::Conduct,
     opt::Opt,
     query::{Query, Reject},
-    rcode,
-    rrset::{Data, Glue, LABEL_SERVERS, RrSet, of_family},
+    rrset::{Data, Ede, Glue, LABEL_SERVERS, RrSet, of_family},
     rtype,
+    terms::Terms,
     writer::{Full, Parts, Section, Writer},
 };
 use crate::{answer::Answer, locate::Client};
@@ -28,11 +27,11 @@ pub(super) fn answer(
     query: &Query<'_>,
     answer: &Answer<'_>,
     client: &Client,
-    conduct: &Conduct,
+    terms: &Terms<'_>,
     (buffer, limit): (&mut [u8], usize),
 ) -> Rendered {
     let subnet = client.subnet.map(|subnet| (subnet, answer.scope));
-    let opt = query.edns.map(|asked| Opt { asked, conduct, rcode: answer.rcode, subnet, ede: answer.ede });
+    let opt = query.edns.map(|asked| Opt { asked, terms, rcode: answer.rcode, subnet, ede: answer.ede });
     let reserved = opt.as_ref().map_or(0, Opt::length);
     let mut writer = Writer::new(buffer, limit, reserved, query.header, query.question);
     if answer.authoritative {
@@ -57,12 +56,12 @@ pub(super) fn answer(
 }
 
 /// Writes a reply that is a response code and no more.
-pub(super) fn reject(reject: &Reject<'_>, conduct: &Conduct, buffer: &mut [u8]) -> Rendered {
-    let limit = buffer.len().min(512);
+pub(super) fn reject(reject: &Reject<'_>, terms: &Terms<'_>, ede: Option<Ede>, buffer: &mut [u8]) -> Rendered {
+    let limit = terms.short(buffer.len());
     let mut writer = Writer::new(buffer, limit, 0, reject.header, reject.question.unwrap_or_default());
     writer.set_rcode(reject.rcode);
     if let Some(asked) = reject.edns {
-        let _ = Opt { asked, conduct, rcode: reject.rcode, subnet: None, ede: None }.write(&mut writer);
+        let _ = Opt { asked, terms, rcode: reject.rcode, subnet: None, ede }.write(&mut writer);
     }
     Rendered { length: writer.length(), truncated: false, authoritative: false, answers: 0 }
 }
@@ -185,11 +184,4 @@ fn octets(writer: &mut Writer<'_>, address: &IpAddr) -> Result<(), Full> {
         IpAddr::V4(v4) => writer.bytes(&v4.octets()),
         IpAddr::V6(v6) => writer.bytes(&v6.octets()),
     }
-}
-
-/// The reply to a question of a class or type that is not served.
-pub(super) fn refusal(query: &Query<'_>, conduct: &Conduct, buffer: &mut [u8]) -> Rendered {
-    let rejected =
-        Reject { header: query.header, question: Some(query.question), edns: query.edns, rcode: rcode::REFUSED };
-    reject(&rejected, conduct, buffer)
 }

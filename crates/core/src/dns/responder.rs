@@ -3,16 +3,21 @@
 use super::{
     Asked, Decision, Exchange, Handled, Kind, Transport,
     conduct::Conduct,
-    query::{self, Class, Parsed, Query},
+    cookie::Standing,
+    query::{self, Edns, Parsed, Query},
+    rate::{Limiter, Verdict},
     rcode,
     render::{self, Rendered},
-    rtype,
+    terms::Terms,
 };
 use crate::{
     answer::{Question, answer},
     directory::Directory,
     locate::Client,
 };
+
+/// In the third octet of a header (RFC 1035 section 4.1.1).
+const TC: u8 = 0x02;
 
 /// Everything that replies depend on, held for one batch of questions.
 #[derive(Clone, Copy, Debug)]
@@ -41,21 +46,73 @@ impl<'a> Responder<'a> {
         match parsed {
             Parsed::Drop => Handled::DROPPED,
             Parsed::Reject(reject) => {
-                handled(&render::reject(&reject, self.conduct, reply), reject.rcode, Decision::Malformed)
-            }
-            Parsed::Query(query) if refused(&query) => {
-                handled(&render::refusal(&query, self.conduct, reply), rcode::REFUSED, Decision::Refused)
+                let terms = self.terms(asked, reject.edns);
+                terms.handled(&render::reject(&reject, &terms, None, reply), reject.rcode, Decision::Malformed)
             }
             Parsed::Query(query) => {
+                let terms = self.terms(asked, query.edns);
+                if let Some(handled) = terms.without_content(&query, reply) {
+                    return handled;
+                }
                 let subnet = query.edns.and_then(|e| e.subnet);
                 let client = Client::new(self.directory, asked.peer.ip(), subnet);
                 let question = Question { name: &query.name, qtype: query.qtype, client, role: asked.role };
                 let answer = answer(self.directory, &question);
                 let limit = size_limit(&query, asked.transport, self.conduct);
-                let rendered = render::answer(&query, &answer, &client, self.conduct, (reply, limit));
-                handled(&rendered, answer.rcode, answer.decision)
+                let rendered = render::answer(&query, &answer, &client, &terms, (reply, limit));
+                terms.handled(&rendered, answer.rcode, answer.decision)
             }
         }
+    }
+
+    fn terms(&self, asked: &Asked<'_>, edns: Option<Edns<'_>>) -> Terms<'a> {
+        Terms::new(self.conduct, asked.transport, edns, (asked.peer.ip(), self.unix_seconds))
+    }
+
+    /// Takes back what is too much of a batch that was answered over UDP: such a reply is not sent,
+    /// or a short one is sent instead. `now` is in milliseconds since any fixed moment.
+    pub fn limit_batch(&self, exchanges: &mut [Exchange<'_>], limiter: &mut Limiter, now: u64) {
+        let Some(limits) = &self.conduct.limits else { return };
+        for Exchange { asked, reply, handled } in exchanges {
+            // Whoever has a good cookie is who it says it is.
+            if handled.length == 0 || handled.standing == Standing::Valid || !asked.transport.is_datagram() {
+                continue;
+            }
+            match limiter.take(limits, asked.peer.ip(), handled.kind, now) {
+                Verdict::Send => {}
+                Verdict::Drop => {
+                    let standing = handled.standing;
+                    *handled = Handled { decision: Decision::RateLimited, standing, ..Handled::DROPPED };
+                }
+                Verdict::Slip => *handled = self.decline(asked, reply),
+            }
+        }
+    }
+
+    /// Replies without content to a question that is one too many: a client that knows cookies
+    /// gets one, with which it is not limited any more (RFC 7873 section 5.2.3); others are told by
+    /// TC to come back over TCP.
+    pub fn decline(&self, asked: &Asked<'_>, reply: &mut [u8]) -> Handled {
+        let mut handled = match query::parse(asked.packet) {
+            Parsed::Drop => return Handled::DROPPED,
+            Parsed::Reject(reject) => {
+                let terms = self.terms(asked, reject.edns);
+                let rendered = render::reject(&reject, &terms, None, reply);
+                terms.handled(&rendered, reject.rcode, Decision::RateLimited)
+            }
+            Parsed::Query(query) => {
+                let terms = self.terms(asked, query.edns);
+                if terms.could_have_cookie() {
+                    return terms.bad_cookie(&query, Decision::RateLimited, reply);
+                }
+                terms.refuse(&query, (rcode::NOERROR, None, Decision::RateLimited), reply)
+            }
+        };
+        if let Some(flags) = reply.get_mut(2) {
+            *flags |= TC;
+            handled.truncated = true;
+        }
+        handled
     }
 
     /// Answers a batch, each packet as [`Responder::respond`] does.
@@ -64,15 +121,6 @@ impl<'a> Responder<'a> {
             exchange.handled = self.respond(&exchange.asked, exchange.reply);
         }
     }
-}
-
-fn handled(rendered: &Rendered, rcode: u16, decision: Decision) -> Handled {
-    Handled { length: rendered.length, rcode, truncated: rendered.truncated, decision, kind: rendered.kind(rcode) }
-}
-
-/// Classes that nobody has here, and meta types other than ANY: transfers are not offered.
-fn refused(query: &Query<'_>) -> bool {
-    query.class != Class::In || (rtype::FIRST_META..=rtype::LAST_META).contains(&query.qtype)
 }
 
 /// RFC 1035 section 4.2.1 without EDNS, RFC 6891 section 6.2.3 with it.
@@ -85,7 +133,8 @@ fn size_limit(query: &Query<'_>, transport: Transport, own: &Conduct) -> usize {
 }
 
 impl Rendered {
-    fn kind(&self, rcode: u16) -> Kind {
+    /// What sort of reply this is.
+    pub(super) fn kind(&self, rcode: u16) -> Kind {
         match rcode {
             rcode::NXDOMAIN => Kind::NxDomain,
             rcode::NOERROR if self.answers > 0 => Kind::Answer,

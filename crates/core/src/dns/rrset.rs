@@ -102,6 +102,8 @@ pub enum Ede {
     AllSitesDown,
     /// The DNS-LB's ranking is old.
     StaleRanking,
+    /// A transfer, or something else that is not offered.
+    NotSupported,
 }
 
 impl Ede {
@@ -112,6 +114,7 @@ impl Ede {
             Self::NotAuthoritative => (edns::EDE_NOT_AUTHORITATIVE, ""),
             Self::AllSitesDown => (edns::EDE_OTHER, "all sites down"),
             Self::StaleRanking => (edns::EDE_STALE, "ranking is old"),
+            Self::NotSupported => (edns::EDE_NOT_SUPPORTED, ""),
         }
     }
 }

@@ -14,6 +14,8 @@ pub const DNSKEY: u16 = 48;
 pub const CDS: u16 = 59;
 pub const CDNSKEY: u16 = 60;
 pub const ZONEMD: u16 = 63;
+pub const SVCB: u16 = 64;
+pub const HTTPS: u16 = 65;
 /// First of the QTYPEs and meta types that are never data (RFC 6895 section 3.1).
 pub const FIRST_META: u16 = 128;
 /// Last of them but for ANY.

@@ -2,7 +2,7 @@
 //! `docs/map-protocol.md`.
 
 use dglb_core::{
-    catalogue::{Mode, Policy, Probe, ProbeKind, Service, Site, StaticRecord, ZoneCatalogue, ZoneStyle},
+    catalogue::{HttpsRecord, Mode, Policy, Probe, ProbeKind, Service, Site, StaticRecord, ZoneCatalogue, ZoneStyle},
     fleet::{Fleet, FleetLabel, FleetServer, FleetTtls},
     proto::message::{
         BootId, Bye, ByeReason, CatalogueAck, Delegation, EntryKind, Hello, Map, MapAck, MapEntry, Message, PeerRole,
@@ -176,6 +176,12 @@ pub(crate) fn catalogue() -> ZoneCatalogue {
                 Probe { kind: ProbeKind::Tcp { port: 443 }, interval_ms: 20_000, timeout_ms: 900, fall: 4, rise: 5 },
             ],
             sites: vec![Site { name: "ams".into(), addresses: vec!["203.0.113.7".parse().unwrap()], cost: 2.5 }],
+            https: Some(HttpsRecord {
+                alpn: vec!["h3".into(), "h2".into()],
+                no_default_alpn: true,
+                port: Some(8_443),
+                hints: true,
+            }),
         }],
         records: vec![StaticRecord {
             name: "glb.foobar.com".parse().unwrap(),

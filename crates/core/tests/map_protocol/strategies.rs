@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use dglb_core::{
-    catalogue::{Mode, Policy, Probe, ProbeKind, Service, Site, StaticRecord, ZoneCatalogue, ZoneStyle},
+    catalogue::{HttpsRecord, Mode, Policy, Probe, ProbeKind, Service, Site, StaticRecord, ZoneCatalogue, ZoneStyle},
     fleet::{Fleet, FleetLabel, FleetServer, FleetTtls},
     identity::Identity,
     name::Name,
@@ -251,8 +251,11 @@ fn service() -> impl Strategy<Value = Service> {
     });
     let site = (text(), addresses(), double()).prop_map(|(name, addresses, cost)| Site { name, addresses, cost });
     let mode = select(vec![Mode::Referral, Mode::Direct]);
-    (name(), name(), mode, any::<(u32, u8)>(), policy, vec(probe, 0..3), vec(site, 0..4)).prop_map(
-        |(name, host, mode, (ttl, answers), policy, probes, sites)| Service {
+    let https = (vec(text(), 0..4), any::<(bool, Option<u16>, bool)>())
+        .prop_map(|(alpn, (no_default_alpn, port, hints))| HttpsRecord { alpn, no_default_alpn, port, hints });
+    let plain = (any::<(u32, u8)>(), option::of(https));
+    (name(), name(), mode, plain, policy, vec(probe, 0..3), vec(site, 0..4)).prop_map(
+        |(name, host, mode, ((ttl, answers), https), policy, probes, sites)| Service {
             name,
             host,
             mode,
@@ -261,6 +264,7 @@ fn service() -> impl Strategy<Value = Service> {
             policy,
             probes,
             sites,
+            https,
         },
     )
 }

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use dglb_core::dns::Conduct;
 
-use super::{Section, integer};
+use super::{Section, integer, transports};
 use crate::serve::Settings;
 
 /// What `[dns]` says of serving, whoever serves.
@@ -22,6 +22,7 @@ impl Dns {
         let mut dns = Self::default();
         let lanes = section.optional("lanes", integer(1..=1_024_usize)).and_then(NonZeroUsize::new);
         dns.settings.lanes = lanes.unwrap_or(dns.settings.lanes);
+        dns.settings.tcp = transports::tcp(section);
         dns.conduct.udp_payload = section.or("udp-payload", integer(512..=4096), dns.conduct.udp_payload);
         dns
     }

@@ -28,6 +28,7 @@ mod fleet;
 mod problem;
 mod section;
 mod suggest;
+mod transports;
 mod value;
 
 use std::path::Path;

@@ -4,14 +4,15 @@
 //! address, its own buffers and its own counters, so lanes share nothing but the directory that
 //! they read. TCP has one more thread. Neither ever waits for the rest of the daemon.
 
+mod descriptors;
 mod mmsg;
 mod socket;
 mod source;
 mod stop;
-mod tcp;
+mod stream;
 mod udp;
 
-use std::{io, net::SocketAddr, num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, num::NonZeroUsize, sync::Arc};
 
 use dglb_core::dns::Role;
 use thiserror::Error;
@@ -20,6 +21,7 @@ use crate::{lifecycle::Tasks, metrics::DnsCounters};
 
 use socket::Bound;
 pub use source::{Content, ContentHeld, Held, Source};
+pub use stream::{FREE, StreamSettings};
 
 /// An address to be asked at, over UDP and TCP, and what it is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,38 +41,13 @@ pub struct Settings {
     /// while a lane is busy waits there. Default: 1 MiB.
     pub receive_buffer: usize,
     /// TCP.
-    pub tcp: TcpSettings,
-}
-
-/// Limits on TCP (RFC 7766 section 6).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TcpSettings {
-    /// A connection is closed when no whole message came for so long, or a reply was not taken.
-    /// Default: 10 s.
-    pub idle: Duration,
-    /// Open connections. Default: 1 000.
-    pub connections: usize,
-    /// Open connections of one client: an IPv4 address or an IPv6 /64. Default: 50.
-    pub connections_per_client: usize,
-    /// Messages answered on one connection before it is closed. Default: 10 000.
-    pub messages_per_connection: u64,
+    pub tcp: StreamSettings,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         let lanes = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        Self { lanes, receive_buffer: 1 << 20, tcp: TcpSettings::default() }
-    }
-}
-
-impl Default for TcpSettings {
-    fn default() -> Self {
-        Self {
-            idle: Duration::from_secs(10),
-            connections: 1_000,
-            connections_per_client: 50,
-            messages_per_connection: 10_000,
-        }
+        Self { lanes, receive_buffer: 1 << 20, tcp: StreamSettings::default() }
     }
 }
 
@@ -113,6 +90,7 @@ impl Server {
     /// # Errors
     /// When the system has no room for a thread.
     pub fn run(self, source: impl Source, counters: &DnsCounters, tasks: &mut Tasks) -> io::Result<()> {
+        descriptors::make_room(self.settings.tcp.connections);
         let stop = Arc::new(stop::Stop::new(tasks)?);
         let mut lanes: Vec<Vec<(Role, std::net::UdpSocket)>> = Vec::new();
         lanes.resize_with(self.settings.lanes.get(), Vec::new);
@@ -128,8 +106,8 @@ impl Server {
                 udp::Lane { sockets, source: source.clone(), counters: counters.lane(), stop: Arc::clone(&stop) };
             tasks.spawn_thread(format!("dns-udp-{number}"), move || lane.run())?;
         }
-        let service = tcp::Service { source, counters: counters.lane(), limits: self.settings.tcp };
-        tcp::spawn(listeners, service, tasks)
+        let service = stream::Service { source, counters: counters.lane(), limits: self.settings.tcp };
+        stream::spawn(listeners, service, tasks)
     }
 }
 

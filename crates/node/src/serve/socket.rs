@@ -8,12 +8,10 @@ use std::{
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{BindError, Endpoint, Settings, mmsg};
+use super::{BindError, Endpoint, Settings, mmsg, stream};
 
 /// How often a port chosen by the system for TCP may turn out to be taken for UDP.
 const PORT_ATTEMPTS: usize = 16;
-/// Connections that wait to be accepted.
-const BACKLOG: i32 = 256;
 
 /// One TCP listener, and one UDP socket for each lane.
 #[derive(Debug)]
@@ -41,7 +39,7 @@ impl Bound {
     fn try_new(mut endpoint: Endpoint, settings: &Settings) -> Result<Self, BindError> {
         let failed = |address, transport| move |source| BindError { address, transport, source };
         let tcp = failed(endpoint.address, "tcp");
-        let listener = tcp_listener(endpoint.address).map_err(tcp)?;
+        let listener = stream::bind(endpoint.address).map_err(tcp)?;
         endpoint.address = listener.local_addr().map_err(tcp)?;
         let udp = failed(endpoint.address, "udp");
         let lanes = 0..settings.lanes.get();
@@ -51,19 +49,6 @@ impl Bound {
             .map_err(udp)?;
         Ok(Self { endpoint, listener, sockets })
     }
-}
-
-fn tcp_listener(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    // A restart must not wait for old connections to be forgotten.
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
 }
 
 fn udp_socket(address: SocketAddr, receive_buffer: usize) -> io::Result<UdpSocket> {

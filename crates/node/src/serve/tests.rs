@@ -2,15 +2,17 @@
 
 use std::{
     io::{ErrorKind, Read, Write},
-    net::{Shutdown, TcpStream, UdpSocket},
+    net::{TcpStream, UdpSocket},
     sync::mpsc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use dglb_core::{
     dns::{Asked, Decision, Handled, Transport},
     published::{Published, Publisher, Snapshot},
 };
+
+mod connections;
 
 use super::*;
 use crate::{
@@ -51,7 +53,7 @@ impl Serving {
     }
 
     /// Waits until the counters are as wanted: a reply arrives before its question is counted.
-    fn expect(&self, what: &str, wanted: impl Fn(&Totals) -> bool) {
+    fn expect(&self, what: &str, mut wanted: impl FnMut(&Totals) -> bool) {
         let deadline = Instant::now() + SOON;
         while !wanted(&self.counters.totals()) {
             assert!(Instant::now() < deadline, "{what}: {:?}", self.counters.totals());
@@ -116,10 +118,6 @@ fn echo(published: &u8, asked: &Asked<'_>, reply: &mut [u8]) -> Handled {
 
 fn lanes(lanes: usize) -> Settings {
     Settings { lanes: NonZeroUsize::new(lanes).unwrap(), ..Settings::default() }
-}
-
-fn tcp_limits(tcp: TcpSettings) -> Settings {
-    Settings { tcp, ..lanes(1) }
 }
 
 /// A socket that only hears from the address that it asks.
@@ -259,158 +257,6 @@ async fn an_address_is_nobody_elses_and_the_error_says_so() {
     let error = Server::bind(&[foreign], lanes(1)).unwrap_err();
     assert!(error.to_string().starts_with("dns 192.0.2.1:0 tcp: "), "{error}");
     assert!(error.to_string().ends_with("this host has no such address"), "{error}");
-}
-
-#[tokio::test]
-async fn tcp_messages_are_put_together_from_any_pieces() {
-    let serving = Serving::new(&TWO_FAMILIES, lanes(1));
-    let mut stream = serving.tcp();
-    stream.set_nodelay(true).unwrap();
-    for octet in framed(b"piecemeal") {
-        stream.write_all(&[octet]).unwrap();
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    assert_eq!(read_message(&mut stream), [&b"piecemeal"[..], &[0, 0]].concat());
-
-    // Several in one segment, the last one in two, and a client that says it has no more.
-    let mut segment = [framed(b"one"), framed(b"two"), framed(b"three")].concat();
-    let rest = segment.split_off(segment.len() - 2);
-    stream.write_all(&segment).unwrap();
-    assert_eq!(read_message(&mut stream), [&b"one"[..], &[0, 0]].concat());
-    assert_eq!(read_message(&mut stream), [&b"two"[..], &[0, 0]].concat());
-    stream.write_all(&rest).unwrap();
-    stream.shutdown(Shutdown::Write).unwrap();
-    assert_eq!(read_message(&mut stream), [&b"three"[..], &[0, 0]].concat());
-    assert_closed(&mut stream);
-
-    let mut stream = TcpStream::connect(serving.addresses[1]).unwrap();
-    stream.set_read_timeout(Some(SOON)).unwrap();
-    stream.write_all(&framed(&[7; 65_535])).unwrap();
-    let reply = read_message(&mut stream);
-    assert_eq!(reply.len(), 65_535);
-    assert_eq!(reply[65_533..], [0, Role::Fallback as u8]);
-    stream.write_all(&framed(b"boast")).unwrap();
-    assert_eq!(read_message(&mut stream).len(), 65_535);
-    serving.expect("all are counted", |totals| totals.questions(Transport::Tcp) == 6);
-    let totals = serving.counters.totals();
-    assert_eq!(
-        (totals.questions(Transport::Udp), totals.replies(0), totals.incident(Incident::TcpAccepted)),
-        (0, 6, 2)
-    );
-}
-
-#[tokio::test]
-async fn many_pipelined_questions_are_answered_in_order_with_bounded_memory() {
-    let serving = Serving::new(&TWO_FAMILIES[..1], lanes(1));
-    let mut stream = serving.tcp();
-    let mut writer = stream.try_clone().unwrap();
-    let writing = std::thread::spawn(move || {
-        for n in 0..5_000_u32 {
-            writer.write_all(&framed(&[&n.to_be_bytes()[..], &[9; 200]].concat())).unwrap();
-        }
-    });
-    for n in 0..5_000_u32 {
-        assert_eq!(read_message(&mut stream)[..4], n.to_be_bytes());
-    }
-    writing.join().unwrap();
-    serving.expect("all are counted", |totals| totals.questions(Transport::Tcp) == 5_000);
-}
-
-#[tokio::test]
-async fn who_gets_no_answer_over_tcp_is_let_go() {
-    let serving = Serving::new(&TWO_FAMILIES[..1], lanes(1));
-    for nonsense in [framed(b"silence"), framed(b"")] {
-        let mut stream = serving.tcp();
-        stream.write_all(&nonsense).unwrap();
-        assert_closed(&mut stream);
-    }
-    serving.expect("all are counted", |totals| {
-        totals.decision(Decision::Dropped) == 2 && totals.questions(Transport::Tcp) == 2
-    });
-}
-
-#[tokio::test]
-async fn tcp_connections_are_capped() {
-    let limits =
-        TcpSettings { connections: 3, connections_per_client: 2, messages_per_connection: 2, ..TcpSettings::default() };
-    let serving = Serving::new(&TWO_FAMILIES, tcp_limits(limits));
-    let hello = |stream: &mut TcpStream| {
-        stream.write_all(&framed(b"hello")).unwrap();
-        read_message(stream)
-    };
-    let (mut first, mut second) = (serving.tcp(), serving.tcp());
-    assert_eq!(hello(&mut first), hello(&mut second));
-    assert_closed(&mut serving.tcp());
-    // Another client has a place of its own, but only one is left in all.
-    let other = || {
-        let stream = TcpStream::connect(serving.addresses[1]).unwrap();
-        stream.set_read_timeout(Some(SOON)).unwrap();
-        stream
-    };
-    let mut third = other();
-    hello(&mut third);
-    assert_closed(&mut other());
-    serving.expect("all are counted", |totals| {
-        totals.incident(Incident::TcpAccepted) == 3 && totals.incident(Incident::TcpRefused) == 2
-    });
-    // A place is free again when its connection is over: here after its last message.
-    hello(&mut first);
-    assert_closed(&mut first);
-    let deadline = Instant::now() + SOON;
-    loop {
-        let mut again = serving.tcp();
-        again.write_all(&framed(b"hello")).unwrap();
-        if again.read_exact(&mut [0; 9]).is_ok() {
-            break;
-        }
-        assert!(Instant::now() < deadline, "no place was given back");
-    }
-}
-
-#[tokio::test]
-async fn idle_and_trickling_connections_are_closed() {
-    let idle = Duration::from_millis(300);
-    let serving = Serving::new(&TWO_FAMILIES[..1], tcp_limits(TcpSettings { idle, ..TcpSettings::default() }));
-    let begin = Instant::now();
-    let (mut silent, mut trickling, mut busy) = (serving.tcp(), serving.tcp(), serving.tcp());
-    let trickle = std::thread::spawn(move || {
-        let message = framed(&[1; 1_000]);
-        // Ends when the server has closed, and in any case after a second or so.
-        let sent = message.chunks(1).take(50).take_while(|octet| {
-            std::thread::sleep(Duration::from_millis(20));
-            trickling.write_all(octet).is_ok()
-        });
-        (sent.count(), trickling)
-    });
-    // Whole messages keep a connection, for longer than the time-out.
-    while begin.elapsed() < 2 * idle {
-        busy.write_all(&framed(b"busy")).unwrap();
-        assert_eq!(read_message(&mut busy).len(), 6);
-        std::thread::sleep(idle / 10);
-    }
-    assert_closed(&mut silent);
-    let (sent, mut trickling) = trickle.join().unwrap();
-    assert_closed(&mut trickling);
-    assert!((2..50).contains(&sent), "closed after {sent} octets");
-    serving.expect("two time-outs", |totals| totals.incident(Incident::TcpTimedOut) == 2);
-    assert_closed(&mut busy);
-    assert!(begin.elapsed() < SOON);
-}
-
-#[tokio::test]
-async fn a_client_that_does_not_read_is_let_go() {
-    let idle = Duration::from_millis(200);
-    let serving = Serving::new(&TWO_FAMILIES[..1], tcp_limits(TcpSettings { idle, ..TcpSettings::default() }));
-    let mut stream = serving.tcp();
-    // Far more than the buffers between us hold.
-    let questions = framed(b"fill").repeat(1_000);
-    stream.write_all(&questions).unwrap();
-    serving.expect("let go", |totals| totals.incident(Incident::TcpTimedOut) == 1);
-    assert!(serving.counters.totals().questions(Transport::Tcp) < 1_000, "{:?}", serving.counters.totals());
-    // Others are served meanwhile and after.
-    let mut other = serving.tcp();
-    other.write_all(&framed(b"hello")).unwrap();
-    assert_eq!(read_message(&mut other).len(), 7);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

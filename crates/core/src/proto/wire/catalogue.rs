@@ -23,6 +23,10 @@ const MAX_RECORDS: usize = 16_384;
 const MAX_PROBES: usize = 16;
 /// Longest path of a probe, in octets.
 const MAX_PATH: usize = 2_048;
+/// Most ALPN ids of one service: what a catalogue that can be served may have at one octet each.
+const MAX_ALPN_IDS: usize = catalogue::MAX_ALPN / 2;
+/// Longest of them, in octets (RFC 7301 section 3.1).
+const MAX_ALPN_ID: usize = 255;
 
 pub(in crate::proto) const CATALOGUE: Shape = Shape {
     name: "Catalogue",
@@ -66,6 +70,7 @@ const SERVICE: Shape = Shape {
         one(6, "policy", Kind::Message(&POLICY)),
         many(7, "probes", Kind::Message(&PROBE), MAX_PROBES),
         many(8, "sites", Kind::Message(&SITE), MAX_SITES),
+        one(9, "https", Kind::Message(&HTTPS)),
     ],
 };
 
@@ -87,6 +92,30 @@ struct Service {
     probes: Vec<Probe>,
     #[prost(message, repeated, tag = "8")]
     sites: Vec<Site>,
+    #[prost(message, optional, tag = "9")]
+    https: Option<HttpsRecord>,
+}
+
+const HTTPS: Shape = Shape {
+    name: "HttpsRecord",
+    fields: &[
+        many(1, "alpn", Kind::Text(MAX_ALPN_ID), MAX_ALPN_IDS),
+        one(2, "no_default_alpn", Kind::Number(1)),
+        u16_field(3, "port"),
+        one(4, "hints", Kind::Number(1)),
+    ],
+};
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct HttpsRecord {
+    #[prost(string, repeated, tag = "1")]
+    alpn: Vec<String>,
+    #[prost(bool, tag = "2")]
+    no_default_alpn: bool,
+    #[prost(uint32, optional, tag = "3")]
+    port: Option<u32>,
+    #[prost(bool, tag = "4")]
+    hints: bool,
 }
 
 const POLICY: Shape = Shape {
@@ -223,7 +252,15 @@ impl From<&catalogue::Service> for Service {
             policy: Some(Policy { margin_ms, margin_percent, latency, cost }),
             probes: service.probes.iter().map(Probe::from).collect(),
             sites: service.sites.iter().map(site).collect(),
+            https: service.https.as_ref().map(HttpsRecord::from),
         }
+    }
+}
+
+impl From<&catalogue::HttpsRecord> for HttpsRecord {
+    fn from(record: &catalogue::HttpsRecord) -> Self {
+        let catalogue::HttpsRecord { alpn, no_default_alpn, port, hints } = record.clone();
+        Self { alpn, no_default_alpn, port: port.map(u32::from), hints }
     }
 }
 
@@ -283,7 +320,17 @@ impl TryFrom<Service> for catalogue::Service {
             policy: catalogue::Policy { margin_ms, margin_percent, latency, cost },
             probes: convert(wire.probes)?,
             sites: convert(wire.sites)?,
+            https: wire.https.map(catalogue::HttpsRecord::try_from).transpose()?,
         })
+    }
+}
+
+impl TryFrom<HttpsRecord> for catalogue::HttpsRecord {
+    type Error = BodyError;
+
+    fn try_from(wire: HttpsRecord) -> Result<Self, BodyError> {
+        let HttpsRecord { alpn, no_default_alpn, port, hints } = wire;
+        Ok(Self { alpn, no_default_alpn, port: port.map(|port| narrow("port", port)).transpose()?, hints })
     }
 }
 

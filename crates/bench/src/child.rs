@@ -1,0 +1,113 @@
+//! Processes that end with us.
+
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader, Write},
+    net::{SocketAddr, SocketAddrV4},
+    os::unix::process::CommandExt,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use rustix::process::{Signal, set_parent_process_death_signal};
+
+use crate::cpu;
+
+/// What a child of ours says first, followed by its address.
+const LISTENING: &str = "listening on ";
+
+/// A process; it is killed and waited for when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Child {
+    process: std::process::Child,
+}
+
+impl Child {
+    /// Starts a program on one processor. What it says goes into `log`.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub(crate) fn program(core: usize, program: &str, arguments: &[&str], log: &Path) -> io::Result<Self> {
+        let log = File::create(log)?;
+        let mut command = held(core, program)?;
+        command.args(arguments).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        Ok(Self { process: command.spawn()? })
+    }
+
+    /// Starts this very executable on one processor, and waits until it has announced itself.
+    ///
+    /// # Errors
+    /// When it cannot be started, or ends before it says anything.
+    pub(crate) fn ourselves(core: usize, arguments: &[String]) -> io::Result<(Self, SocketAddrV4)> {
+        let own = std::env::current_exe()?;
+        let own = own.to_str().ok_or_else(|| io::Error::other("the path of this program is not UTF-8"))?;
+        let mut command = held(core, own)?;
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = Self { process: command.spawn()? };
+        let mut line = String::new();
+        if let Some(said) = child.process.stdout.take() {
+            BufReader::new(said).read_line(&mut line)?;
+        }
+        let address = line.trim_end().strip_prefix(LISTENING).and_then(|address| address.parse().ok());
+        match address {
+            Some(SocketAddr::V4(address)) => Ok((child, address)),
+            _ => Err(io::Error::other(format!("\"{}\" ended or said {line:?}", arguments.join(" ")))),
+        }
+    }
+
+    /// Its number.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Whether it still runs.
+    pub(crate) fn runs(&mut self) -> bool {
+        matches!(self.process.try_wait(), Ok(None))
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // Daemons that have children of their own end those when they are asked to end.
+        if let Some(pid) = rustix::process::Pid::from_raw(self.pid().cast_signed()) {
+            let _ = rustix::process::kill_process(pid, Signal::TERM);
+        }
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+        while self.runs() && std::time::Instant::now() < deadline {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Says where this process serves, to [`Child::ourselves`].
+///
+/// # Errors
+/// When nobody reads.
+pub(crate) fn announce(address: SocketAddr) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{LISTENING}{address}")?;
+    out.flush()
+}
+
+/// The command `hold`: keeps this process on one processor, lets it end with its parent, and becomes
+/// the program. Returns only what went wrong.
+pub(crate) fn hold(core: usize, program: &[String]) -> io::Error {
+    let [program, arguments @ ..] = program else {
+        return io::Error::other("no program");
+    };
+    if let Err(error) = cpu::pin(core) {
+        return error;
+    }
+    if let Err(error) = set_parent_process_death_signal(Some(Signal::TERM)) {
+        return error.into();
+    }
+    Command::new(program).args(arguments).exec()
+}
+
+fn held(core: usize, program: &str) -> io::Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["hold", "--core", &core.to_string(), "--", program]);
+    Ok(command)
+}

@@ -1,0 +1,130 @@
+//! Processors and what processes use of them: all from `/proc`, so it works for any server.
+
+use std::{fs, io, path::Path};
+
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+/// The two processors of a run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cores {
+    /// The servers'.
+    pub(crate) server: usize,
+    /// The client's.
+    pub(crate) client: usize,
+}
+
+impl Cores {
+    /// The first and the last processor that this process may use.
+    ///
+    /// # Errors
+    /// When there is only one, or the system does not tell.
+    pub(crate) fn choose() -> io::Result<Self> {
+        let allowed = sched_getaffinity(None)?;
+        let mut cores = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core));
+        match (cores.next(), cores.next_back()) {
+            (Some(server), Some(client)) => Ok(Self { server, client }),
+            _ => Err(io::Error::other("two processors are needed: one for the server, one for the client")),
+        }
+    }
+}
+
+/// Keeps the calling thread, and what it starts from now on, on one processor.
+///
+/// # Errors
+/// When the processor is not there or not allowed.
+pub(crate) fn pin(core: usize) -> io::Result<()> {
+    let mut set = CpuSet::new();
+    set.set(core);
+    Ok(sched_setaffinity(None, &set)?)
+}
+
+/// What a process and its descendants have used of processors, in nanoseconds. Exact for threads
+/// that sleep; what runs lags by up to a tick.
+///
+/// # Errors
+/// When the process is gone.
+pub(crate) fn used(pid: u32) -> io::Result<u64> {
+    let mut sum = 0;
+    for pid in family(pid)? {
+        for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+            // A thread may end between the listing and the reading.
+            sum += fs::read_to_string(task?.path().join("schedstat")).ok().and_then(|text| runtime(&text)).unwrap_or(0);
+        }
+    }
+    Ok(sum)
+}
+
+/// Resident octets of a process and its descendants.
+///
+/// # Errors
+/// When the process is gone.
+pub(crate) fn resident(pid: u32) -> io::Result<u64> {
+    family(pid)?
+        .into_iter()
+        .map(|pid| Ok(kibibytes(&fs::read_to_string(format!("/proc/{pid}/status"))?, "VmRSS:") * 1_024))
+        .sum()
+}
+
+/// A process and its descendants.
+fn family(pid: u32) -> io::Result<Vec<u32>> {
+    if !Path::new(&format!("/proc/{pid}")).exists() {
+        return Err(io::Error::other(format!("process {pid} is gone")));
+    }
+    let mut family = vec![pid];
+    let mut at = 0;
+    while at < family.len() {
+        // Every thread has children of its own.
+        for task in fs::read_dir(format!("/proc/{}/task", family[at])).into_iter().flatten().flatten() {
+            let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+            family.extend(children.split_ascii_whitespace().filter_map(|child| child.parse::<u32>().ok()));
+        }
+        at += 1;
+    }
+    Ok(family)
+}
+
+/// Of `schedstat`: nanoseconds that a thread has run.
+fn runtime(schedstat: &str) -> Option<u64> {
+    schedstat.split_ascii_whitespace().next()?.parse().ok()
+}
+
+fn kibibytes(status: &str, key: &str) -> u64 {
+    let line = status.lines().find_map(|line| line.strip_prefix(key));
+    line.and_then(|line| line.split_ascii_whitespace().next()).and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn figures_of_proc_are_read() {
+        assert_eq!(runtime("3818070 12 1\n"), Some(3_818_070));
+        assert_eq!(runtime(""), None);
+        assert_eq!(kibibytes("Name:\tx\nVmRSS:\t   1024 kB\nRssAnon: 5 kB\n", "VmRSS:"), 1_024);
+        assert_eq!(kibibytes("", "VmRSS:"), 0);
+    }
+
+    #[test]
+    fn our_own_use_is_found_and_grows() {
+        let pid = std::process::id();
+        let before = used(pid).unwrap();
+        let mut work = 0_u64;
+        while used(pid).unwrap() < before + 20_000_000 {
+            work = (0..100_000).fold(work, |sum, n| std::hint::black_box(sum ^ n));
+        }
+        assert!(resident(pid).unwrap() > 100_000);
+    }
+
+    #[test]
+    fn children_belong_to_the_family() {
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let family = family(std::process::id()).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(family.contains(&child.id()), "{family:?}");
+        assert!(used(child.id()).is_err());
+    }
+}

@@ -1,0 +1,74 @@
+//! Shows of the serving engine as a whole, on two processors of one machine and its loopback:
+//! whether it is as fast as it has to be, and goes on when it is asked for too much. Every command
+//! ends by itself, and with an exit code other than 0 if what it shows does not hold.
+
+mod child;
+mod client;
+mod compare;
+mod cpu;
+mod echo;
+mod questions;
+mod random;
+mod serve;
+mod servers;
+mod stats;
+mod sys;
+mod world;
+
+use std::{io, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+/// Shows of the serving engine as a whole.
+#[derive(Parser, Debug)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// What a query costs: ours beside an echo, gdnsd, Knot and NSD
+    Compare(compare::Compare),
+    /// Serve what the shows ask for (a child of the others)
+    #[command(hide = true)]
+    Serve,
+    /// Answer with what was asked (a child of `compare`)
+    #[command(hide = true)]
+    Echo {
+        #[arg(long)]
+        length: usize,
+        #[arg(long)]
+        rcode: u8,
+        #[arg(long)]
+        answers: u16,
+    },
+    /// Become another program on one processor (a child of the others)
+    #[command(hide = true)]
+    Hold {
+        #[arg(long)]
+        core: usize,
+        #[arg(last = true)]
+        program: Vec<String>,
+    },
+}
+
+fn run(command: Command) -> io::Result<()> {
+    match command {
+        Command::Compare(compare) => compare.run(),
+        Command::Serve => serve::run(),
+        Command::Echo { length, rcode, answers } => echo::run(length, (rcode, answers)),
+        Command::Hold { core, program } => Err(child::hold(core, &program)),
+    }
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("dglb-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! A fixed piece of work for counting instructions: a dns-b of middling size answers batches of 32
+//! questions of all common sorts, mixed, the same in every run. Takes the number of batches.
+//!
+//! ```text
+//! valgrind --tool=callgrind target/release/examples/answer_workload 1000
+//! ```
+//!
+//! Two runs with different numbers differ by the questions alone: what was prepared is the same.
+
+#[path = "../benches/support/mod.rs"]
+mod support;
+
+use std::{hint::black_box, process::ExitCode};
+
+use dglb_core::dns::{DECISIONS, Decision, Exchange, Handled, Responder};
+
+use support::content::{Sent, Size, Sort};
+
+const SIZE: Size =
+    Size { prefixes_v4: 40_000, prefixes_v6: 10_000, dns_lbs: 1_000, zones: 10, services: 100, ranked: 5 };
+/// Questions that a thread takes from its socket at once.
+const BATCH: usize = 32;
+/// Different questions of each sort; they come again after that.
+const EACH: usize = 1_024;
+
+fn main() -> ExitCode {
+    let Some(batches) = std::env::args().nth(1).and_then(|n| n.parse::<usize>().ok()) else {
+        eprintln!("usage: answer_workload BATCHES");
+        return ExitCode::from(2);
+    };
+    let directory = SIZE.directory();
+    let of_each = Sort::ALL.map(|sort| SIZE.questions(&directory, sort, EACH));
+    let mixed: Vec<&Sent> = (0..EACH).flat_map(|n| of_each.iter().map(move |questions| &questions[n])).collect();
+    let responder = Responder::with_defaults(&directory);
+    let mut replies = vec![[0; 1_232]; BATCH];
+    let mut questions = mixed.into_iter().cycle();
+    let mut counts = [0; DECISIONS];
+    for _ in 0..batches {
+        let mut exchanges: Vec<Exchange<'_>> = replies
+            .iter_mut()
+            .zip(questions.by_ref())
+            .map(|(reply, sent)| Exchange { asked: sent.asked(), reply, handled: Handled::DROPPED })
+            .collect();
+        responder.respond_batch(black_box(&mut exchanges));
+        for exchange in &exchanges {
+            counts[exchange.handled.decision as usize] += 1;
+        }
+    }
+    println!("{} questions answered in batches of {BATCH}", batches * BATCH);
+    for (decision, count) in Decision::ALL.iter().zip(counts).filter(|(_, count)| *count > 0) {
+        println!("{}: {count}", decision.as_str());
+    }
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,193 @@
+//! One connection: questions are read, answered and written out in turns. While replies wait to be
+//! taken nothing is read, so a client that does not read is soon not able to write either.
+
+use std::{
+    future::poll_fn,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    task::{Poll, ready},
+    time::Duration,
+};
+
+use dglb_core::dns::{
+    Asked, Role,
+    framing::{self, Framing},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
+    time::{Instant, timeout_at},
+};
+
+use super::{Buffers, Place};
+use crate::{metrics::ConnectionEvent, serve::source::Source};
+
+/// Replies are written out once they are this many octets, before more questions are answered.
+const FLUSH: usize = 8_192;
+/// What has come in when the daemon stops is answered; what comes later than this is not.
+const LAST_QUESTIONS: Duration = Duration::from_millis(20);
+/// Most octets that are thrown away so that the client gets its last replies rather than a reset.
+const DISCARD: usize = 65_536;
+
+/// One connection over `IO`.
+pub(super) struct Connection<IO, S: Source> {
+    io: IO,
+    peer: SocketAddr,
+    role: Role,
+    place: Place<S>,
+    framing: Framing,
+    /// Not written yet, each after its length.
+    replies: Vec<u8>,
+    answered: u64,
+    /// When it is to end if no whole message comes.
+    deadline: Instant,
+}
+
+/// What is to be done after the questions at hand were answered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// Read on.
+    Read,
+    /// Write out; more whole questions are at hand.
+    Flush,
+    /// Write out and close.
+    Close(ConnectionEvent),
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin, S: Source> Connection<IO, S> {
+    pub(super) fn new(io: IO, (peer, role): (SocketAddr, Role), place: Place<S>) -> Self {
+        let deadline = Instant::now() + place.thread.limits.idle;
+        Self { io, peer, role, place, framing: Framing::default(), replies: Vec::new(), answered: 0, deadline }
+    }
+
+    /// Serves it to its end, and notes how it ended.
+    pub(super) async fn serve(mut self) {
+        self.place.end = match self.converse().await {
+            Ok(end) => end,
+            Err(_) => ConnectionEvent::Broken,
+        };
+        if !matches!(self.place.end, ConnectionEvent::Broken | ConnectionEvent::Slow) {
+            // Whether the client hears of the end is its own affair by now.
+            let _ = timeout_at(Instant::now() + LAST_QUESTIONS, self.farewell()).await;
+        }
+    }
+
+    async fn converse(&mut self) -> io::Result<ConnectionEvent> {
+        let limits = &self.place.thread.limits;
+        let (idle, stop) = (limits.idle, self.place.thread.stop.clone());
+        let end = limits.life.map(|life| Instant::now() + life);
+        let mut stopping = stop.is_cancelled();
+        if stopping {
+            self.deadline = Instant::now() + LAST_QUESTIONS;
+        }
+        loop {
+            let before = self.answered;
+            let next = self.answer();
+            if !self.place.hold(self.framing.capacity() + self.replies.capacity()) {
+                return Ok(ConnectionEvent::Memory);
+            }
+            if !self.replies.is_empty() {
+                self.place.busy();
+                let written = timeout_at(Instant::now() + idle, self.write()).await;
+                let Ok(written) = written else { return Ok(ConnectionEvent::Slow) };
+                written?;
+                self.place.idle();
+                self.place.hold(self.framing.capacity());
+            }
+            let now = Instant::now();
+            match next {
+                _ if end.is_some_and(|end| now >= end) => return Ok(ConnectionEvent::Expired),
+                Next::Flush => continue,
+                Next::Close(end) => return Ok(end),
+                // Whole messages count, octets do not: one octet at a time is no way to stay.
+                Next::Read if self.answered > before && !stopping => self.deadline = now + idle,
+                Next::Read => {}
+            }
+            let deadline = end.map_or(self.deadline, |end| end.min(self.deadline));
+            tokio::select! {
+                biased;
+                () = stop.cancelled(), if !stopping => {
+                    stopping = true;
+                    self.deadline = Instant::now() + LAST_QUESTIONS;
+                }
+                read = timeout_at(deadline, self.read()) => match read {
+                    Ok(read) => if read? == 0 { return Ok(ConnectionEvent::Finished) },
+                    Err(_) if stopping => return Ok(ConnectionEvent::Stopped),
+                    Err(_) if end.is_some_and(|end| end <= deadline) => return Ok(ConnectionEvent::Expired),
+                    Err(_) => return Ok(ConnectionEvent::Idle),
+                },
+            }
+        }
+    }
+
+    /// Answers the whole questions at hand until there are none or there is enough to write.
+    fn answer(&mut self) -> Next {
+        let thread = &*self.place.thread;
+        let mut next = Next::Read;
+        if self.framing.has_message() {
+            // One version of everything for all of them.
+            let held = thread.source.hold();
+            let reply = &mut *thread.buffers.borrow_mut().reply;
+            while let Some(packet) = self.framing.take() {
+                let asked = Asked { packet, peer: self.peer, transport: self.place.transport, role: self.role };
+                let length = thread.respond(&held, &asked, reply).length;
+                self.answered += 1;
+                // Who gets no answer does not speak DNS, and would wait for one.
+                let Some(prefix) = framing::prefix(length).filter(|_| length > 0) else {
+                    next = Next::Close(ConnectionEvent::Nonsense);
+                    break;
+                };
+                self.replies.extend_from_slice(&prefix);
+                self.replies.extend_from_slice(&reply[..length]);
+                if self.answered >= thread.limits.messages_per_connection {
+                    next = Next::Close(ConnectionEvent::Expired);
+                    break;
+                }
+                if self.replies.len() >= FLUSH {
+                    next = Next::Flush;
+                    break;
+                }
+            }
+        }
+        if self.framing.is_empty() {
+            self.framing.release();
+        }
+        next
+    }
+
+    /// Writes all replies; then their memory is free.
+    async fn write(&mut self) -> io::Result<()> {
+        self.io.write_all(&self.replies).await?;
+        self.io.flush().await?;
+        self.replies = Vec::new();
+        Ok(())
+    }
+
+    /// Reads what there is, at least an octet; 0 at the end. Until something comes no buffer is held.
+    async fn read(&mut self) -> io::Result<usize> {
+        let (io, framing, thread) = (&mut self.io, &mut self.framing, &self.place.thread);
+        poll_fn(|context| {
+            let Buffers { received, .. } = &mut *thread.buffers.borrow_mut();
+            let mut received = ReadBuf::new(received);
+            ready!(Pin::new(&mut *io).poll_read(context, &mut received))?;
+            framing.feed(received.filled());
+            Poll::Ready(Ok(received.filled().len()))
+        })
+        .await
+    }
+
+    /// Says that nothing follows, and throws away what is there to read: the system would otherwise
+    /// answer it with a reset, and the last replies would be lost.
+    async fn farewell(&mut self) -> io::Result<()> {
+        self.io.shutdown().await?;
+        let mut discarded = 0;
+        while discarded < DISCARD {
+            match self.read().await? {
+                0 => break,
+                read => discarded += read,
+            }
+            self.framing = Framing::default();
+        }
+        Ok(())
+    }
+}
