@@ -16,7 +16,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::world::{Role, Way, World};
+use super::world::{Role, Way, World, connections};
 
 #[test]
 fn connections_are_used_as_the_client_likes() {
@@ -72,8 +72,8 @@ async fn many_questions_at_once(world: &World) {
         let now = way.counters().await;
         assert_eq!(now.decisions("refused") - before.decisions("refused"), 100, "{way}");
         assert_eq!(now.decisions(decision(&way)) - before.decisions(decision(&way)), 200, "{way}");
-        let accepted = "dglb_dns_incidents_total{incident=\"tcp-accepted\"}";
-        assert!(now.of(accepted) > before.of(accepted), "{way}");
+        let accepted = connections("accepted");
+        assert!(now.of(&accepted) > before.of(&accepted), "{way}");
     }
 }
 
@@ -169,8 +169,8 @@ async fn idle(way: &Way<'_>) {
     // RFC 7766 section 6.2.3: "on the order of a few seconds", and not at once.
     assert!(started.elapsed() > Duration::from_secs(1), "{way}: closed after {:?}", started.elapsed());
     eventually("both are counted as timed out", async || {
-        let timed_out = "dglb_dns_incidents_total{incident=\"tcp-timed-out\"}";
-        let now = way.counters().await.of(timed_out) - before.of(timed_out);
+        let idle = connections("idle");
+        let now = way.counters().await.of(&idle) - before.of(&idle);
         so(now == 2, now)
     })
     .await;
