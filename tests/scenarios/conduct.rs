@@ -10,6 +10,7 @@ mod header;
 mod names;
 mod outside;
 mod reader;
+mod replies;
 mod silence;
 mod size;
 mod tcp;

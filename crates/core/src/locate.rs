@@ -85,7 +85,9 @@ pub fn locate<'d>(directory: &'d Directory, client: &Client, zone: &'d ZoneEntry
     let route = located
         .group
         .and_then(|group| at.entry(group.members()))
-        .or_else(|| at.neighbour(address))
+        // By the resolver, whose own address this is, even where its client was matched: the table
+        // of resolvers knows nothing of the scope, and inside that nobody may be answered otherwise.
+        .or_else(|| at.neighbour(client.address))
         .or_else(|| at.default_group())
         .unwrap_or_else(|| at.aggregate());
     Found { route, scope }
