@@ -201,6 +201,7 @@ fn service(number: u32) -> Service {
         ttl: 300,
         answers: 1,
         policy: Policy::default(),
+        https: None,
         probes: vec![Probe {
             kind: ProbeKind::Tcp { port: 80 },
             interval_ms: 10_000,

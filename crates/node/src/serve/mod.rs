@@ -4,6 +4,7 @@
 //! address, its own buffers and its own counters, so lanes share nothing but the directory that
 //! they read. TCP has one more thread. Neither ever waits for the rest of the daemon.
 
+mod conduct;
 mod descriptors;
 mod mmsg;
 mod socket;
@@ -14,11 +15,12 @@ mod udp;
 
 use std::{io, net::SocketAddr, num::NonZeroUsize, sync::Arc};
 
-use dglb_core::dns::Role;
+use dglb_core::dns::{Role, rate::Limiter};
 use thiserror::Error;
 
-use crate::{lifecycle::Tasks, metrics::DnsCounters};
+use crate::{config::RATE_TABLE, lifecycle::Tasks, metrics::DnsCounters};
 
+pub use conduct::ConductKeeper;
 use socket::Bound;
 pub use source::{Content, ContentHeld, Held, Source};
 pub use stream::{FREE, StreamSettings};
@@ -40,6 +42,8 @@ pub struct Settings {
     /// Receive buffer of each UDP socket in octets, as far as the system grants it; what comes in
     /// while a lane is busy waits there. Default: 1 MiB.
     pub receive_buffer: usize,
+    /// Buckets of each lane's table of rates, 16 octets each. Default: 65 536.
+    pub rate_table: usize,
     /// TCP.
     pub tcp: StreamSettings,
 }
@@ -47,7 +51,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         let lanes = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        Self { lanes, receive_buffer: 1 << 20, tcp: StreamSettings::default() }
+        Self { lanes, receive_buffer: 1 << 20, rate_table: RATE_TABLE, tcp: StreamSettings::default() }
     }
 }
 
@@ -101,9 +105,11 @@ impl Server {
                 lane.push((bound.endpoint.role, socket));
             }
         }
+        let spread = lanes.len();
         for (number, sockets) in lanes.into_iter().enumerate() {
-            let lane =
-                udp::Lane { sockets, source: source.clone(), counters: counters.lane(), stop: Arc::clone(&stop) };
+            let limiter = Limiter::new(self.settings.rate_table, rand::random(), spread);
+            let (source, counters, stop) = (source.clone(), counters.lane(), Arc::clone(&stop));
+            let lane = udp::Lane { sockets, source, counters, limiter, stop };
             tasks.spawn_thread(format!("dns-udp-{number}"), move || lane.run())?;
         }
         let service = stream::Service { source, counters: counters.lane(), limits: self.settings.tcp };
