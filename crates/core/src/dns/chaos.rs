@@ -42,7 +42,7 @@ fn render(query: &Query<'_>, terms: &Terms<'_>, text: &Text, reply: &mut [u8]) -
     if let Some(asked) = query.edns {
         let _ = Opt { asked, terms, rcode: rcode::NOERROR, subnet: None, ede: None }.write(&mut writer);
     }
-    Rendered { length: writer.length(), truncated: false, authoritative: true, answers: 1 }
+    Rendered { length: writer.finish(), truncated: false, authoritative: true, answers: 1 }
 }
 
 /// The owner is the question's name, by a pointer, so its letter case is kept. TTL 0 (RFC 4892

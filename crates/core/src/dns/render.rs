@@ -21,6 +21,7 @@ pub(super) struct Rendered {
 }
 
 /// Writes the reply to a question.
+#[inline]
 pub(super) fn answer(
     query: &Query<'_>,
     answer: &Answer<'_>,
@@ -48,7 +49,8 @@ pub(super) fn answer(
         // Exactly this room was reserved.
         let _ = opt.write(&mut writer);
     }
-    Rendered { length: writer.length(), truncated, authoritative, answers: writer.counted(Section::Answer) }
+    let answers = writer.counted(Section::Answer);
+    Rendered { length: writer.finish(), truncated, authoritative, answers }
 }
 
 /// Writes a reply that is a response code and no more.
@@ -59,5 +61,5 @@ pub(super) fn reject(reject: &Reject<'_>, terms: &Terms<'_>, ede: Option<Ede>, b
     if let Some(asked) = reject.edns {
         let _ = Opt { asked, terms, rcode: reject.rcode, subnet: None, ede }.write(&mut writer);
     }
-    Rendered { length: writer.length(), truncated: false, authoritative: false, answers: 0 }
+    Rendered { length: writer.finish(), truncated: false, authoritative: false, answers: 0 }
 }

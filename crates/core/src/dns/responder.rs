@@ -1,7 +1,7 @@
 //! From packets to packets: the one way that every transport takes.
 
 use super::{
-    Asked, Decision, Exchange, Handled, Kind, Transport, batch,
+    Asked, Decision, Exchange, Handled, Kind, Role, Transport, batch,
     conduct::Conduct,
     cookie::Standing,
     qname::QName,
@@ -11,7 +11,11 @@ use super::{
     render::{self, Rendered},
     terms::Terms,
 };
-use crate::{answer::Answer, directory::Directory, locate::Client};
+use crate::{
+    answer::{Answer, Question},
+    directory::Directory,
+    locate::Client,
+};
 
 /// In the third octet of a header (RFC 1035 section 4.1.1).
 const TC: u8 = 0x02;
@@ -37,7 +41,16 @@ pub(super) struct Admitted<'q> {
     pub(super) query: Query<'q>,
     pub(super) terms: Terms<'q>,
     pub(super) client: Client,
+    role: Role,
     limit: usize,
+}
+
+impl Admitted<'_> {
+    /// What the directory is asked.
+    #[inline]
+    pub(super) fn question(&self) -> Question<'_> {
+        Question { name: self.query.name, qtype: self.query.qtype, role: self.role }
+    }
 }
 
 impl<'a> Responder<'a> {
@@ -62,6 +75,7 @@ impl<'a> Responder<'a> {
     }
 
     /// Reads a packet. What needs no directory is replied to at once.
+    #[inline]
     pub(super) fn admit<'q>(
         &self,
         asked: &Asked<'q>,
@@ -86,18 +100,20 @@ impl<'a> Responder<'a> {
                 }
                 let client = Client::new(self.directory, asked.peer.ip(), query.edns.and_then(|e| e.subnet));
                 let limit = size_limit(&query, asked.transport, self.conduct);
-                Ok(Admitted { query, terms, client, limit })
+                Ok(Admitted { query, terms, client, role: asked.role, limit })
             }
         }
     }
 
     /// Writes the reply with an answer.
+    #[inline]
     pub(super) fn render(&self, admitted: &Admitted<'_>, answer: &Answer<'_>, reply: &mut [u8]) -> Handled {
-        let Admitted { query, terms, client, limit } = admitted;
+        let Admitted { query, terms, client, limit, .. } = admitted;
         let rendered = render::answer(query, answer, client, terms, (reply, *limit));
         terms.handled(&rendered, answer.rcode, answer.decision)
     }
 
+    #[inline]
     fn terms(&self, asked: &Asked<'_>, edns: Option<Edns<'_>>) -> Terms<'a> {
         Terms::new(self.conduct, asked.transport, edns, (asked.peer.ip(), self.unix_seconds))
     }
@@ -151,6 +167,7 @@ impl<'a> Responder<'a> {
 }
 
 /// RFC 1035 section 4.2.1 without EDNS, RFC 6891 section 6.2.3 with it.
+#[inline]
 fn size_limit(query: &Query<'_>, transport: Transport, own: &Conduct) -> usize {
     match (transport.is_datagram(), &query.edns) {
         (false, _) => usize::from(u16::MAX),
@@ -161,6 +178,7 @@ fn size_limit(query: &Query<'_>, transport: Transport, own: &Conduct) -> usize {
 
 impl Rendered {
     /// What sort of reply this is.
+    #[inline]
     pub(super) fn kind(&self, rcode: u16) -> Kind {
         match rcode {
             rcode::NXDOMAIN => Kind::NxDomain,
