@@ -28,12 +28,9 @@ pub(super) fn respond<const N: usize>(responder: &Responder<'_>, exchanges: &mut
     let mut open: ArrayVec<&mut Exchange<'_>, N> = ArrayVec::new();
     let mut admitted: ArrayVec<Admitted<'_>, N> = ArrayVec::new();
     for (exchange, name) in exchanges.iter_mut().zip(&mut names) {
-        match responder.admit(&exchange.asked, name, exchange.reply) {
-            Ok(question) => {
-                admitted.push(question);
-                open.push(exchange);
-            }
-            Err(handled) => exchange.handled = handled,
+        match responder.admit(&exchange.asked, name, exchange.reply, &mut admitted) {
+            Some(handled) => exchange.handled = handled,
+            None => open.push(exchange),
         }
     }
     let begun: ArrayVec<Step<'_>, N> = admitted.iter().map(|a| answer::begin(directory, &a.question())).collect();

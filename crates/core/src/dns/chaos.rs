@@ -39,7 +39,7 @@ fn render(query: &Query<'_>, terms: &Terms<'_>, text: &Text, reply: &mut [u8]) -
     writer.set_authoritative();
     // It fits: name and text are short, and an OPT has its bounds ([`Text::MAX`]).
     let _ = record(&mut writer, text);
-    if let Some(asked) = query.edns {
+    if let Some(asked) = &query.edns {
         let _ = Opt { asked, terms, rcode: rcode::NOERROR, subnet: None, ede: None }.write(&mut writer);
     }
     Rendered { length: writer.finish(), truncated: false, authoritative: true, answers: 1 }

@@ -19,13 +19,13 @@ const HEAD: usize = 4;
 /// An OPT record that is to be written.
 pub(super) struct Opt<'r> {
     /// The question's.
-    pub(super) asked: Edns<'r>,
+    pub(super) asked: &'r Edns<'r>,
     /// What is owed to whoever asked.
     pub(super) terms: &'r Terms<'r>,
     /// Extended response code.
     pub(super) rcode: u16,
     /// The client subnet that is echoed, with its scope.
-    pub(super) subnet: Option<(Subnet, u8)>,
+    pub(super) subnet: Option<(&'r Subnet, u8)>,
     /// Extended error.
     pub(super) ede: Option<Ede>,
 }
@@ -34,7 +34,7 @@ impl Opt<'_> {
     /// Octets that [`Opt::write`] will write, but for padding, which takes what room there is.
     #[inline]
     pub(super) fn length(&self) -> usize {
-        let subnet = self.subnet.map_or(0, |(subnet, _)| HEAD + 4 + used(&subnet));
+        let subnet = self.subnet.map_or(0, |(subnet, _)| HEAD + 4 + used(subnet));
         let cookie = self.terms.cookie.map_or(0, |cookie| HEAD + cookie.len());
         let nsid = self.nsid().map_or(0, |nsid| HEAD + nsid.len());
         let keepalive = self.keepalive().map_or(0, |_| HEAD + 2);
@@ -54,8 +54,8 @@ impl Opt<'_> {
 
     #[inline]
     fn options(&self, w: &mut Writer<'_>) -> Result<(), Full> {
-        if let Some((subnet, scope)) = &self.subnet {
-            echo(w, subnet, *scope)?;
+        if let Some((subnet, scope)) = self.subnet {
+            echo(w, subnet, scope)?;
         }
         if let Some(cookie) = &self.terms.cookie {
             option(w, edns::COOKIE, cookie)?;

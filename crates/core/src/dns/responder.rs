@@ -1,5 +1,7 @@
 //! From packets to packets: the one way that every transport takes.
 
+use arrayvec::ArrayVec;
+
 use super::{
     Asked, Decision, Exchange, Handled, Kind, Role, Transport, batch,
     conduct::Conduct,
@@ -74,33 +76,39 @@ impl<'a> Responder<'a> {
         exchanges.chunks_mut(BATCH).for_each(|some| batch::respond::<BATCH>(self, some));
     }
 
-    /// Reads a packet. What needs no directory is replied to at once.
+    /// Reads a packet. What needs no directory is replied to at once; else the question is added to
+    /// those that do, of which there is room for one more.
     #[inline]
-    pub(super) fn admit<'q>(
+    pub(super) fn admit<'q, const N: usize>(
         &self,
         asked: &Asked<'q>,
         name: &'q mut QName,
         reply: &mut [u8],
-    ) -> Result<Admitted<'q>, Handled>
+        admitted: &mut ArrayVec<Admitted<'q>, N>,
+    ) -> Option<Handled>
     where
         'a: 'q,
     {
         // A source port of 0 can only be a forgery: a reply to it goes nowhere (RFC 6056 section 3.2).
-        let parsed = if asked.peer.port() == 0 { Parsed::Drop } else { query::parse(asked.packet, name) };
-        match parsed {
-            Parsed::Drop => Err(Handled::DROPPED),
+        if asked.peer.port() == 0 {
+            return Some(Handled::DROPPED);
+        }
+        match query::parse(asked.packet, name) {
+            Parsed::Drop => Some(Handled::DROPPED),
             Parsed::Reject(reject) => {
-                let terms = self.terms(asked, reject.edns);
-                Err(terms.handled(&render::reject(&reject, &terms, None, reply), reject.rcode, Decision::Malformed))
+                let terms = self.terms(asked, reject.edns.as_ref());
+                Some(terms.handled(&render::reject(&reject, &terms, None, reply), reject.rcode, Decision::Malformed))
             }
             Parsed::Query(query) => {
-                let terms = self.terms(asked, query.edns);
-                if let Some(handled) = terms.without_content(&query, reply) {
-                    return Err(handled);
+                let terms = self.terms(asked, query.edns.as_ref());
+                let handled = terms.without_content(&query, reply);
+                if handled.is_none() {
+                    let subnet = query.edns.as_ref().and_then(|edns| edns.subnet);
+                    let client = Client::new(self.directory, asked.peer.ip(), subnet);
+                    let limit = size_limit(&query, asked.transport, self.conduct);
+                    admitted.push(Admitted { query, terms, client, role: asked.role, limit });
                 }
-                let client = Client::new(self.directory, asked.peer.ip(), query.edns.and_then(|e| e.subnet));
-                let limit = size_limit(&query, asked.transport, self.conduct);
-                Ok(Admitted { query, terms, client, role: asked.role, limit })
+                handled
             }
         }
     }
@@ -114,7 +122,7 @@ impl<'a> Responder<'a> {
     }
 
     #[inline]
-    fn terms(&self, asked: &Asked<'_>, edns: Option<Edns<'_>>) -> Terms<'a> {
+    fn terms(&self, asked: &Asked<'_>, edns: Option<&Edns<'_>>) -> Terms<'a> {
         Terms::new(self.conduct, asked.transport, edns, (asked.peer.ip(), self.unix_seconds))
     }
 
@@ -146,12 +154,12 @@ impl<'a> Responder<'a> {
         let mut handled = match query::parse(asked.packet, &mut name) {
             Parsed::Drop => return Handled::DROPPED,
             Parsed::Reject(reject) => {
-                let terms = self.terms(asked, reject.edns);
+                let terms = self.terms(asked, reject.edns.as_ref());
                 let rendered = render::reject(&reject, &terms, None, reply);
                 terms.handled(&rendered, reject.rcode, Decision::RateLimited)
             }
             Parsed::Query(query) => {
-                let terms = self.terms(asked, query.edns);
+                let terms = self.terms(asked, query.edns.as_ref());
                 if terms.could_have_cookie() {
                     return terms.bad_cookie(&query, Decision::RateLimited, reply);
                 }

@@ -139,7 +139,8 @@ impl<'d> Sections<'_, 'd> {
         w.bytes(&owner.wire())?;
         w.bytes(contact)?;
         let timers = &fleet.ttl;
-        [serial, timers.refresh, timers.retry, timers.expire, timers.negative].iter().try_for_each(|n| w.u32(*n))?;
+        let fields = [serial, timers.refresh, timers.retry, timers.expire, timers.negative].map(u32::to_be_bytes);
+        w.bytes(fields.as_flattened())?;
         Ok(1)
     }
 

@@ -33,7 +33,7 @@ impl<'r> Terms<'r> {
     pub(super) fn new(
         conduct: &'r Conduct,
         transport: Transport,
-        edns: Option<Edns<'_>>,
+        edns: Option<&Edns<'_>>,
         (client, now): (IpAddr, u32),
     ) -> Self {
         let sent = edns.and_then(|edns| edns.cookie);
@@ -49,7 +49,7 @@ impl<'r> Terms<'r> {
     /// is not served.
     #[inline]
     pub(super) fn without_content(&self, query: &Query<'_>, reply: &mut [u8]) -> Option<Handled> {
-        let malformed = query.edns.is_some_and(|edns| edns.keepalive.is_some_and(|length| length != 0));
+        let malformed = query.edns.as_ref().is_some_and(|edns| edns.keepalive.is_some_and(|length| length != 0));
         if malformed && self.transport.is_kept_alive() {
             // RFC 7828 section 3.2.1: a client's option is empty. Over UDP it is ignored.
             return Some(self.refuse(query, (rcode::FORMERR, None, Decision::Malformed), reply));
