@@ -85,6 +85,12 @@ impl Index {
         }
     }
 
+    /// A number that [`Index::find`] would look at first, so that what it stands for can be read
+    /// beforehand.
+    pub(crate) fn guess(&self, hash: u32) -> u32 {
+        self.slots.get(hash as usize & (self.slots.len() - 1)).map_or(u32::MAX, |slot| *slot as u32)
+    }
+
     /// Adds a number, which is not there yet and below [`u32::MAX`].
     pub(crate) fn insert(&mut self, hash: u32, number: u32) {
         self.used += 1;
