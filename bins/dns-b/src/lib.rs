@@ -16,7 +16,7 @@ pub mod run;
 use std::{ffi::OsString, path::Path, sync::PoisonError};
 
 use dglb_core::{
-    dns::{Conduct, Role, Transport},
+    dns::{Role, Transport},
     published::Publisher,
 };
 use dglb_node::{
@@ -27,7 +27,7 @@ use dglb_node::{
     lifecycle::{Daemon, StartError, Tasks},
     link::{AcceptSettings, Acceptor, LinkMetrics, LinkSettings},
     metrics::DnsCounters,
-    serve::{Content, Endpoint, Server},
+    serve::{ConductKeeper, Content, Endpoint, Server},
 };
 use tokio::sync::mpsc;
 
@@ -58,7 +58,7 @@ pub struct DnsB {
     pub counters: DnsCounters,
     config: Config,
     reloads: mpsc::Sender<Config>,
-    conduct: Publisher<Conduct>,
+    conduct: ConductKeeper,
 }
 
 impl Daemon for DnsB {
@@ -94,7 +94,7 @@ impl Daemon for DnsB {
         let admin_address = admin.local_address();
 
         let internal = |error: std::io::Error| StartError::Internal(error.to_string());
-        let conduct = Publisher::new(config.serving.conduct.clone());
+        let conduct = ConductKeeper::start(&config.serving, &mut registry, tasks);
         let content = Content { directory: publisher.reader(), conduct: conduct.reader() };
         server.run(content, &counters, tasks).map_err(internal)?;
         let status = shown.clone();
@@ -114,7 +114,7 @@ impl Daemon for DnsB {
     fn reload(&mut self, config: Config) -> Result<(), String> {
         keeper::refusal(&self.config, &config)?;
         self.reloads.try_send(config.clone()).map_err(|_| "the last reload is still under way".to_owned())?;
-        self.conduct.publish(config.serving.conduct.clone());
+        self.conduct.reconfigure(&config.serving);
         self.config = config;
         Ok(())
     }

@@ -34,7 +34,7 @@ use std::{
 };
 
 use dglb_core::{
-    dns::{Conduct, Role, Transport},
+    dns::{Role, Transport},
     published::Publisher,
 };
 use dglb_node::{
@@ -45,7 +45,7 @@ use dglb_node::{
     lifecycle::{Daemon, StartError, Tasks},
     link::LinkMetrics,
     metrics::DnsCounters,
-    serve::{Content, Endpoint, Server},
+    serve::{ConductKeeper, Content, Endpoint, Server},
 };
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
@@ -66,7 +66,7 @@ pub struct DnsLb {
     encrypted: Vec<(Transport, SocketAddr)>,
     admin: admin::Address,
     reloads: mpsc::Sender<Isp>,
-    conduct: Publisher<Conduct>,
+    conduct: ConductKeeper,
     counters: DnsCounters,
     metrics: Metrics,
     readiness: Readiness,
@@ -135,7 +135,8 @@ impl Daemon for DnsLb {
         });
         let keeper = Keeper::new(keeper_settings(&config, resolvers), metrics.clone(), std::time::Instant::now());
         let publisher = Publisher::new(keeper.directory().clone());
-        let conduct = Publisher::new(config.dns.serving.conduct.clone());
+        let mut registry = dglb_node::metrics::registry(Self::NAME, tasks);
+        let conduct = ConductKeeper::start(&config.dns.serving, &mut registry, tasks);
         let content = Content { directory: publisher.reader(), conduct: conduct.reader() };
         let (reloads, reloaded) = mpsc::channel(1);
         let (shown, status) = watch::channel(Arc::new(Value::Null));
@@ -151,7 +152,6 @@ impl Daemon for DnsLb {
             config,
         };
 
-        let mut registry = dglb_node::metrics::registry(Self::NAME, tasks);
         counters.register(&mut registry);
         server.register(&mut registry);
         links.register(&mut registry);
@@ -178,7 +178,7 @@ impl Daemon for DnsLb {
             return Err(format!("{key} has changed, which takes a restart"));
         }
         self.reloads.try_send(config.isp.clone()).map_err(|_| "the reload before is still under way".to_owned())?;
-        self.conduct.publish(config.dns.serving.conduct.clone());
+        self.conduct.reconfigure(&config.dns.serving);
         self.config = config;
         Ok(())
     }

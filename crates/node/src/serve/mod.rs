@@ -5,6 +5,7 @@
 //! they read. TCP has one more thread. Neither ever waits for the rest of the daemon.
 
 mod certificate;
+mod conduct;
 mod descriptors;
 mod encrypted;
 mod mmsg;
@@ -16,13 +17,14 @@ mod udp;
 
 use std::{io, net::SocketAddr, num::NonZeroUsize, sync::Arc};
 
-use dglb_core::dns::{Role, Transport};
+use dglb_core::dns::{Role, Transport, rate::Limiter};
 use prometheus_client::registry::Registry;
 use thiserror::Error;
 
-use crate::{lifecycle::Tasks, metrics::DnsCounters};
+use crate::{config::RATE_TABLE, lifecycle::Tasks, metrics::DnsCounters};
 
 pub use certificate::{CertificateError, CertificateFiles};
+pub use conduct::ConductKeeper;
 pub use encrypted::{EncryptedService, EncryptedSettings, Over};
 use socket::Bound;
 pub use source::{Content, ContentHeld, Held, Source};
@@ -46,6 +48,8 @@ pub struct Settings {
     /// Receive buffer of each UDP socket in octets, as far as the system grants it; what comes in
     /// while a lane is busy waits there. Default: 1 MiB.
     pub receive_buffer: usize,
+    /// Buckets of each lane's table of rates, 16 octets each. Default: 65 536.
+    pub rate_table: usize,
     /// TCP.
     pub tcp: StreamSettings,
     /// TLS, HTTPS and QUIC. Default: none of them.
@@ -55,7 +59,13 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         let lanes = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        Self { lanes, receive_buffer: 1 << 20, tcp: StreamSettings::default(), encrypted: EncryptedSettings::default() }
+        Self {
+            lanes,
+            receive_buffer: 1 << 20,
+            rate_table: RATE_TABLE,
+            tcp: StreamSettings::default(),
+            encrypted: EncryptedSettings::default(),
+        }
     }
 }
 
@@ -124,9 +134,11 @@ impl Server {
                 lane.push((bound.endpoint.role, socket));
             }
         }
+        let spread = lanes.len();
         for (number, sockets) in lanes.into_iter().enumerate() {
-            let lane =
-                udp::Lane { sockets, source: source.clone(), counters: counters.lane(), stop: Arc::clone(&stop) };
+            let limiter = Limiter::new(self.settings.rate_table, rand::random(), spread);
+            let (source, counters, stop) = (source.clone(), counters.lane(), Arc::clone(&stop));
+            let lane = udp::Lane { sockets, source, counters, limiter, stop };
             tasks.spawn_thread(format!("dns-udp-{number}"), move || lane.run())?;
         }
         let service = stream::Service { source: source.clone(), counters: counters.lane(), limits: self.settings.tcp };
