@@ -9,6 +9,7 @@ mod conduct;
 mod descriptors;
 mod encrypted;
 mod mmsg;
+mod processors;
 mod socket;
 mod source;
 mod stop;
@@ -45,6 +46,9 @@ pub struct Endpoint {
 pub struct Settings {
     /// UDP threads. Default: one for each processor.
     pub lanes: NonZeroUsize,
+    /// Whether each lane keeps to a processor of its own when there are as many lanes as processors.
+    /// Default: yes.
+    pub pin: bool,
     /// Receive buffer of each UDP socket in octets, as far as the system grants it; what comes in
     /// while a lane is busy waits there. Default: 1 MiB.
     pub receive_buffer: usize,
@@ -61,6 +65,7 @@ impl Default for Settings {
         let lanes = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         Self {
             lanes,
+            pin: true,
             receive_buffer: 1 << 20,
             rate_table: RATE_TABLE,
             tcp: StreamSettings::default(),
@@ -135,11 +140,17 @@ impl Server {
             }
         }
         let spread = lanes.len();
+        let processors = if self.settings.pin { processors::one_each(spread) } else { Vec::new() };
         for (number, sockets) in lanes.into_iter().enumerate() {
             let limiter = Limiter::new(self.settings.rate_table, rand::random(), spread);
             let (source, counters, stop) = (source.clone(), counters.lane(), Arc::clone(&stop));
             let lane = udp::Lane { sockets, source, counters, limiter, stop };
-            tasks.spawn_thread(format!("dns-udp-{number}"), move || lane.run())?;
+            let processor = processors.get(number).copied();
+            let run = move || {
+                processor.into_iter().for_each(processors::keep_to);
+                lane.run();
+            };
+            tasks.spawn_thread(format!("dns-udp-{number}"), run)?;
         }
         let service = stream::Service { source: source.clone(), counters: counters.lane(), limits: self.settings.tcp };
         stream::spawn("dns-tcp", listeners, service, tasks)?;
