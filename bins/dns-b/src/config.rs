@@ -148,7 +148,7 @@ impl Dns {
         let mut serving = config::Dns::read(dns.as_ref(), identity);
         if let Some(dns) = &dns {
             let roles = [("referral", Role::Referral), ("fallback", Role::Fallback)];
-            serving.settings.encrypted = config::encrypted(dns, &roles);
+            serving.read_encrypted(dns, &roles);
         }
         if let Some(own) = own {
             let port_53 = |a: &std::net::IpAddr| SocketAddr::new(*a, 53);
