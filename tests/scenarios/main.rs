@@ -6,6 +6,7 @@ mod config;
 mod documentation;
 mod failover;
 mod hostile;
+mod https;
 mod lookup;
 mod matrix;
 mod smoke;

@@ -84,7 +84,8 @@ pub(crate) struct Cut<'d> {
 pub(crate) enum Says<'d> {
     /// A CNAME into a DNS-LB's label zone.
     Cname { lb: &'d LbFacts, ttl: u32 },
-    /// The addresses of the best site that QTYPE allows; NODATA if there is none.
+    /// The addresses of the best site that QTYPE allows, or the HTTPS record with them; NODATA if there
+    /// is none.
     Sites { service: &'d Service, ranking: &'d RankedSites, ttl: u32, apex: Apex<'d> },
     /// A or AAAA as configured: those of the family.
     Addresses { list: &'d [IpAddr], rtype: u16, ttl: u32 },
@@ -256,10 +257,12 @@ impl<'d> Asking<'d, '_> {
         ttl: u32,
         (decision, apex): (Decision, Apex<'d>),
     ) -> Answer<'d> {
-        if !matches!(self.question.qtype, rtype::A | rtype::AAAA | rtype::ANY) {
-            return self.say(decision, Says::Nothing(apex));
-        }
         let service = &self.place.zone.catalogue().services[service];
+        match self.question.qtype {
+            rtype::A | rtype::AAAA | rtype::ANY => {}
+            rtype::HTTPS if service.https.is_some() => {}
+            _ => return self.say(decision, Says::Nothing(apex)),
+        }
         let mut answer = self.say(decision, Says::Sites { service, ranking, ttl, apex });
         if ranking.all_down() {
             answer.ede = Some(Ede::AllSitesDown);

@@ -7,7 +7,7 @@ use arrayvec::ArrayVec;
 use super::{
     qname::QName,
     rrset::{LABEL_SERVERS, of_family},
-    rtype,
+    rtype, svcb,
     writer::{Full, Pointer, Section, Writer},
 };
 use crate::{
@@ -95,6 +95,11 @@ impl<'d> Sections<'_, 'd> {
         ttl: u32,
         apex: &Apex<'_>,
     ) -> Result<(), Full> {
+        if self.qtype == rtype::HTTPS
+            && let Some(https) = &service.https
+        {
+            return set(writer, Section::Answer, |w| svcb::record(w, ttl, https, (service, ranking)));
+        }
         // RFC 8482 section 4.1: one RRset is enough for ANY.
         let families = [rtype::A, rtype::AAAA];
         for rtype in families.into_iter().filter(|family| [*family, rtype::ANY].contains(&self.qtype)) {
