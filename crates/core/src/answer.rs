@@ -112,6 +112,16 @@ pub(crate) enum Step<'d> {
     Locate(Place<'d>, usize),
 }
 
+impl<'d> Step<'d> {
+    /// The zone that the name is in, if something is said of it.
+    pub(crate) fn zone(&self) -> Option<&'d ZoneEntry> {
+        match self {
+            Self::Answered(answer) => answer.content.as_ref().map(|(place, _)| place.zone),
+            Self::Locate(place, _) => Some(place.zone),
+        }
+    }
+}
+
 impl<'d> Answer<'d> {
     fn refused() -> Self {
         Self::only(rcode::REFUSED, Decision::Refused, Ede::NotAuthoritative)

@@ -36,6 +36,11 @@ impl Client {
         Self { address, subnet: subnet.filter(|s| s.source == 0 || trusted()) }
     }
 
+    /// The same in a zone that takes no client subnets: as if the resolver were not trusted with one.
+    pub(crate) fn without_subnet(self) -> Self {
+        Self { subnet: self.subnet.filter(|s| s.source == 0), ..self }
+    }
+
     /// What to look up among the client networks, if anything.
     pub(crate) fn by_subnet(&self) -> Option<(IpAddr, u8)> {
         self.subnet.filter(|s| s.source > 0).map(|s| (s.address, s.source))

@@ -4,4 +4,5 @@
 
 mod https;
 mod negative;
+mod subnets;
 mod world;
