@@ -7,6 +7,7 @@ mod documentation;
 mod failover;
 mod hostile;
 mod https;
+mod locate;
 mod lookup;
 mod matrix;
 mod smoke;

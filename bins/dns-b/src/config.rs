@@ -13,7 +13,7 @@ use dglb_core::{
 };
 use dglb_node::{
     admin,
-    config::{self, ConfigError, Loaded, Section, choice, duration, integer, seconds, text},
+    config::{self, ConfigError, Loaded, Section, boolean, choice, duration, integer, seconds, text},
     link::PlainTcp,
 };
 
@@ -176,6 +176,7 @@ fn read_settings(section: &Section<'_>, peers: &HashMap<Identity, Peer>) -> Sett
                 locate.warning("ecs-off-zones", format!("no [[peer]] may publish {zone}"));
             }
         }
+        settings.referral_with_cname = locate.or("referral-with-cname", boolean, settings.referral_with_cname);
         settings.neighbour_bits_v4 = locate.optional("neighbour-bits-v4", integer(1..=32));
         settings.neighbour_bits_v6 = locate.optional("neighbour-bits-v6", integer(1..=128));
     }

@@ -82,8 +82,8 @@ pub(crate) struct Cut<'d> {
 /// What an answer holds beside its response code.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Says<'d> {
-    /// A CNAME into a DNS-LB's label zone.
-    Cname { lb: &'d LbFacts, ttl: u32 },
+    /// A CNAME into a DNS-LB's label zone, perhaps with the referral that will follow.
+    Cname { lb: &'d LbFacts, ttl: u32, referral: Option<Cut<'d>> },
     /// The addresses of the best site that QTYPE allows, or the HTTPS record with them; NODATA if there
     /// is none.
     Sites { service: &'d Service, ranking: &'d RankedSites, ttl: u32, apex: Apex<'d> },
@@ -161,7 +161,11 @@ pub(crate) fn finish<'d>(
 ) -> Answer<'d> {
     let at = Asking { directory, question, place };
     let mut answer = match choose(directory, place.zone, service, matched) {
-        Route::Refer { lb, ttl, decision } => at.say(decision, Says::Cname { lb, ttl }),
+        Route::Refer { lb: (index, lb), ttl, decision } => {
+            let referral = directory.settings().referral_with_cname && !lb.addresses.is_empty();
+            let referral = referral.then_some(Cut { lb: Some((index, lb)), fallbacks: lb.fallbacks });
+            at.say(decision, Says::Cname { lb, ttl, referral })
+        }
         Route::Sites { ranking, ttl, decision } => at.sites(service, ranking, ttl, (decision, Apex::Zone)),
     };
     answer.scope = matched.scope;

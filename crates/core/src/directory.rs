@@ -43,6 +43,9 @@ pub struct Settings {
     pub ecs_from: Vec<Prefix>,
     /// Zones in which it counts for nobody. Default none.
     pub ecs_off_zones: BTreeSet<Name>,
+    /// Whether a CNAME into a label zone has the label zone's NS set and glue beside it, where they
+    /// fit. Default no: few resolvers believe them (design section 3).
+    pub referral_with_cname: bool,
     /// Leading bits that an unmapped IPv4 resolver must share with a mapped one to be taken for
     /// its neighbour; `None`: never.
     pub neighbour_bits_v4: Option<u8>,
@@ -57,6 +60,7 @@ impl Default for Settings {
             direct_ttl: 30,
             ecs_from: Vec::new(),
             ecs_off_zones: BTreeSet::new(),
+            referral_with_cname: false,
             neighbour_bits_v4: None,
             neighbour_bits_v6: None,
         }

@@ -76,7 +76,7 @@ pub(crate) enum Route<'d> {
     /// A CNAME into this DNS-LB's label zone.
     Refer {
         /// To whom.
-        lb: &'d LbFacts,
+        lb: (LbIndex, &'d LbFacts),
         /// Seconds.
         ttl: u32,
         /// How it was found.
@@ -197,7 +197,7 @@ impl<'d> Chooser<'d, '_> {
         match self.facts.mode {
             Mode::Referral => self.directory.facts(lb).map_or_else(
                 || self.aggregate(),
-                |lb| Route::Refer { lb, ttl: cname_ttl.min(limit), decision: referred },
+                |facts| Route::Refer { lb: (lb, facts), ttl: cname_ttl.min(limit), decision: referred },
             ),
             Mode::Direct => self.directory.ranking(lb, self.facts.id).map_or_else(
                 || self.aggregate(),

@@ -4,5 +4,6 @@
 
 mod https;
 mod negative;
+mod referral;
 mod subnets;
 mod world;
