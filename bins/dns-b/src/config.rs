@@ -5,6 +5,7 @@ use std::{collections::HashMap, net::SocketAddr, path::Path, time::Duration};
 use dglb_core::{
     catalogue::ZoneStyle,
     directory::Settings,
+    dns::Role,
     fleet::{Fleet, FleetServer},
     identity::Identity,
     name::Name,
@@ -144,7 +145,11 @@ impl Dns {
         let dns = section.table("dns");
         let listen = |key: &str| dns.as_ref().map_or_else(Vec::new, |dns| dns.list(key, text));
         let (mut referral, mut fallback): (Vec<SocketAddr>, Vec<SocketAddr>) = (listen("referral"), listen("fallback"));
-        let serving = config::Dns::read(dns.as_ref(), identity);
+        let mut serving = config::Dns::read(dns.as_ref(), identity);
+        if let Some(dns) = &dns {
+            let roles = [("referral", Role::Referral), ("fallback", Role::Fallback)];
+            serving.settings.encrypted = config::encrypted(dns, &roles);
+        }
         if let Some(own) = own {
             let port_53 = |a: &std::net::IpAddr| SocketAddr::new(*a, 53);
             if referral.is_empty() {

@@ -15,7 +15,10 @@ pub mod run;
 
 use std::{ffi::OsString, path::Path, sync::PoisonError};
 
-use dglb_core::{dns::Role, published::Publisher};
+use dglb_core::{
+    dns::{Role, Transport},
+    published::Publisher,
+};
 use dglb_node::{
     admin::{Admin, Readiness},
     boot::Boot,
@@ -47,6 +50,8 @@ pub struct DnsB {
     pub map: Vec<std::net::SocketAddr>,
     /// Where DNS is really served.
     pub dns: Vec<std::net::SocketAddr>,
+    /// Where DNS is really served over TLS, HTTPS and QUIC.
+    pub encrypted: Vec<(Transport, std::net::SocketAddr)>,
     /// Where the admin endpoint really is.
     pub admin: dglb_node::admin::Address,
     /// What was answered.
@@ -78,13 +83,15 @@ impl Daemon for DnsB {
         let publisher = Publisher::new(keeper.directory().clone());
         let counters = DnsCounters::new();
         counters.register(&mut registry);
+        server.register(&mut registry);
         let shown = SharedShown::default();
         // The status has a content from the first moment on.
         run::show(&keeper, &shown);
         metrics::register(&mut registry, shown.clone());
         let readiness = Readiness::new();
         readiness.wait("catalogue", "no dns-a-sync has published a zone yet");
-        let (dns, admin_address) = (server.local_addresses(), admin.local_address());
+        let (dns, encrypted) = (server.local_addresses(), server.encrypted_addresses());
+        let admin_address = admin.local_address();
 
         let internal = |error: std::io::Error| StartError::Internal(error.to_string());
         let conduct = ConductKeeper::start(&config.serving, &mut registry, tasks);
@@ -101,7 +108,7 @@ impl Daemon for DnsB {
         let (reloads, reloaded) = mpsc::channel(1);
         let run = Run { keeper, publisher, events, reloads: reloaded, check: config.check, shown, readiness };
         tasks.spawn("keeper", run.run(tasks.stop_token()));
-        Ok(Self { map, dns, admin: admin_address, counters, conduct, config, reloads })
+        Ok(Self { map, dns, encrypted, admin: admin_address, counters, conduct, config, reloads })
     }
 
     fn reload(&mut self, config: Config) -> Result<(), String> {

@@ -7,6 +7,7 @@ use std::{
 };
 
 use dglb_core::{
+    dns::Role,
     identity::Identity,
     net::{Prefix, canonical},
 };
@@ -118,7 +119,8 @@ fn read(section: &Section<'_>) -> Option<Config> {
 
 fn read_dns(section: &Section<'_>, identity: Option<&Identity>) -> Option<Dns> {
     let listen: Option<Vec<SocketAddr>> = section.required_list("listen", text);
-    let serving = config::Dns::read(Some(section), identity);
+    let mut serving = config::Dns::read(Some(section), identity);
+    serving.settings.encrypted = config::encrypted(section, &[("listen", Role::DnsLb)]);
     let mut advertise: Vec<IpAddr> = section.list("advertise", text);
     for (at, address) in advertise.iter().enumerate() {
         if address.is_unspecified() || address.is_multicast() {

@@ -33,7 +33,10 @@ use std::{
     time::Duration,
 };
 
-use dglb_core::{dns::Role, published::Publisher};
+use dglb_core::{
+    dns::{Role, Transport},
+    published::Publisher,
+};
 use dglb_node::{
     admin::{self, Admin, Readiness},
     boot::Boot,
@@ -60,6 +63,7 @@ use crate::{
 pub struct DnsLb {
     config: Config,
     dns: Vec<SocketAddr>,
+    encrypted: Vec<(Transport, SocketAddr)>,
     admin: admin::Address,
     reloads: mpsc::Sender<Isp>,
     conduct: ConductKeeper,
@@ -77,6 +81,11 @@ impl DnsLb {
     /// Where DNS is answered, with the real ports, in the configuration's order.
     pub fn dns_addresses(&self) -> &[SocketAddr] {
         &self.dns
+    }
+
+    /// Where DNS is answered over TLS, HTTPS and QUIC, with the real ports.
+    pub fn encrypted_addresses(&self) -> &[(Transport, SocketAddr)] {
+        &self.encrypted
     }
 
     /// Where the admin endpoint listens.
@@ -133,6 +142,7 @@ impl Daemon for DnsLb {
         let (shown, status) = watch::channel(Arc::new(Value::Null));
         let daemon = Self {
             dns: server.local_addresses(),
+            encrypted: server.encrypted_addresses(),
             admin: admin.local_address(),
             reloads,
             counters: counters.clone(),
@@ -143,6 +153,7 @@ impl Daemon for DnsLb {
         };
 
         counters.register(&mut registry);
+        server.register(&mut registry);
         links.register(&mut registry);
         metrics.register(&mut registry);
         let uplink = Uplink::start(&daemon.config, boot, &links, tasks);

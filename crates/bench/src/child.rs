@@ -34,12 +34,17 @@ impl Child {
         Ok(Self { process: command.spawn()? })
     }
 
-    /// Starts this very executable on one processor, and waits until it has announced itself.
+    /// Starts this very program, or another `build` of it, on one processor, and waits until it has
+    /// announced itself.
     ///
     /// # Errors
     /// When it cannot be started, or ends before it says anything.
-    pub(crate) fn ourselves(core: usize, arguments: &[String]) -> io::Result<(Self, SocketAddrV4)> {
-        let own = std::env::current_exe()?;
+    pub(crate) fn ourselves(
+        core: usize,
+        build: Option<&Path>,
+        arguments: &[String],
+    ) -> io::Result<(Self, SocketAddrV4)> {
+        let own = build.map_or_else(std::env::current_exe, |build| Ok(build.to_owned()))?;
         let own = own.to_str().ok_or_else(|| io::Error::other("the path of this program is not UTF-8"))?;
         let mut command = held(core, own)?;
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped());

@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Write},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -11,7 +12,7 @@ use crate::{
     client::{Client, OUTSTANDING, Tally},
     cpu::{self, Cores},
     questions::Scenario,
-    servers::{Kind, Running},
+    servers::{Kind, Running, Shape},
     stats::Median,
 };
 
@@ -19,6 +20,8 @@ use crate::{
 const GOAL: f64 = 1.02;
 /// Most octets of memory of our server, with its 100 000 rankings.
 const MEMORY: u64 = 3 << 29;
+/// Length of replies in octets where there are only floors.
+const USUAL: usize = 76;
 /// Share of questions that may go unanswered: the client's own buffers may overflow.
 const LOST: f64 = 0.001;
 
@@ -37,6 +40,9 @@ pub(crate) struct Compare {
     /// Only these servers, and the echo
     #[arg(long, value_delimiter = ',')]
     servers: Vec<Kind>,
+    /// Another build of this program, measured in the same run
+    #[arg(long)]
+    beside: Option<PathBuf>,
     /// Fail unless every figure of ours is within 1.02 times the echo's, or gdnsd's weighted one
     #[arg(long)]
     assert: bool,
@@ -67,7 +73,7 @@ impl Compare {
         );
         let mut servers = Vec::new();
         for kind in self.kinds() {
-            let server = Running::start(kind, cores.server)?;
+            let server = Running::start(kind, cores.server, self.beside.as_deref())?;
             eprintln!("{} answers ({} MiB)", kind.title(), server.resident()? >> 20);
             servers.push(server);
         }
@@ -92,13 +98,23 @@ impl Compare {
         if self.scenario.is_empty() { Scenario::value_variants().to_vec() } else { self.scenario.clone() }
     }
 
-    /// Those wanted that are installed, without the echo.
+    fn wants(&self, kind: Kind) -> bool {
+        let beside = matches!(kind, Kind::LanesBeside | Kind::DglbBeside);
+        (!beside || self.beside.is_some()) && (self.servers.is_empty() || self.servers.contains(&kind))
+    }
+
+    /// Those wanted that are installed, without the floors.
     fn kinds(&self) -> Vec<Kind> {
-        let all = Kind::value_variants().to_vec();
-        let wanted = if self.servers.is_empty() { all } else { self.servers.clone() };
         let here =
             |kind: &Kind| kind.installed().inspect_err(|missing| eprintln!("{missing} is not installed")).is_ok();
-        wanted.into_iter().filter(|kind| *kind != Kind::Echo).filter(here).collect()
+        let others = Kind::value_variants().iter().copied().filter(|kind| !kind.is_floor());
+        others.filter(|kind| self.wants(*kind)).filter(here).collect()
+    }
+
+    /// The echo, and our lanes alone if they are wanted.
+    fn floors(&self) -> Vec<Kind> {
+        let wanted = |kind: &Kind| *kind == Kind::Echo || self.wants(*kind);
+        Kind::value_variants().iter().copied().filter(|kind| kind.is_floor()).filter(wanted).collect()
     }
 
     /// Measures one scenario; whether the goal is missed.
@@ -113,9 +129,15 @@ impl Compare {
             }
             clients.push(client);
         }
-        let echo = Running::echo(cores.server, length.max(12), scenario)?;
-        clients.insert(0, Client::new(scenario, echo.address)?);
-        let all: Vec<&Running> = std::iter::once(&echo).chain(&*servers).collect();
+        let (rcode, answers) = scenario.expected();
+        let shape = Shape { length: if length == 0 { USUAL } else { length }, rcode, answers };
+        let mut floors = Vec::new();
+        for (at, kind) in self.floors().into_iter().enumerate() {
+            let floor = Running::floor(kind, cores.server, self.beside.as_deref(), shape)?;
+            clients.insert(at, Client::new(scenario, floor.address)?);
+            floors.push(floor);
+        }
+        let all: Vec<&Running> = floors.iter().chain(&*servers).collect();
         let mut figures: Vec<Vec<Figure>> = vec![Vec::new(); all.len()];
         for round in 0..self.rounds {
             eprint!("\r{}: round {} of {} ", scenario.title(), round + 1, self.rounds);
@@ -125,7 +147,7 @@ impl Compare {
             }
         }
         eprintln!();
-        println!("\n{}, replies of {length} octets", scenario.title());
+        println!("\n{}, replies of {} octets", scenario.title(), shape.length);
         Ok(table(&all, &figures))
     }
 

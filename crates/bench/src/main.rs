@@ -36,14 +36,10 @@ enum Command {
     Serve,
     /// Answer with what was asked (a child of `compare`)
     #[command(hide = true)]
-    Echo {
-        #[arg(long)]
-        length: usize,
-        #[arg(long)]
-        rcode: u8,
-        #[arg(long)]
-        answers: u16,
-    },
+    Echo(servers::Shape),
+    /// Answer with a header through our lanes (a child of `compare`)
+    #[command(hide = true)]
+    Lanes(servers::Shape),
     /// Become another program on one processor (a child of the others)
     #[command(hide = true)]
     Hold {
@@ -58,7 +54,8 @@ fn run(command: Command) -> io::Result<()> {
     match command {
         Command::Compare(compare) => compare.run(),
         Command::Serve => serve::run(),
-        Command::Echo { length, rcode, answers } => echo::run(length, (rcode, answers)),
+        Command::Echo(shape) => echo::run(shape),
+        Command::Lanes(shape) => serve::lanes(shape),
         Command::Hold { core, program } => Err(child::hold(core, &program)),
     }
 }

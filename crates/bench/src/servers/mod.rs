@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use tempfile::TempDir;
 
 use crate::{child::Child, client::Client, cpu, questions::Scenario};
@@ -25,8 +25,14 @@ const STARTING: Duration = Duration::from_secs(60);
 pub(crate) enum Kind {
     /// A bare `recvmmsg`/`sendmmsg` loop.
     Echo,
+    /// Our lanes with as little to answer as the echo: what our sockets cost.
+    Lanes,
     /// Ours.
     Dglb,
+    /// [`Kind::Lanes`] of another build of this program.
+    LanesBeside,
+    /// [`Kind::Dglb`] of another build of this program.
+    DglbBeside,
     /// gdnsd with address records in its zones.
     GdnsdStatic,
     /// gdnsd with its plug-in `weighted`.
@@ -42,7 +48,10 @@ impl Kind {
     pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Echo => "echo",
+            Self::Lanes => "lanes alone",
             Self::Dglb => "dglb",
+            Self::LanesBeside => "lanes, beside",
+            Self::DglbBeside => "dglb, beside",
             Self::GdnsdStatic => "gdnsd, static",
             Self::GdnsdWeighted => "gdnsd, weighted",
             Self::Knot => "Knot",
@@ -50,10 +59,20 @@ impl Kind {
         }
     }
 
+    /// Whether it says the same whatever it is asked, so that each scenario needs one of its own.
+    pub(crate) fn is_floor(self) -> bool {
+        matches!(self, Self::Echo | Self::Lanes | Self::LanesBeside)
+    }
+
+    /// The build to run; `None` for this one.
+    fn build(self, beside: Option<&Path>) -> Option<&Path> {
+        beside.filter(|_| matches!(self, Self::LanesBeside | Self::DglbBeside))
+    }
+
     /// The program of somebody else that it needs.
     fn program(self) -> Option<&'static str> {
         match self {
-            Self::Echo | Self::Dglb => None,
+            Self::Echo | Self::Lanes | Self::Dglb | Self::LanesBeside | Self::DglbBeside => None,
             Self::GdnsdStatic | Self::GdnsdWeighted => Some("gdnsd"),
             Self::Knot => Some("knotd"),
             Self::Nsd => Some("nsd"),
@@ -69,6 +88,20 @@ impl Kind {
     }
 }
 
+/// What replies look like that have no content.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    /// Octets, at least a header's 12
+    #[arg(long)]
+    pub(crate) length: usize,
+    /// Response code
+    #[arg(long)]
+    pub(crate) rcode: u8,
+    /// Number of answers that the header tells of
+    #[arg(long)]
+    pub(crate) answers: u16,
+}
+
 /// A server that answers.
 #[derive(Debug)]
 pub(crate) struct Running {
@@ -81,13 +114,14 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Starts any server but the echo, and waits until it answers.
+    /// Starts any server but the floors, and waits until it answers. `build` is another build of this
+    /// program, for those that want one.
     ///
     /// # Errors
     /// When it does not.
-    pub(crate) fn start(kind: Kind, core: usize) -> io::Result<Self> {
-        if kind == Kind::Dglb {
-            let (child, address) = Child::ourselves(core, &["serve".into()])?;
+    pub(crate) fn start(kind: Kind, core: usize, build: Option<&Path>) -> io::Result<Self> {
+        if matches!(kind, Kind::Dglb | Kind::DglbBeside) {
+            let (child, address) = Child::ourselves(core, kind.build(build), &["serve".into()])?;
             return Self { kind, address, child, _files: None }.answering();
         }
         let files = TempDir::new()?;
@@ -105,15 +139,17 @@ impl Running {
         Self { kind, address, child, _files: Some(files) }.answering()
     }
 
-    /// Starts an echo whose replies look like those of a scenario and are so long, in octets.
+    /// Starts a floor with replies of this `shape`.
     ///
     /// # Errors
     /// When it cannot be started.
-    pub(crate) fn echo(core: usize, length: usize, scenario: Scenario) -> io::Result<Self> {
-        let (rcode, answers) = scenario.expected();
-        let arguments = format!("echo --length {length} --rcode {rcode} --answers {answers}");
-        let (child, address) = Child::ourselves(core, &arguments.split(' ').map(str::to_owned).collect::<Vec<_>>())?;
-        Self { kind: Kind::Echo, address, child, _files: None }.answering()
+    pub(crate) fn floor(kind: Kind, core: usize, build: Option<&Path>, shape: Shape) -> io::Result<Self> {
+        let command = if kind == Kind::Echo { "echo" } else { "lanes" };
+        let Shape { length, rcode, answers } = shape;
+        let arguments = format!("{command} --length {length} --rcode {rcode} --answers {answers}");
+        let arguments: Vec<String> = arguments.split(' ').map(str::to_owned).collect();
+        let (child, address) = Child::ourselves(core, kind.build(build), &arguments)?;
+        Self { kind, address, child, _files: None }.answering()
     }
 
     /// Nanoseconds of processor that it has used so far.
@@ -137,7 +173,7 @@ impl Running {
         while Instant::now() < deadline && self.child.runs() {
             // Refused until it listens.
             let asked = Client::new(Scenario::OneName, self.address)?.run(Duration::from_millis(1));
-            let expected = self.kind != Kind::Echo;
+            let expected = !self.kind.is_floor();
             if asked.is_ok_and(|tally| tally.answered > 0 || (!expected && tally.wrong > 0)) {
                 return Ok(self);
             }

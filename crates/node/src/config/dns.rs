@@ -86,6 +86,7 @@ impl Dns {
         let Self { settings, conduct, cookies } = self;
         let lanes = section.optional("lanes", integer(1..=1_024_usize)).and_then(NonZeroUsize::new);
         settings.lanes = lanes.unwrap_or(settings.lanes);
+        settings.pin = section.or("pin", boolean, settings.pin);
         settings.tcp = transports::tcp(section);
         conduct.udp_payload = section.or("udp-payload", integer(512..=4096), conduct.udp_payload);
         conduct.nsid = section.or("nsid", text_or_false, conduct.nsid.take());
