@@ -1,5 +1,6 @@
 //! A fixed piece of work for counting instructions: a dns-b of middling size answers batches of 32
-//! questions of all common sorts, mixed, the same in every run. Takes the number of batches.
+//! questions of all common sorts, mixed, the same in every run. Takes the number of batches, and if
+//! wanted the place of one sort among [`Sort::ALL`], of which alone all questions then are.
 //!
 //! ```text
 //! valgrind --tool=callgrind --toggle-collect='*answer_batch*' target/release/examples/answer_workload 1000
@@ -25,12 +26,17 @@ const BATCH: usize = 32;
 const EACH: usize = 1_024;
 
 fn main() -> ExitCode {
-    let Some(batches) = std::env::args().nth(1).and_then(|n| n.parse::<usize>().ok()) else {
-        eprintln!("usage: answer_workload BATCHES");
+    let argument = |n| std::env::args().nth(n).and_then(|text| text.parse::<usize>().ok());
+    let Some(batches) = argument(1) else {
+        eprintln!("usage: answer_workload BATCHES [SORT]");
         return ExitCode::from(2);
     };
     let directory = SIZE.directory();
-    let of_each = Sort::ALL.map(|sort| SIZE.questions(&directory, sort, EACH));
+    let sorts: Vec<Sort> = match argument(2).and_then(|n| Sort::ALL.get(n)) {
+        Some(only) => vec![*only],
+        None => Sort::ALL.to_vec(),
+    };
+    let of_each: Vec<_> = sorts.iter().map(|sort| SIZE.questions(&directory, *sort, EACH)).collect();
     let mixed: Vec<&Sent> = (0..EACH).flat_map(|n| of_each.iter().map(move |questions| &questions[n])).collect();
     let responder = Responder::with_defaults(&directory);
     let mut replies = vec![[0; 1_232]; BATCH];

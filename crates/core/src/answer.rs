@@ -82,9 +82,10 @@ pub(crate) struct Cut<'d> {
 /// What an answer holds beside its response code.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Says<'d> {
-    /// A CNAME into a DNS-LB's label zone.
-    Cname { lb: &'d LbFacts, ttl: u32 },
-    /// The addresses of the best site that QTYPE allows; NODATA if there is none.
+    /// A CNAME into a DNS-LB's label zone, perhaps with the referral that will follow.
+    Cname { lb: &'d LbFacts, ttl: u32, referral: Option<Cut<'d>> },
+    /// The addresses of the best site that QTYPE allows, or the HTTPS record with them; NODATA if there
+    /// is none.
     Sites { service: &'d Service, ranking: &'d RankedSites, ttl: u32, apex: Apex<'d> },
     /// A or AAAA as configured: those of the family.
     Addresses { list: &'d [IpAddr], rtype: u16, ttl: u32 },
@@ -113,6 +114,16 @@ pub(crate) enum Step<'d> {
     Ranked(Place<'d>, usize, Cut<'d>),
     /// The end.
     Answered(Answer<'d>),
+}
+
+impl<'d> Step<'d> {
+    /// The zone that the name is in, if something is said of it.
+    pub(crate) fn zone(&self) -> Option<&'d ZoneEntry> {
+        match self {
+            Self::Answered(answer) => answer.content.as_ref().map(|(place, _)| place.zone),
+            Self::Placed(place, _) | Self::Locate(place, _) | Self::Ranked(place, ..) => Some(place.zone),
+        }
+    }
 }
 
 impl<'d> Answer<'d> {
@@ -233,7 +244,11 @@ impl<'d> Asking<'d, '_> {
     /// A service at its own name, asked of a dns-b.
     fn located(&self, service: usize, matched: &Match<'d>) -> Answer<'d> {
         let mut answer = match choose(self.directory, self.place.zone, service, matched) {
-            Route::Refer { lb, ttl, decision } => self.say(decision, Says::Cname { lb, ttl }),
+            Route::Refer { lb: (index, lb), ttl, decision } => {
+                let referral = self.directory.settings().referral_with_cname && !lb.addresses.is_empty();
+                let referral = referral.then_some(Cut { lb: Some((index, lb)), fallbacks: lb.fallbacks });
+                self.say(decision, Says::Cname { lb, ttl, referral })
+            }
             Route::Sites { ranking, ttl, decision } => self.sites(service, ranking, ttl, (decision, Apex::Zone)),
         };
         answer.scope = matched.scope;
@@ -309,10 +324,12 @@ impl<'d> Asking<'d, '_> {
         ttl: u32,
         (decision, apex): (Decision, Apex<'d>),
     ) -> Answer<'d> {
-        if !matches!(self.question.qtype, rtype::A | rtype::AAAA | rtype::ANY) {
-            return self.say(decision, Says::Nothing(apex));
-        }
         let service = &self.place.zone.catalogue().services[service];
+        match self.question.qtype {
+            rtype::A | rtype::AAAA | rtype::ANY => {}
+            rtype::HTTPS if service.https.is_some() => {}
+            _ => return self.say(decision, Says::Nothing(apex)),
+        }
         let mut answer = self.say(decision, Says::Sites { service, ranking, ttl, apex });
         if ranking.all_down() {
             answer.ede = Some(Ede::AllSitesDown);

@@ -39,8 +39,11 @@ pub(super) fn respond<const N: usize>(responder: &Responder<'_>, exchanges: &mut
         Step::Placed(place, hash) if place.labels > 1 => sum ^ directory.touch_label(*hash),
         _ => sum,
     }));
-    for (step, admitted) in steps.iter_mut().zip(&admitted) {
+    for (step, admitted) in steps.iter_mut().zip(&mut admitted) {
         *step = step.named(directory, &admitted.question());
+        if step.zone().is_some_and(|zone| !zone.takes_subnets()) {
+            admitted.client = admitted.client.without_subnet();
+        }
     }
     let matches = matches::<N>(directory, &admitted, &steps);
     black_box(steps.iter().zip(&matches).fold(0, |sum, (step, matched)| sum ^ step.touch(directory, matched)));
