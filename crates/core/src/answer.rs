@@ -146,7 +146,7 @@ impl<'d> Answer<'d> {
 }
 
 /// The first step: which zone the name is in.
-#[inline]
+#[inline(always)]
 pub(crate) fn place<'d>(directory: &'d Directory, name: &QName) -> Step<'d> {
     let Some(fleet) = directory.fleet() else {
         return Step::Answered(Answer::not_ready());
@@ -160,7 +160,7 @@ pub(crate) fn place<'d>(directory: &'d Directory, name: &QName) -> Step<'d> {
 
 impl<'d> Step<'d> {
     /// The second step: what the name says.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn named(self, directory: &'d Directory, question: &Question<'_>) -> Self {
         match self {
             Step::Placed(place, hash) => Asking { directory, question, place }.named(hash),
@@ -278,7 +278,7 @@ impl<'d> Asking<'d, '_> {
     }
 
     /// A name that the catalogue knows: the apex, a service, a static record or something above one.
-    #[inline]
+    #[inline(always)]
     fn own_node(&self, node: &'d Node) -> Step<'d> {
         let qtype = self.question.qtype;
         if self.place.labels == 0
