@@ -77,7 +77,9 @@ impl<'a> Responder<'a> {
             Parsed::Drop => Err(Handled::DROPPED),
             Parsed::Reject(reject) => {
                 let terms = self.terms(asked, reject.edns);
-                Err(terms.handled(&render::reject(&reject, &terms, None, reply), reject.rcode, Decision::Malformed))
+                let signed = reject.rcode == rcode::NOTAUTH;
+                let decision = if signed { Decision::Signed } else { Decision::Malformed };
+                Err(terms.handled(&render::reject(&reject, &terms, None, reply), reject.rcode, decision))
             }
             Parsed::Query(query) => {
                 let terms = self.terms(asked, query.edns);
