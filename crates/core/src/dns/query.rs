@@ -10,8 +10,6 @@ use super::{edns, qname::QName, rcode};
 pub const HEADER: usize = 12;
 
 const QR: u8 = 0x80;
-const NOTIFY: u8 = 4;
-const UPDATE: u8 = 5;
 const CLASS_IN: u16 = 1;
 const CLASS_CH: u16 = 3;
 const TYPE_OPT: u16 = 41;
@@ -126,11 +124,11 @@ pub fn parse<'p>(packet: &'p [u8], name: &'p mut QName) -> Parsed<'p> {
     let mut cursor = Cursor { packet, at: HEADER };
     if header.opcode != 0 {
         // The body of another opcode is none of our business; the opcode itself is echoed.
-        return reject(cursor.opt_alone(header.opcode, counts, name), rcode::NOTIMP);
+        return reject(cursor.opt_alone(counts, name), rcode::NOTIMP);
     }
     // RFC 9619 section 4: QDCOUNT is one for opcode 0.
     if counts[0] != 1 {
-        return reject(cursor.opt_alone(header.opcode, counts, name), rcode::FORMERR);
+        return reject(cursor.opt_alone(counts, name), rcode::FORMERR);
     }
     let Some((qtype, class)) = cursor.question(name) else {
         return reject(None, rcode::FORMERR);
@@ -233,19 +231,16 @@ impl<'p> Cursor<'p> {
         Ok(edns)
     }
 
-    /// The OPT record of a message that is not a question: of NOTIFY and UPDATE, whose sections have
-    /// the form of a question's (RFC 1996 section 3.7, RFC 2136 section 2), and of a query without a
-    /// question, which may ask for a cookie (RFC 7873 section 5.4). Of any other the form is unknown.
+    /// The OPT record of a message that is not one question: another opcode's, whose sections have
+    /// the form of a question's as far as anybody knows (RFC 6895 section 2), one of several
+    /// questions, and one of none, which may ask for a cookie (RFC 7873 section 5.4).
     fn opt_alone(
         &mut self,
-        opcode: u8,
         [questions, answers, authorities, additionals]: [u16; 4],
         name: &mut QName,
     ) -> Option<Edns<'p>> {
-        match (opcode, questions) {
-            (NOTIFY | UPDATE, 1) => _ = self.question(name)?,
-            (0, 0) => {}
-            _ => return None,
+        for _ in 0..questions {
+            self.question(name)?;
         }
         match self.records(answers, authorities, additionals) {
             Ok(edns) => edns,
