@@ -133,7 +133,7 @@ impl Server {
         let has_encrypted = !settings.encrypted.services.is_empty();
         let limits = settings.encrypted.limits;
         descriptors::make_room(settings.tcp.connections + if has_encrypted { limits.connections } else { 0 });
-        let service = |limits| {
+        let service = move |limits| {
             let (source, counters, slow) = (source.clone(), counters.lane(), slow.clone());
             stream::Service { source, counters, slow, limits }
         };

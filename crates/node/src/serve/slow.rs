@@ -71,13 +71,9 @@ impl SlowLane {
         (Self(sender), serve)
     }
 
-    /// Hands a message over; gives it back if there is no room.
-    pub(super) fn hand_over(&self, unusual: Unusual) -> Result<(), Unusual> {
-        self.0.try_send(unusual).map_err(|error| match error {
-            std::sync::mpsc::TrySendError::Full(unusual) | std::sync::mpsc::TrySendError::Disconnected(unusual) => {
-                unusual
-            }
-        })
+    /// Hands a message over; false if there is no room.
+    pub(super) fn hand_over(&self, unusual: Unusual) -> bool {
+        self.0.try_send(unusual).is_ok()
     }
 }
 

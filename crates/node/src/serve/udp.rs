@@ -137,7 +137,7 @@ impl<S: Source> Lane<S> {
             {
                 let to = To::Datagram(socket, path);
                 let unusual = Unusual { packet: packet.to_vec(), reply: reply[..length].to_vec(), to };
-                if self.slow.hand_over(unusual).is_err() {
+                if !self.slow.hand_over(unusual) {
                     self.counters.incident(Incident::SlowLaneFull);
                 }
             }

@@ -9,9 +9,11 @@ use crate::serve::slow::{SlowLane, To, Unusual};
 #[derive(Default)]
 pub(super) struct Late {
     /// Never longer than `waiting`.
-    channel: Option<Box<(UnboundedSender<Vec<u8>>, UnboundedReceiver<Vec<u8>>)>>,
+    channel: Option<Box<Channel>>,
     waiting: usize,
 }
+
+type Channel = (UnboundedSender<Vec<u8>>, UnboundedReceiver<Vec<u8>>);
 
 impl Late {
     /// How many replies are still to come.
@@ -24,7 +26,7 @@ impl Late {
         let sender = self.channel.get_or_insert_with(|| Box::new(unbounded_channel())).0.clone();
         // A connection that is over does not wait any more.
         let to = To::Waiting(Box::new(move |reply| _ = sender.send(reply)));
-        let taken = slow.hand_over(Unusual { packet: packet.to_vec(), reply: reply.to_vec(), to }).is_ok();
+        let taken = slow.hand_over(Unusual { packet: packet.to_vec(), reply: reply.to_vec(), to });
         self.waiting += usize::from(taken);
         taken
     }
