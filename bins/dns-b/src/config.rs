@@ -3,7 +3,13 @@
 use std::{collections::HashMap, net::SocketAddr, path::Path, time::Duration};
 
 use dglb_core::{
-    catalogue::ZoneStyle, directory::Settings, fleet::Fleet, identity::Identity, name::Name, net::Prefix,
+    catalogue::ZoneStyle,
+    directory::Settings,
+    dns::Role,
+    fleet::{Fleet, FleetServer},
+    identity::Identity,
+    name::Name,
+    net::Prefix,
     proto::message::PeerRole,
 };
 use dglb_node::{
@@ -105,7 +111,7 @@ fn read(section: &Section<'_>) -> Option<Config> {
     });
     let peers = read_peers(section, fleet.as_ref());
     let admin = section.required_table("admin").and_then(|admin| admin.required("listen", text));
-    let dns = Dns::read(section, own.as_ref());
+    let dns = Dns::read(section, identity.as_ref(), own.as_ref());
     let settings = read_settings(section);
     let default_group = read_default_group(section, &peers);
     let map = read_map(section);
@@ -135,11 +141,15 @@ struct Dns {
 
 impl Dns {
     /// Where nothing is said, the fleet document's addresses with port 53: what the world asks.
-    fn read(section: &Section<'_>, own: Option<&dglb_core::fleet::FleetServer>) -> Self {
+    fn read(section: &Section<'_>, identity: Option<&Identity>, own: Option<&FleetServer>) -> Self {
         let dns = section.table("dns");
         let listen = |key: &str| dns.as_ref().map_or_else(Vec::new, |dns| dns.list(key, text));
         let (mut referral, mut fallback): (Vec<SocketAddr>, Vec<SocketAddr>) = (listen("referral"), listen("fallback"));
-        let serving = dns.as_ref().map_or_else(config::Dns::default, config::Dns::read);
+        let mut serving = config::Dns::read(dns.as_ref(), identity);
+        if let Some(dns) = &dns {
+            let roles = [("referral", Role::Referral), ("fallback", Role::Fallback)];
+            serving.settings.encrypted = config::encrypted(dns, &roles);
+        }
         if let Some(own) = own {
             let port_53 = |a: &std::net::IpAddr| SocketAddr::new(*a, 53);
             if referral.is_empty() {

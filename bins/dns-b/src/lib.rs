@@ -16,7 +16,7 @@ pub mod run;
 use std::{ffi::OsString, path::Path, sync::PoisonError};
 
 use dglb_core::{
-    dns::{Conduct, Role},
+    dns::{Role, Transport},
     published::Publisher,
 };
 use dglb_node::{
@@ -27,7 +27,7 @@ use dglb_node::{
     lifecycle::{Daemon, StartError, Tasks},
     link::{AcceptSettings, Acceptor, LinkMetrics, LinkSettings},
     metrics::DnsCounters,
-    serve::{Content, Endpoint, Server},
+    serve::{ConductKeeper, Content, Endpoint, Server},
 };
 use tokio::sync::mpsc;
 
@@ -50,13 +50,15 @@ pub struct DnsB {
     pub map: Vec<std::net::SocketAddr>,
     /// Where DNS is really served.
     pub dns: Vec<std::net::SocketAddr>,
+    /// Where DNS is really served over TLS, HTTPS and QUIC.
+    pub encrypted: Vec<(Transport, std::net::SocketAddr)>,
     /// Where the admin endpoint really is.
     pub admin: dglb_node::admin::Address,
     /// What was answered.
     pub counters: DnsCounters,
     config: Config,
     reloads: mpsc::Sender<Config>,
-    conduct: Publisher<Conduct>,
+    conduct: ConductKeeper,
 }
 
 impl Daemon for DnsB {
@@ -81,16 +83,18 @@ impl Daemon for DnsB {
         let publisher = Publisher::new(keeper.directory().clone());
         let counters = DnsCounters::new();
         counters.register(&mut registry);
+        server.register(&mut registry);
         let shown = SharedShown::default();
         // The status has a content from the first moment on.
         run::show(&keeper, &shown);
         metrics::register(&mut registry, shown.clone());
         let readiness = Readiness::new();
         readiness.wait("catalogue", "no dns-a-sync has published a zone yet");
-        let (dns, admin_address) = (server.local_addresses(), admin.local_address());
+        let (dns, encrypted) = (server.local_addresses(), server.encrypted_addresses());
+        let admin_address = admin.local_address();
 
         let internal = |error: std::io::Error| StartError::Internal(error.to_string());
-        let conduct = Publisher::new(config.serving.conduct.clone());
+        let conduct = ConductKeeper::start(&config.serving, &mut registry, tasks);
         let content = Content { directory: publisher.reader(), conduct: conduct.reader() };
         server.run(content, &counters, tasks).map_err(internal)?;
         let status = shown.clone();
@@ -104,13 +108,13 @@ impl Daemon for DnsB {
         let (reloads, reloaded) = mpsc::channel(1);
         let run = Run { keeper, publisher, events, reloads: reloaded, check: config.check, shown, readiness };
         tasks.spawn("keeper", run.run(tasks.stop_token()));
-        Ok(Self { map, dns, admin: admin_address, counters, conduct, config, reloads })
+        Ok(Self { map, dns, encrypted, admin: admin_address, counters, conduct, config, reloads })
     }
 
     fn reload(&mut self, config: Config) -> Result<(), String> {
         keeper::refusal(&self.config, &config)?;
         self.reloads.try_send(config.clone()).map_err(|_| "the last reload is still under way".to_owned())?;
-        self.conduct.publish(config.serving.conduct.clone());
+        self.conduct.reconfigure(&config.serving);
         self.config = config;
         Ok(())
     }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use dglb_core::{
+    dns::Role,
     identity::Identity,
     net::{Prefix, canonical},
 };
@@ -104,7 +105,7 @@ pub fn load(path: &Path) -> Result<Loaded<Config>, ConfigError> {
 
 fn read(section: &Section<'_>) -> Option<Config> {
     let identity: Option<Identity> = section.required("identity", text);
-    let dns = section.required_table("dns").and_then(|dns| read_dns(&dns));
+    let dns = section.required_table("dns").and_then(|dns| read_dns(&dns, identity.as_ref()));
     let isp = read_isp(section);
     let map = read_map(section);
     let servers = read_servers(section, identity.as_ref(), map.plain_tcp);
@@ -116,9 +117,10 @@ fn read(section: &Section<'_>) -> Option<Config> {
     Some(Config { identity: identity?, dns: dns?, isp, servers: servers?, map, probe, report_interval, admin: admin? })
 }
 
-fn read_dns(section: &Section<'_>) -> Option<Dns> {
+fn read_dns(section: &Section<'_>, identity: Option<&Identity>) -> Option<Dns> {
     let listen: Option<Vec<SocketAddr>> = section.required_list("listen", text);
-    let serving = config::Dns::read(section);
+    let mut serving = config::Dns::read(Some(section), identity);
+    serving.settings.encrypted = config::encrypted(section, &[("listen", Role::DnsLb)]);
     let mut advertise: Vec<IpAddr> = section.list("advertise", text);
     for (at, address) in advertise.iter().enumerate() {
         if address.is_unspecified() || address.is_multicast() {

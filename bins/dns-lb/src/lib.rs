@@ -34,7 +34,7 @@ use std::{
 };
 
 use dglb_core::{
-    dns::{Conduct, Role},
+    dns::{Role, Transport},
     published::Publisher,
 };
 use dglb_node::{
@@ -45,7 +45,7 @@ use dglb_node::{
     lifecycle::{Daemon, StartError, Tasks},
     link::LinkMetrics,
     metrics::DnsCounters,
-    serve::{Content, Endpoint, Server},
+    serve::{ConductKeeper, Content, Endpoint, Server},
 };
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
@@ -63,9 +63,10 @@ use crate::{
 pub struct DnsLb {
     config: Config,
     dns: Vec<SocketAddr>,
+    encrypted: Vec<(Transport, SocketAddr)>,
     admin: admin::Address,
     reloads: mpsc::Sender<Isp>,
-    conduct: Publisher<Conduct>,
+    conduct: ConductKeeper,
     counters: DnsCounters,
     metrics: Metrics,
     readiness: Readiness,
@@ -80,6 +81,11 @@ impl DnsLb {
     /// Where DNS is answered, with the real ports, in the configuration's order.
     pub fn dns_addresses(&self) -> &[SocketAddr] {
         &self.dns
+    }
+
+    /// Where DNS is answered over TLS, HTTPS and QUIC, with the real ports.
+    pub fn encrypted_addresses(&self) -> &[(Transport, SocketAddr)] {
+        &self.encrypted
     }
 
     /// Where the admin endpoint listens.
@@ -129,12 +135,14 @@ impl Daemon for DnsLb {
         });
         let keeper = Keeper::new(keeper_settings(&config, resolvers), metrics.clone(), std::time::Instant::now());
         let publisher = Publisher::new(keeper.directory().clone());
-        let conduct = Publisher::new(config.dns.serving.conduct.clone());
+        let mut registry = dglb_node::metrics::registry(Self::NAME, tasks);
+        let conduct = ConductKeeper::start(&config.dns.serving, &mut registry, tasks);
         let content = Content { directory: publisher.reader(), conduct: conduct.reader() };
         let (reloads, reloaded) = mpsc::channel(1);
         let (shown, status) = watch::channel(Arc::new(Value::Null));
         let daemon = Self {
             dns: server.local_addresses(),
+            encrypted: server.encrypted_addresses(),
             admin: admin.local_address(),
             reloads,
             counters: counters.clone(),
@@ -144,8 +152,8 @@ impl Daemon for DnsLb {
             config,
         };
 
-        let mut registry = dglb_node::metrics::registry(Self::NAME, tasks);
         counters.register(&mut registry);
+        server.register(&mut registry);
         links.register(&mut registry);
         metrics.register(&mut registry);
         let uplink = Uplink::start(&daemon.config, boot, &links, tasks);
@@ -170,7 +178,7 @@ impl Daemon for DnsLb {
             return Err(format!("{key} has changed, which takes a restart"));
         }
         self.reloads.try_send(config.isp.clone()).map_err(|_| "the reload before is still under way".to_owned())?;
-        self.conduct.publish(config.dns.serving.conduct.clone());
+        self.conduct.reconfigure(&config.dns.serving);
         self.config = config;
         Ok(())
     }

@@ -58,9 +58,15 @@ fn probes(metrics: &Metrics) -> Value {
 
 /// The first of what differs between two configurations and only a restart can change.
 pub(crate) fn immutable_change(before: &Config, after: &Config) -> Option<&'static str> {
+    let settings = |config: &Config| config.dns.serving.settings.clone();
     let keys = [
         ("identity", before.identity != after.identity),
-        ("[dns]", before.dns != after.dns),
+        ("dns.listen", before.dns.listen != after.dns.listen),
+        ("dns.advertise", before.dns.advertise != after.dns.advertise),
+        ("dns.lanes", settings(before).lanes != settings(after).lanes),
+        ("dns.rate-limit.table-size", settings(before).rate_table != settings(after).rate_table),
+        ("[dns.tcp]", settings(before).tcp != settings(after).tcp),
+        ("[dns]", settings(before) != settings(after)),
         ("[[dns-b]]", before.servers != after.servers),
         ("[map]", before.map != after.map),
         ("[probe]", before.probe != after.probe),

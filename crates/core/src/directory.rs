@@ -3,20 +3,26 @@
 //! The writer owns a [`Directory`], changes it, and publishes clones: every part is shared, so a
 //! clone costs a few pointers and a change copies only the path to what changed.
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
 use crate::{
     aggregate::Aggregate,
-    catalogue::{CatalogueError, ZoneCatalogue},
+    catalogue::{CatalogueError, Service, ZoneCatalogue},
     chunked::Chunked,
+    dns::qname::QName,
     fleet::Fleet,
     identity::Identity,
+    index::{Index, Seed},
+    lbs::{LbFacts, Lbs},
     name::Name,
     net::Prefix,
+    rankings::Rankings,
     report::Ranking,
     table::{MapTable, Member},
+    zones::Zones,
 };
 pub use crate::{
+    lbs::{Lb, LbState},
     ranked::RankedSites,
     table::LbIndex,
     zone::{Node, ZoneEntry},
@@ -48,65 +54,6 @@ impl Default for Settings {
     }
 }
 
-/// One DNS-LB.
-#[derive(Clone, Debug)]
-pub struct Lb {
-    /// Also its label.
-    pub identity: Identity,
-    /// Its DNS addresses.
-    pub addresses: Vec<IpAddr>,
-    /// As far as this server can tell.
-    pub state: LbState,
-    /// READY was said and the last checks of its DNS side went well, or it was so before it became
-    /// suspect: its name may be given to clients.
-    pub handed_out: bool,
-    /// The operator wants no new clients sent there.
-    pub drained: bool,
-    /// Whose rankings stand in for its own, which are too old.
-    pub borrows: Option<LbIndex>,
-    /// Its rankings are fresh enough to count in the aggregate.
-    counted: bool,
-    /// By service, sorted.
-    rankings: Vec<(ServiceId, Arc<RankedSites>)>,
-}
-
-/// Whether a DNS-LB is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum LbState {
-    /// Link and checks are good.
-    Alive,
-    /// Link lost or checks failing; its lease still runs.
-    Suspect,
-    /// Lease over, or never met. The label stays known.
-    Gone,
-}
-
-impl Lb {
-    /// A DNS-LB that was never met.
-    pub fn new(identity: Identity, addresses: Vec<IpAddr>) -> Self {
-        Self {
-            identity,
-            addresses,
-            state: LbState::Gone,
-            handed_out: false,
-            drained: false,
-            borrows: None,
-            counted: true,
-            rankings: Vec::new(),
-        }
-    }
-
-    /// The label in wire form.
-    pub fn label(&self) -> &[u8] {
-        self.identity.wire_label()
-    }
-
-    fn ranking(&self, service: ServiceId) -> Option<&Arc<RankedSites>> {
-        let at = self.rankings.binary_search_by_key(&service, |(id, _)| *id).ok()?;
-        Some(&self.rankings[at].1)
-    }
-}
-
 /// Why a ranking was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RankingError {
@@ -118,16 +65,25 @@ pub enum RankingError {
     NoKnownSite,
 }
 
+/// What all DNS-LBs say of one service.
+#[derive(Clone, Debug, Default)]
+struct Reported {
+    rankings: Rankings,
+    aggregate: Arc<Aggregate>,
+}
+
 /// See the module's description.
 #[derive(Clone, Debug)]
 pub struct Directory {
+    seed: Seed,
     settings: Arc<Settings>,
     fleet: Option<Arc<Fleet>>,
-    zones: Arc<HashMap<Name, Arc<ZoneEntry>>>,
+    /// The dns-bs of the fleet document by label.
+    servers: Index,
+    zones: Zones,
     /// By [`ServiceId`].
-    aggregates: Chunked<Aggregate>,
-    lbs: Chunked<Lb>,
-    labels: Arc<HashMap<Identity, LbIndex>>,
+    services: Chunked<Reported>,
+    lbs: Lbs,
     resolvers: MapTable,
     clients: MapTable,
     default_group: Arc<[Member]>,
@@ -140,13 +96,19 @@ pub struct Directory {
 impl Directory {
     /// Nothing but settings: every question is answered "not ready".
     pub fn new(settings: Settings) -> Self {
+        Self::seeded(settings, Seed::default())
+    }
+
+    /// The same for a server that anybody may ask.
+    pub fn seeded(settings: Settings, seed: Seed) -> Self {
         Self {
+            seed,
             settings: Arc::new(settings),
             fleet: None,
-            zones: Arc::default(),
-            aggregates: Chunked::default(),
-            lbs: Chunked::default(),
-            labels: Arc::default(),
+            servers: Index::default(),
+            zones: Zones::new(seed),
+            services: Chunked::default(),
+            lbs: Lbs::new(seed),
             resolvers: MapTable::default(),
             clients: MapTable::default(),
             default_group: Arc::default(),
@@ -163,6 +125,11 @@ impl Directory {
 
     /// Replaces the fleet document.
     pub fn set_fleet(&mut self, fleet: Fleet) {
+        self.servers = Index::default();
+        for (number, server) in (0..).zip(&fleet.servers) {
+            self.servers.insert(self.seed.hash(server.label()), number);
+        }
+        self.lbs.take_fleet(&fleet);
         self.fleet = Some(Arc::new(fleet));
     }
 
@@ -191,19 +158,21 @@ impl Directory {
             return Err(errors);
         }
         let old = self.zones.get(&catalogue.zone).cloned();
-        let ids: Box<[ServiceId]> = catalogue
+        let ids: Vec<ServiceId> = catalogue
             .services
             .iter()
             .map(|service| match old.as_ref().and_then(|o| o.id_of(&service.name)) {
                 Some(id) => id,
                 None => match Arc::make_mut(&mut self.free).pop() {
                     Some(id) => id,
-                    None => ServiceId(self.aggregates.push(Aggregate::default()) as u32),
+                    None => ServiceId(self.services.push(Reported::default()) as u32),
                 },
             })
             .collect();
-        let entry = Arc::new(ZoneEntry::new(catalogue, ids));
-        Arc::make_mut(&mut self.zones).insert(entry.name().clone(), Arc::clone(&entry));
+        let mut entry = ZoneEntry::new(catalogue, &ids, self.seed);
+        entry.hide(self.lbs().filter(|(_, lb)| entry.occupies(lb.label())).map(|(index, _)| index).collect::<Vec<_>>());
+        let entry = Arc::new(entry);
+        self.zones.put(Arc::clone(&entry));
         if let Some(old) = old {
             self.carry_over(&old, &entry);
         }
@@ -212,17 +181,14 @@ impl Directory {
 
     /// Forgets a zone.
     pub fn remove_zone(&mut self, zone: &Name) {
-        if let Some(old) = Arc::make_mut(&mut self.zones).remove(zone) {
-            for index in 0..self.lbs.len() {
-                self.change_rankings(index, |rankings| rankings.retain(|(id, _)| !old.has_id(*id)));
-            }
+        if let Some(old) = self.zones.remove(zone) {
             old.services().for_each(|(_, id)| self.release(id));
         }
     }
 
-    /// Makes the number of a service that is gone, and that no ranking has any more, free for others.
+    /// Makes the number of a service that is gone free for others.
     fn release(&mut self, id: ServiceId) {
-        self.aggregates.set(id.0 as usize, Aggregate::default());
+        self.services.set(id.0 as usize, Reported::default());
         Arc::make_mut(&mut self.free).push(id);
     }
 
@@ -233,17 +199,17 @@ impl Directory {
 
     /// Lets a DNS-LB's rankings count in the aggregate, or no longer. They do from the start.
     pub fn set_counted(&mut self, index: LbIndex, counted: bool) {
-        let Some(lb) = self.find_lb(index).filter(|lb| lb.counted != counted) else { return };
-        let rankings = lb.rankings.clone();
-        for (id, ranking) in &rankings {
-            let zone = self.zones.values().find(|z| z.has_id(*id)).cloned();
-            if let (Some(zone), Some(aggregate)) = (zone, self.aggregates.get(id.0 as usize))
-                && let Some(service) = zone.service_of(*id)
-            {
-                let mut aggregate = aggregate.clone();
-                let (old, new) = if counted { (None, Some(&**ranking)) } else { (Some(&**ranking), None) };
-                aggregate.exchange(service, old, new);
-                self.aggregates.set(id.0 as usize, aggregate);
+        if self.find_lb(index).is_none_or(|lb| lb.counted == counted) {
+            return;
+        }
+        for zone in self.zones.iter() {
+            for (service, id) in zone.services() {
+                let Some(ranking) = self.services.get(id.0 as usize).and_then(|s| s.rankings.get(index)).cloned()
+                else {
+                    continue;
+                };
+                let (old, new) = if counted { (None, Some(&ranking)) } else { (Some(&ranking), None) };
+                self.services.change(id.0 as usize, |s| Arc::make_mut(&mut s.aggregate).exchange(service, old, new));
             }
         }
         self.update_lb(index, |lb| lb.counted = counted);
@@ -251,57 +217,39 @@ impl Directory {
 
     /// Renumbers the sites in all rankings of a zone's services after a change of its catalogue.
     fn carry_over(&mut self, old: &ZoneEntry, new: &ZoneEntry) {
-        for index in 0..self.lbs.len() {
-            self.change_rankings(index, |rankings| {
-                rankings.retain_mut(|(id, ranking)| match (old.service_of(*id), new.service_of(*id)) {
-                    (Some(before), Some(after)) => match ranking.renumbered(before, after) {
-                        Some(renumbered) => {
-                            *ranking = Arc::new(renumbered);
-                            true
-                        }
-                        None => false,
-                    },
-                    (Some(_), None) => false,
-                    (None, _) => true,
-                });
-            });
-        }
-        for (service, id) in new.services() {
+        for (after, id) in new.services() {
+            let (Some(before), Some(held)) = (old.service_of(id), self.services.get(id.0 as usize)) else { continue };
+            let rankings = held.rankings.map(|ranking| ranking.renumbered(before, after));
             let mut aggregate = Aggregate::default();
-            for ranking in self.lbs.iter().filter(|lb| lb.counted).filter_map(|lb| lb.ranking(id)) {
-                aggregate.exchange(service, None, Some(ranking));
+            let counts = |lb: LbIndex| self.find_lb(lb).is_some_and(|lb| lb.counted);
+            for (_, ranking) in rankings.iter().filter(|(lb, _)| counts(*lb)) {
+                aggregate.exchange(after, None, Some(ranking));
             }
-            self.aggregates.set(id.0 as usize, aggregate);
+            self.services.set(id.0 as usize, Reported { rankings, aggregate: Arc::new(aggregate) });
         }
         let gone: Vec<ServiceId> = old.services().map(|(_, id)| id).filter(|id| !new.has_id(*id)).collect();
         gone.into_iter().for_each(|id| self.release(id));
     }
 
-    fn change_rankings(&mut self, index: usize, change: impl FnOnce(&mut Vec<(ServiceId, Arc<RankedSites>)>)) {
-        if let Some(lb) = self.lbs.get(index).filter(|lb| !lb.rankings.is_empty()) {
-            let mut lb = lb.clone();
-            change(&mut lb.rankings);
-            self.lbs.set(index, lb);
-        }
-    }
-
     /// The DNS-LB of this identity, made known with `addresses` if it was not.
     pub fn upsert_lb(&mut self, identity: &Identity, addresses: &[IpAddr]) -> LbIndex {
-        if let Some(index) = self.labels.get(identity) {
-            return *index;
+        if let Some(index) = self.lb_of(identity) {
+            return index;
         }
-        let index = LbIndex(self.lbs.push(Lb::new(identity.clone(), addresses.to_vec())) as u32);
-        Arc::make_mut(&mut self.labels).insert(identity.clone(), index);
+        let index = self.lbs.push(Lb::new(identity.clone(), addresses.to_vec()), self.fleet.as_deref());
+        self.zones.change(|zone| {
+            zone.occupies(identity.wire_label()).then(|| {
+                let mut zone = zone.clone();
+                zone.hide([index]);
+                zone
+            })
+        });
         index
     }
 
     /// Changes a DNS-LB. Its identity must stay.
     pub fn update_lb(&mut self, index: LbIndex, change: impl FnOnce(&mut Lb)) {
-        if let Some(lb) = self.find_lb(index) {
-            let mut lb = lb.clone();
-            change(&mut lb);
-            self.lbs.set(index.0 as usize, lb);
-        }
+        self.lbs.change(index, change, self.fleet.as_deref());
     }
 
     /// Takes a DNS-LB's ranking of one service in.
@@ -313,7 +261,9 @@ impl Directory {
         let id = zone.service_id(service);
         let service = &zone.catalogue().services[service];
         let ranked = RankedSites::resolve(service, ranking).ok_or(RankingError::NoKnownSite)?;
-        self.exchange(&zone, id, index, Some(&Arc::new(ranked)));
+        if self.find_lb(index).is_some() {
+            self.exchange(service, id, index, Some(ranked));
+        }
         Ok(())
     }
 
@@ -321,42 +271,29 @@ impl Directory {
     pub fn remove_ranking(&mut self, index: LbIndex, service: &Name) {
         if let Some((zone, service)) = self.find_service(service) {
             let id = zone.service_id(service);
-            self.exchange(&zone, id, index, None);
+            self.exchange(&zone.catalogue().services[service], id, index, None);
         }
     }
 
     /// Forgets all rankings of a DNS-LB.
     pub fn remove_rankings(&mut self, index: LbIndex) {
-        let ids: Vec<ServiceId> =
-            self.find_lb(index).map_or(Vec::new(), |lb| lb.rankings.iter().map(|r| r.0).collect());
-        let zones: Vec<_> = self.zones.values().cloned().collect();
-        for id in ids {
-            if let Some(zone) = zones.iter().find(|z| z.has_id(id)) {
-                self.exchange(zone, id, index, None);
-            }
+        let zones: Vec<_> = self.zones.iter().cloned().collect();
+        for (service, id) in zones.iter().flat_map(|zone| zone.services()) {
+            self.exchange(service, id, index, None);
         }
     }
 
-    fn exchange(&mut self, zone: &ZoneEntry, id: ServiceId, index: LbIndex, new: Option<&Arc<RankedSites>>) {
-        let (Some(lb), Some(service)) = (self.find_lb(index), zone.service_of(id)) else {
+    fn exchange(&mut self, service: &Service, id: ServiceId, index: LbIndex, new: Option<RankedSites>) {
+        if new.is_none() && self.ranking(index, id).is_none() {
             return;
-        };
-        let mut lb = lb.clone();
-        let old = match (lb.rankings.binary_search_by_key(&id, |(id, _)| *id), new) {
-            (Ok(at), Some(new)) => Some(std::mem::replace(&mut lb.rankings[at].1, Arc::clone(new))),
-            (Ok(at), None) => Some(lb.rankings.remove(at).1),
-            (Err(at), Some(new)) => {
-                lb.rankings.insert(at, (id, Arc::clone(new)));
-                None
-            }
-            (Err(_), None) => return,
-        };
-        if let Some(aggregate) = self.aggregates.get(id.0 as usize).filter(|_| lb.counted) {
-            let mut aggregate = aggregate.clone();
-            aggregate.exchange(service, old.as_deref(), new.map(Arc::as_ref));
-            self.aggregates.set(id.0 as usize, aggregate);
         }
-        self.lbs.set(index.0 as usize, lb);
+        let counted = self.find_lb(index).is_some_and(|lb| lb.counted);
+        self.services.change(id.0 as usize, |held| {
+            let old = held.rankings.set(index, new.clone());
+            if counted {
+                Arc::make_mut(&mut held.aggregate).exchange(service, old.as_ref(), new.as_ref());
+            }
+        });
     }
 
     /// Whether a zone has a service of this name.
@@ -365,7 +302,8 @@ impl Directory {
     }
 
     fn find_service(&self, name: &Name) -> Option<(Arc<ZoneEntry>, usize)> {
-        let (zone, relative) = self.zone_of(name.wire())?;
+        let (zone, labels) = self.zones.of(&name.into())?;
+        let relative = &name.wire()[..QName::from(name).start(labels)];
         let service = zone.node(relative)?.service()?;
         Some((Arc::clone(self.zones.get(zone.name())?), service))
     }
@@ -387,7 +325,7 @@ impl Directory {
 
     /// Every zone, in no order.
     pub fn zones(&self) -> impl Iterator<Item = &ZoneEntry> {
-        self.zones.values().map(Arc::as_ref)
+        self.zones.iter().map(Arc::as_ref)
     }
 
     /// The zone of this name.
@@ -395,39 +333,46 @@ impl Directory {
         self.zones.get(name).map(Arc::as_ref)
     }
 
-    /// The innermost zone that a wire-form name is in, and what precedes the zone in it.
-    pub fn zone_of<'n>(&self, name: &'n [u8]) -> Option<(&ZoneEntry, &'n [u8])> {
-        let mut at = 0;
-        loop {
-            if let Some(zone) = self.zones.get(&name[at..]) {
-                return Some((zone, &name[..at]));
-            }
-            match name.get(at) {
-                Some(&length @ 1..=63) => at += 1 + usize::from(length),
-                _ => return None,
-            }
-        }
+    /// The innermost zone that a name is in, and how many labels precede the zone in it.
+    pub fn zone_of(&self, name: &QName) -> Option<(&ZoneEntry, usize)> {
+        self.zones.of(name)
     }
 
     /// Every DNS-LB ever met.
     pub fn lbs(&self) -> impl Iterator<Item = (LbIndex, &Lb)> {
-        self.lbs.iter().enumerate().map(|(i, lb)| (LbIndex(i as u32), lb))
+        self.lbs.iter()
     }
 
     /// A DNS-LB by its number.
     pub fn find_lb(&self, index: LbIndex) -> Option<&Lb> {
-        self.lbs.get(index.0 as usize)
+        self.lbs.get(index)
     }
 
     /// A DNS-LB by its identity.
     pub fn lb_of(&self, identity: &Identity) -> Option<LbIndex> {
-        self.labels.get(identity).copied()
+        self.lbs.of_identity(identity)
     }
 
-    /// A DNS-LB by its label in wire form.
-    pub fn lb_by_label(&self, label: &[u8]) -> Option<(LbIndex, &Lb)> {
-        let index = *self.labels.get(label)?;
-        self.find_lb(index).map(|lb| (index, lb))
+    /// What questions need of a DNS-LB.
+    pub(crate) fn facts(&self, index: LbIndex) -> Option<&LbFacts> {
+        self.lbs.facts(index)
+    }
+
+    /// A DNS-LB by its label in wire form, which has this hash.
+    pub(crate) fn lb_of_label(&self, hash: u32, label: &[u8]) -> Option<LbIndex> {
+        self.lbs.of_label(hash, label)
+    }
+
+    /// The dns-b of a label in wire form, which has this hash.
+    pub(crate) fn server_of_label(&self, hash: u32, label: &[u8]) -> Option<usize> {
+        let servers = &self.fleet.as_ref()?.servers;
+        let is = |number: u32| servers.get(number as usize).is_some_and(|server| server.label() == label);
+        self.servers.find(hash, is).map(|number| number as usize)
+    }
+
+    /// A hash of a name or a part of one, as all of the directory's indexes want it.
+    pub(crate) fn hash(&self, octets: &[u8]) -> u32 {
+        self.seed.hash(octets)
     }
 
     /// At a DNS-LB: itself.
@@ -438,12 +383,17 @@ impl Directory {
 
     /// A DNS-LB's ranking of a service.
     pub fn ranking(&self, lb: LbIndex, service: ServiceId) -> Option<&RankedSites> {
-        self.find_lb(lb)?.ranking(service).map(Arc::as_ref)
+        self.services.get(service.0 as usize)?.rankings.get(lb)
+    }
+
+    /// Whether a DNS-LB has ranked a service.
+    pub(crate) fn has_ranking(&self, lb: LbIndex, service: ServiceId) -> bool {
+        self.services.get(service.0 as usize).is_some_and(|held| held.rankings.has(lb))
     }
 
     /// All rankings of a service together.
     pub fn aggregate(&self, service: ServiceId) -> Option<&RankedSites> {
-        self.aggregates.get(service.0 as usize)?.order()
+        self.services.get(service.0 as usize)?.aggregate.order()
     }
 
     /// Whether peers that were here before this server started may still be on their way.

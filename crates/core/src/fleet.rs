@@ -134,16 +134,50 @@ impl Fleet {
     /// rendezvous hashing over the dns-bs that have a fall-back address, so every server computes
     /// the same and one dns-b more or less moves as few labels as can be.
     pub fn fallbacks(&self, label: &[u8]) -> arrayvec::ArrayVec<&FleetServer, MAX_FALLBACKS> {
-        let mut best: arrayvec::ArrayVec<(u64, &FleetServer), { MAX_FALLBACKS + 1 }> = arrayvec::ArrayVec::new();
-        for server in self.servers.iter().filter(|s| !s.fallback.is_empty()) {
+        self.fallback_numbers(label).of(self).collect()
+    }
+
+    /// The same as numbers, to be kept beside what they belong to.
+    pub(crate) fn fallback_numbers(&self, label: &[u8]) -> Fallbacks {
+        let mut best: arrayvec::ArrayVec<(u64, u16), { MAX_FALLBACKS + 1 }> = arrayvec::ArrayVec::new();
+        for (number, server) in (0..u16::MAX).zip(&self.servers).filter(|(_, s)| !s.fallback.is_empty()) {
             let weight = rendezvous(server.identity.as_str().as_bytes(), label);
             let at = best.partition_point(|(w, _)| *w > weight);
             if at < MAX_FALLBACKS {
-                best.insert(at, (weight, server));
+                best.insert(at, (weight, number));
                 best.truncate(MAX_FALLBACKS);
             }
         }
-        best.into_iter().map(|(_, server)| server).collect()
+        let mut numbers = Fallbacks::default();
+        numbers.0.iter_mut().zip(best).for_each(|(to, (_, number))| *to = number);
+        numbers
+    }
+}
+
+/// Which servers of a fleet document are a label's fall-backs; none by default.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Fallbacks([u16; MAX_FALLBACKS]);
+
+impl Default for Fallbacks {
+    fn default() -> Self {
+        Self([u16::MAX; MAX_FALLBACKS])
+    }
+}
+
+impl Fallbacks {
+    /// The servers in the fleet document that they were found in.
+    pub(crate) fn of(self, fleet: &Fleet) -> impl Iterator<Item = &FleetServer> {
+        self.0.into_iter().filter_map(|number| fleet.servers.get(usize::from(number)))
+    }
+
+    /// `f1` for 0, `f2` for 1.
+    pub(crate) fn nth(self, n: usize, fleet: &Fleet) -> Option<&FleetServer> {
+        fleet.servers.get(usize::from(*self.0.get(n)?))
+    }
+
+    /// How many there are.
+    pub(crate) fn len(self) -> usize {
+        self.0.iter().filter(|number| **number != u16::MAX).count()
     }
 }
 

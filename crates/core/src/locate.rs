@@ -9,11 +9,13 @@ use std::{hash::Hasher, net::IpAddr};
 
 use crate::{
     catalogue::Mode,
-    directory::{Directory, Lb, LbIndex, LbState, RankedSites, ServiceId, ZoneEntry},
+    directory::{Directory, LbIndex, LbState, RankedSites, ZoneEntry},
     dns::{Decision, query::Subnet},
     fleet::{Fnv, mix},
+    lbs::LbFacts,
     net::{canonical, family_bits, mask},
     table::{Located, Member},
+    zone::ServiceFacts,
 };
 
 /// Who asks.
@@ -33,15 +35,43 @@ impl Client {
         let trusted = || directory.settings().ecs_from.iter().any(|p| p.contains(address));
         Self { address, subnet: subnet.filter(|s| s.source == 0 || trusted()) }
     }
+
+    /// What to look up among the client networks, if anything.
+    pub(crate) fn by_subnet(&self) -> Option<(IpAddr, u8)> {
+        self.subnet.filter(|s| s.source > 0).map(|s| (s.address, s.source))
+    }
+
+    /// What to look up among all prefixes.
+    pub(crate) fn by_source(&self) -> (IpAddr, u8) {
+        (self.address, family_bits(self.address))
+    }
+}
+
+/// What was looked up, and for whom.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Match<'d> {
+    /// What the table said.
+    pub(crate) located: Located<'d>,
+    /// Of which address.
+    pub(crate) address: IpAddr,
+    /// SCOPE PREFIX-LENGTH for the client subnet option; 0 where none was used.
+    pub(crate) scope: u8,
+}
+
+impl Match<'_> {
+    /// Of somebody who was not looked up yet.
+    pub(crate) fn nothing(client: &Client) -> Self {
+        Self { located: Located::default(), address: client.address, scope: 0 }
+    }
 }
 
 /// What a service's question is answered with.
 #[derive(Clone, Copy, Debug)]
-pub enum Route<'d> {
+pub(crate) enum Route<'d> {
     /// A CNAME into this DNS-LB's label zone.
     Refer {
         /// To whom.
-        lb: &'d Lb,
+        lb: &'d LbFacts,
         /// Seconds.
         ttl: u32,
         /// How it was found.
@@ -58,15 +88,6 @@ pub enum Route<'d> {
     },
 }
 
-/// A [`Route`] and for whom else it holds.
-#[derive(Clone, Copy, Debug)]
-pub struct Found<'d> {
-    /// The way.
-    pub route: Route<'d>,
-    /// SCOPE PREFIX-LENGTH for the client subnet option; 0 where none was used.
-    pub scope: u8,
-}
-
 /// How much a DNS-LB is worth handing out, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Worth {
@@ -78,33 +99,33 @@ enum Worth {
     Suspect,
 }
 
-/// Finds the way for a service of a zone.
-pub fn locate<'d>(directory: &'d Directory, client: &Client, zone: &'d ZoneEntry, service: usize) -> Found<'d> {
-    let (located, address, scope) = matched(directory, client);
-    let at = Chooser { directory, zone, service, key: scope_key(address, located.scope) };
-    let route = located
+/// Finds the way for a service of a zone: the longest match decides, or what stands in for one.
+pub(crate) fn choose<'d>(
+    directory: &'d Directory,
+    zone: &'d ZoneEntry,
+    service: usize,
+    matched: &Match<'d>,
+) -> Route<'d> {
+    let at = Chooser { directory, zone, service, facts: zone.facts(service), matched };
+    matched
+        .located
         .group
         .and_then(|group| at.entry(group.members()))
-        .or_else(|| at.neighbour(address))
+        .or_else(|| at.neighbour())
         .or_else(|| at.default_group())
-        .unwrap_or_else(|| at.aggregate());
-    Found { route, scope }
+        .unwrap_or_else(|| at.aggregate())
 }
 
-/// The longest match: the client's networks by ECS if there is one, else the resolver itself.
-fn matched<'d>(directory: &'d Directory, client: &Client) -> (Located<'d>, IpAddr, u8) {
-    let by_source = || directory.resolvers().lookup(client.address, family_bits(client.address));
-    match client.subnet.filter(|s| s.source > 0) {
-        None => (by_source(), client.address, 0),
-        Some(subnet) => {
-            let by_client = directory.clients().lookup(subnet.address, subnet.source);
-            match by_client.group {
-                Some(_) => (by_client, subnet.address, by_client.scope),
-                // No network of this client is known: its resolver may be, for all such clients.
-                None => (by_source(), client.address, by_client.scope),
-            }
-        }
-    }
+/// Reads what [`choose`] is going to ask of the DNS-LBs of an entry, so that it comes into the cache.
+pub(crate) fn touch(directory: &Directory, zone: &ZoneEntry, service: usize, matched: &Match<'_>) -> usize {
+    let id = zone.facts(service).id;
+    let members = matched.located.group.map_or(&[][..], |group| group.members());
+    let read = |member: &Member| {
+        let state = directory.facts(member.lb).map_or(0, |facts| facts.state as usize);
+        state + usize::from(directory.has_ranking(member.lb, id))
+    };
+    // The first ones are preferred; a long list is nobody's hurry.
+    members.iter().take(4).map(read).sum()
 }
 
 fn scope_key(address: IpAddr, scope: u8) -> u64 {
@@ -117,18 +138,15 @@ fn scope_key(address: IpAddr, scope: u8) -> u64 {
     mix(hash.finish())
 }
 
-struct Chooser<'d> {
+struct Chooser<'d, 'm> {
     directory: &'d Directory,
     zone: &'d ZoneEntry,
     service: usize,
-    key: u64,
+    facts: &'d ServiceFacts,
+    matched: &'m Match<'d>,
 }
 
-impl<'d> Chooser<'d> {
-    fn id(&self) -> ServiceId {
-        self.zone.service_id(self.service)
-    }
-
+impl<'d> Chooser<'d, '_> {
     /// The way of a matched entry; `None` when nobody of it is left.
     fn entry(&self, group: &[Member]) -> Option<Route<'d>> {
         let (worth, lb) = self.pick(group)?;
@@ -139,7 +157,7 @@ impl<'d> Chooser<'d> {
                 self.hand_out(lb, settings.guess_ttl, Decision::Mapped, Decision::Direct)
             }
             Worth::Ready => self.hand_out(lb, u32::MAX, Decision::Mapped, Decision::Direct),
-            Worth::Joining => match self.directory.ranking(lb, self.id()) {
+            Worth::Joining => match self.directory.ranking(lb, self.facts.id) {
                 Some(ranking) => {
                     Route::Sites { ranking, ttl: self.ttl(settings.direct_ttl), decision: Decision::Direct }
                 }
@@ -149,7 +167,8 @@ impl<'d> Chooser<'d> {
         })
     }
 
-    fn neighbour(&self, address: IpAddr) -> Option<Route<'d>> {
+    fn neighbour(&self) -> Option<Route<'d>> {
+        let address = self.matched.address;
         let settings = self.directory.settings();
         let least = if address.is_ipv4() { settings.neighbour_bits_v4 } else { settings.neighbour_bits_v6 }?;
         let near = self.directory.resolvers().nearest(address, least)?;
@@ -169,13 +188,13 @@ impl<'d> Chooser<'d> {
 
     /// The name of a DNS-LB, or in direct mode the sites that it ranked.
     fn hand_out(&self, lb: LbIndex, limit: u32, referred: Decision, answered: Decision) -> Route<'d> {
-        let catalogue = self.zone.catalogue();
-        match catalogue.services[self.service].mode {
-            Mode::Referral => self.directory.find_lb(lb).map_or_else(
+        let cname_ttl = self.zone.catalogue().cname_ttl;
+        match self.facts.mode {
+            Mode::Referral => self.directory.facts(lb).map_or_else(
                 || self.aggregate(),
-                |lb| Route::Refer { lb, ttl: catalogue.cname_ttl.min(limit), decision: referred },
+                |lb| Route::Refer { lb, ttl: cname_ttl.min(limit), decision: referred },
             ),
-            Mode::Direct => self.directory.ranking(lb, self.id()).map_or_else(
+            Mode::Direct => self.directory.ranking(lb, self.facts.id).map_or_else(
                 || self.aggregate(),
                 |ranking| Route::Sites { ranking, ttl: self.ttl(limit), decision: answered },
             ),
@@ -185,7 +204,7 @@ impl<'d> Chooser<'d> {
     /// All DNS-LBs' rankings together, or the customer's order where there is none.
     fn aggregate(&self) -> Route<'d> {
         let ttl = self.ttl(self.directory.settings().direct_ttl);
-        match self.directory.aggregate(self.id()) {
+        match self.directory.aggregate(self.facts.id) {
             Some(ranking) => Route::Sites { ranking, ttl, decision: Decision::Aggregate },
             None => {
                 let ranking = self.zone.customer_order(self.service);
@@ -195,34 +214,50 @@ impl<'d> Chooser<'d> {
     }
 
     fn ttl(&self, limit: u32) -> u32 {
-        self.zone.catalogue().services[self.service].ttl.min(limit)
+        self.facts.ttl.min(limit)
     }
 
     /// Worthiest first, then lowest preference, then by weight with the scope's hash.
     fn pick(&self, group: &[Member]) -> Option<(Worth, LbIndex)> {
         let worth = |member: &Member| self.worth(member.lb).map(|w| (w, member.preference));
-        let best = group.iter().filter_map(worth).min()?;
-        let candidates = || group.iter().filter(|m| worth(m) == Some(best));
-        let total: u64 = candidates().map(|m| u64::from(m.weight.max(1))).sum();
-        let mut point = self.key % total.max(1);
-        for member in candidates() {
+        let mut best: Option<((Worth, u16), LbIndex)> = None;
+        let mut total = 0;
+        for member in group {
+            let Some(worth) = worth(member) else { continue };
+            if best.is_none_or(|(b, _)| worth < b) {
+                (best, total) = (Some((worth, member.lb)), 0);
+            }
+            if best.is_some_and(|(b, _)| worth == b) {
+                total += u64::from(member.weight.max(1));
+            }
+        }
+        let (best, first) = best?;
+        let mut point = self.key() % total.max(1);
+        for member in group.iter().filter(|m| worth(m) == Some(best)) {
             match point.checked_sub(u64::from(member.weight.max(1))) {
                 Some(rest) => point = rest,
                 None => return Some((best.0, member.lb)),
             }
         }
-        None
+        Some((best.0, first))
+    }
+
+    /// What spreads questions: everybody within the scope has the same.
+    fn key(&self) -> u64 {
+        scope_key(self.matched.address, self.matched.located.scope)
     }
 
     fn worth(&self, index: LbIndex) -> Option<Worth> {
-        let lb = self.directory.find_lb(index)?;
-        let ranked = self.directory.ranking(index, self.id()).is_some();
+        let lb = self.directory.facts(index)?;
+        if lb.drained || self.zone.hides(index) {
+            return None;
+        }
+        let ready = lb.handed_out && self.directory.has_ranking(index, self.facts.id);
         match lb.state {
-            _ if lb.drained || self.zone.occupies(lb.label()) => None,
             LbState::Gone => None,
-            LbState::Alive if lb.handed_out && ranked => Some(Worth::Ready),
+            LbState::Alive if ready => Some(Worth::Ready),
             LbState::Alive => Some(Worth::Joining),
-            LbState::Suspect => (lb.handed_out && ranked).then_some(Worth::Suspect),
+            LbState::Suspect => ready.then_some(Worth::Suspect),
         }
     }
 }

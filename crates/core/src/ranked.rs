@@ -1,6 +1,6 @@
 //! A ranking as answers need it: a few octets a site, resolved against one catalogue.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use arrayvec::ArrayVec;
 
@@ -13,12 +13,9 @@ use crate::{
 /// The highest score that is taken in: latency in milliseconds and costs add up to less.
 const MAX_SCORE: f64 = 1e9;
 
-/// A service's sites, best first.
+/// A service's sites, best first. Cheap to clone.
 #[derive(Clone, Debug, PartialEq)]
-pub struct RankedSites {
-    sites: Box<[SiteRank]>,
-    all_down: bool,
-}
+pub struct RankedSites(Arc<[SiteRank]>);
 
 /// One site of a [`RankedSites`].
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -57,13 +54,13 @@ impl RankedSites {
     /// All sites in the customer's order, taken as up.
     pub(crate) fn customer_order(service: &Service) -> Self {
         let sites = (0..service.sites.len()).map(|i| SiteRank { site: i as u16, usable: u16::MAX, score: f32::NAN });
-        Self { sites: sites.collect(), all_down: false }
+        Self(sites.collect())
     }
 
     /// The same order with another catalogue's numbers; sites that it no longer has are left out,
     /// addresses that the other did not have are taken as usable.
     pub(crate) fn renumbered(&self, before: &Service, after: &Service) -> Option<Self> {
-        let sites = self.sites.iter().filter_map(|rank| {
+        let sites = self.0.iter().filter_map(|rank| {
             let old = before.sites.get(usize::from(rank.site))?;
             let index = after.sites.iter().position(|s| s.name == old.name)?;
             let bits = after.sites[index].addresses.iter().enumerate().map(|(bit, address)| {
@@ -77,18 +74,17 @@ impl RankedSites {
     }
 
     pub(crate) fn from_order(sites: Vec<SiteRank>) -> Option<Self> {
-        let all_down = sites.iter().all(|s| s.usable == 0);
-        (!sites.is_empty()).then(|| Self { sites: sites.into(), all_down })
+        (!sites.is_empty()).then(|| Self(sites.into()))
     }
 
     /// Best first.
     pub fn sites(&self) -> &[SiteRank] {
-        &self.sites
+        &self.0
     }
 
     /// Whether no site has a usable address: then the last good ones are answered.
     pub fn all_down(&self) -> bool {
-        self.all_down
+        self.0.iter().all(|s| s.usable == 0)
     }
 
     /// The addresses to answer with, for IPv4 or IPv6.
@@ -100,8 +96,9 @@ impl RankedSites {
     /// where the service wants more than one, come from sites within the policy's margin.
     pub fn addresses(&self, service: &Service, ipv4: bool, found: &mut ArrayVec<IpAddr, MAX_ANSWERS>) {
         let wanted = usize::from(service.answers).min(MAX_ANSWERS);
+        let all_down = self.all_down();
         let mut best: Option<f32> = None;
-        for rank in self.sites.iter().filter(|r| self.all_down || r.usable != 0) {
+        for rank in self.0.iter().filter(|r| all_down || r.usable != 0) {
             let Some(site) = service.sites.get(usize::from(rank.site)) else { continue };
             if !site.addresses.iter().any(|a| a.is_ipv4() == ipv4) {
                 continue;
@@ -115,7 +112,7 @@ impl RankedSites {
                 if found.len() >= wanted {
                     return;
                 }
-                if self.all_down || rank.usable & (1 << (bit & 15)) != 0 {
+                if all_down || rank.usable & (1 << (bit & 15)) != 0 {
                     found.push(*address);
                 }
             }

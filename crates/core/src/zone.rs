@@ -3,22 +3,38 @@
 use std::{collections::HashMap, ops::Range};
 
 use crate::{
-    catalogue::{Service, StaticRecord, ZoneCatalogue},
-    directory::ServiceId,
+    catalogue::{Mode, Service, StaticRecord, ZoneCatalogue},
+    directory::{LbIndex, ServiceId},
+    index::{Index, Seed},
     name::Name,
     ranked::RankedSites,
 };
 
 /// A zone that is served.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ZoneEntry {
     catalogue: ZoneCatalogue,
-    /// By wire form relative to the zone, without root label; empty for the apex.
-    nodes: HashMap<Box<[u8]>, Node>,
+    seed: Seed,
+    index: Index,
+    /// By wire form relative to the zone, without root label; the apex, which is empty, comes first.
+    nodes: Box<[(Box<[u8]>, Node)]>,
     /// One for each of the catalogue's services.
-    ids: Box<[ServiceId]>,
+    facts: Box<[ServiceFacts]>,
     /// Every service's sites in the customer's order, all taken as up.
     customer_orders: Box<[RankedSites]>,
+    /// DNS-LBs that cannot be handed out here, since their label is something else's name.
+    hidden: Box<[LbIndex]>,
+}
+
+/// What every question for a service needs of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ServiceFacts {
+    /// Its directory-wide number.
+    pub(crate) id: ServiceId,
+    /// Seconds that an address may be cached.
+    pub(crate) ttl: u32,
+    /// Who answers.
+    pub(crate) mode: Mode,
 }
 
 /// What is at a name: a service, static records, or only something further down.
@@ -43,30 +59,18 @@ impl Node {
 
 impl ZoneEntry {
     /// Indexes a catalogue that has passed its check; `ids` has one entry for each service.
-    pub(crate) fn new(catalogue: ZoneCatalogue, ids: Box<[ServiceId]>) -> Self {
+    pub(crate) fn new(catalogue: ZoneCatalogue, ids: &[ServiceId], seed: Seed) -> Self {
         let catalogue = catalogue.normalised();
-        let mut nodes: HashMap<Box<[u8]>, Node> = HashMap::new();
-        nodes.entry(Box::default()).or_default();
-        let relative = |name: &Name| name.strip(&catalogue.zone).map(<[u8]>::to_vec);
-        for (index, service) in catalogue.services.iter().enumerate() {
-            let Some(owner) = relative(&service.name) else { continue };
-            for name in with_parents(&owner) {
-                nodes.entry(name.into()).or_default().leads_to_service = true;
-            }
-            nodes.entry(owner.into()).or_default().service = Some(index);
+        let mut nodes: Vec<_> = nodes(&catalogue).into_iter().collect();
+        nodes.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        let mut index = Index::default();
+        for (number, (name, _)) in (0..).zip(&nodes) {
+            index.insert(seed.hash(name), number);
         }
-        let mut start = 0;
-        for run in catalogue.records.chunk_by(|a, b| a.name == b.name) {
-            let range = start..start + run.len();
-            start = range.end;
-            let Some(owner) = relative(&run[0].name) else { continue };
-            for name in with_parents(&owner) {
-                nodes.entry(name.into()).or_default();
-            }
-            nodes.entry(owner.into()).or_default().records = range;
-        }
+        let facts = catalogue.services.iter().zip(ids);
+        let facts = facts.map(|(s, id)| ServiceFacts { id: *id, ttl: s.ttl, mode: s.mode }).collect();
         let customer_orders = catalogue.services.iter().map(RankedSites::customer_order).collect();
-        Self { catalogue, nodes, ids, customer_orders }
+        Self { catalogue, seed, index, nodes: nodes.into(), facts, customer_orders, hidden: Box::default() }
     }
 
     /// The zone's name.
@@ -82,12 +86,33 @@ impl ZoneEntry {
     /// Whether a label in wire form already means something else directly below the zone, so that
     /// no DNS-LB of this name may be handed out in it.
     pub fn occupies(&self, label: &[u8]) -> bool {
-        self.nodes.contains_key(label)
+        self.node(label).is_some()
     }
 
     /// What is at a name, given in wire form relative to the zone.
     pub fn node(&self, relative: &[u8]) -> Option<&Node> {
-        self.nodes.get(relative)
+        // The apex is first in the order of names.
+        if relative.is_empty() { Some(self.apex()) } else { self.node_of(self.seed.hash(relative), relative) }
+    }
+
+    /// The same, with the hash of the name.
+    pub(crate) fn node_of(&self, hash: u32, relative: &[u8]) -> Option<&Node> {
+        let is = |number: u32| self.nodes.get(number as usize).is_some_and(|(name, _)| **name == *relative);
+        self.index.find(hash, is).map(|number| &self.nodes[number as usize].1)
+    }
+
+    /// What is at the zone's own name.
+    pub fn apex(&self) -> &Node {
+        &self.nodes[0].1
+    }
+
+    /// Whether a DNS-LB cannot be handed out here, since its label is something else's name.
+    pub(crate) fn hides(&self, lb: LbIndex) -> bool {
+        !self.hidden.is_empty() && self.hidden.contains(&lb)
+    }
+
+    pub(crate) fn hide(&mut self, lbs: impl IntoIterator<Item = LbIndex>) {
+        self.hidden = self.hidden.iter().copied().chain(lbs).collect();
     }
 
     /// The static records of a type at a node; for ANY those of the first type (RFC 8482).
@@ -101,34 +126,63 @@ impl ZoneEntry {
 
     /// The directory-wide number of a service.
     pub fn service_id(&self, service: usize) -> ServiceId {
-        self.ids[service]
+        self.facts[service].id
+    }
+
+    pub(crate) fn facts(&self, service: usize) -> &ServiceFacts {
+        &self.facts[service]
     }
 
     /// The number of the service of this name.
     pub(crate) fn id_of(&self, name: &Name) -> Option<ServiceId> {
-        self.catalogue.services.iter().position(|s| s.name == *name).map(|at| self.ids[at])
+        self.catalogue.services.iter().position(|s| s.name == *name).map(|at| self.facts[at].id)
     }
 
     /// Whether one of the zone's services has this number.
     pub(crate) fn has_id(&self, id: ServiceId) -> bool {
-        self.ids.contains(&id)
+        self.facts.iter().any(|facts| facts.id == id)
     }
 
     /// The service of this number.
     pub(crate) fn service_of(&self, id: ServiceId) -> Option<&Service> {
-        let at = self.ids.iter().position(|i| *i == id)?;
+        let at = self.facts.iter().position(|facts| facts.id == id)?;
         self.catalogue.services.get(at)
     }
 
     /// Every service with its number.
     pub fn services(&self) -> impl Iterator<Item = (&Service, ServiceId)> {
-        self.catalogue.services.iter().zip(self.ids.iter().copied())
+        self.catalogue.services.iter().zip(self.facts.iter().map(|facts| facts.id))
     }
 
     /// A service's sites in the customer's order.
     pub fn customer_order(&self, service: usize) -> &RankedSites {
         &self.customer_orders[service]
     }
+}
+
+/// Everything that a catalogue has names for, by the name relative to the zone.
+fn nodes(catalogue: &ZoneCatalogue) -> HashMap<Box<[u8]>, Node> {
+    let mut nodes: HashMap<Box<[u8]>, Node> = HashMap::new();
+    nodes.entry(Box::default()).or_default();
+    let relative = |name: &Name| name.strip(&catalogue.zone).map(<[u8]>::to_vec);
+    for (index, service) in catalogue.services.iter().enumerate() {
+        let Some(owner) = relative(&service.name) else { continue };
+        for name in with_parents(&owner) {
+            nodes.entry(name.into()).or_default().leads_to_service = true;
+        }
+        nodes.entry(owner.into()).or_default().service = Some(index);
+    }
+    let mut start = 0;
+    for run in catalogue.records.chunk_by(|a, b| a.name == b.name) {
+        let range = start..start + run.len();
+        start = range.end;
+        let Some(owner) = relative(&run[0].name) else { continue };
+        for name in with_parents(&owner) {
+            nodes.entry(name.into()).or_default();
+        }
+        nodes.entry(owner.into()).or_default().records = range;
+    }
+    nodes
 }
 
 /// A relative name and everything between it and the zone: those names exist, too (RFC 4592

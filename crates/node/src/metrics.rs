@@ -11,7 +11,7 @@ use std::{
     },
 };
 
-use dglb_core::dns::{DECISIONS, Decision, Handled, TRANSPORTS, Transport};
+use dglb_core::dns::{DECISIONS, Decision, Handled, STANDINGS, Standing, TRANSPORTS, Transport};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
@@ -56,14 +56,23 @@ pub enum Incident {
     Unsendable,
     /// Receiving or accepting failed.
     ReceiveError,
+    /// A reply was not sent, since its network gets no more.
+    RateLimited,
+    /// A short reply was sent instead, for the same reason.
+    Slipped,
 }
 
 /// The number of [`Incident`]s.
-const INCIDENTS: usize = 3;
+const INCIDENTS: usize = 5;
 
 impl Incident {
-    const ALL: [(Self, &str); INCIDENTS] =
-        [(Self::Oversized, "oversized"), (Self::Unsendable, "unsendable"), (Self::ReceiveError, "receive-error")];
+    const ALL: [(Self, &str); INCIDENTS] = [
+        (Self::Oversized, "oversized"),
+        (Self::Unsendable, "unsendable"),
+        (Self::ReceiveError, "receive-error"),
+        (Self::RateLimited, "rate-limited"),
+        (Self::Slipped, "slipped"),
+    ];
 }
 
 /// All counters of the DNS side: clone it freely, give each serving thread a [`Lane`].
@@ -83,6 +92,7 @@ pub struct Totals {
     questions: [u64; TRANSPORTS],
     replies: [u64; RCODES.len() + 1],
     decisions: [u64; DECISIONS],
+    standings: [u64; STANDINGS],
     incidents: [u64; INCIDENTS],
     connections: [[u64; CONNECTION_EVENTS]; TRANSPORTS],
 }
@@ -95,6 +105,7 @@ struct Cells {
     questions: [AtomicU64; TRANSPORTS],
     replies: [AtomicU64; RCODES.len() + 1],
     decisions: [AtomicU64; DECISIONS],
+    standings: [AtomicU64; STANDINGS],
     incidents: [AtomicU64; INCIDENTS],
     connections: [[AtomicU64; CONNECTION_EVENTS]; TRANSPORTS],
 }
@@ -136,6 +147,9 @@ impl Lane {
         let cells = &self.0;
         bump(&cells.questions[transport as usize]);
         bump(&cells.decisions[handled.decision as usize]);
+        if handled.standing != Standing::Absent {
+            bump(&cells.standings[handled.standing as usize]);
+        }
         if handled.length > 0 {
             let known = RCODES.iter().position(|(code, _)| *code == handled.rcode);
             bump(&cells.replies[known.unwrap_or(RCODES.len())]);
@@ -165,6 +179,12 @@ impl Totals {
     /// How many messages were decided in this way.
     pub fn decision(&self, decision: Decision) -> u64 {
         self.decisions[decision as usize]
+    }
+
+    /// How many messages had a cookie that said this of their sender; those without any are not
+    /// counted here.
+    pub fn standing(&self, standing: Standing) -> u64 {
+        self.standings[standing as usize]
     }
 
     /// How many replies had this extended response code; codes without a counter of their own
@@ -198,6 +218,7 @@ impl Totals {
         sum(&mut self.truncated, &cells.truncated);
         self.replies.iter_mut().zip(&cells.replies).for_each(|(total, cell)| sum(total, cell));
         self.decisions.iter_mut().zip(&cells.decisions).for_each(|(total, cell)| sum(total, cell));
+        self.standings.iter_mut().zip(&cells.standings).for_each(|(total, cell)| sum(total, cell));
         self.incidents.iter_mut().zip(&cells.incidents).for_each(|(total, cell)| sum(total, cell));
         let connections = self.connections.iter_mut().flatten().zip(cells.connections.iter().flatten());
         connections.for_each(|(total, cell)| sum(total, cell));
@@ -214,6 +235,9 @@ impl Collector for DnsCounters {
         family(&mut encoder, ["dglb_dns_replies", "Replies by extended response code", "rcode"], replies)?;
         let decisions = Decision::ALL.into_iter().map(|d| (d.as_str(), totals.decision(d)));
         family(&mut encoder, ["dglb_dns_decisions", "Messages by how the answer was found", "decision"], decisions)?;
+        let cookies = Standing::ALL.into_iter().filter(|s| *s != Standing::Absent);
+        let cookies = cookies.map(|s| (s.as_str(), totals.standing(s)));
+        family(&mut encoder, ["dglb_dns_cookies", "Messages with a cookie by what it is worth", "cookie"], cookies)?;
         let incidents = Incident::ALL.into_iter().map(|(incident, name)| (name, totals.incident(incident)));
         family(&mut encoder, ["dglb_dns_incidents", "What else happened at DNS sockets", "incident"], incidents)?;
         connections(&mut encoder, &totals)?;
@@ -287,6 +311,10 @@ mod tests {
                     lane.count(Transport::Tcp, &handled(12, 3, true, Decision::Authority));
                     lane.count(Transport::Udp, &handled(0, 0, false, Decision::Dropped));
                     lane.count(Transport::Udp, &handled(12, 4095, false, Decision::Malformed));
+                    lane.count(
+                        Transport::Udp,
+                        &Handled { standing: Standing::Valid, ..handled(0, 0, false, Decision::RateLimited) },
+                    );
                     lane.incident(Incident::Unsendable);
                     lane.connection(Transport::Tcp, ConnectionEvent::Accepted);
                     lane.connection(Transport::Tls, ConnectionEvent::Accepted);
@@ -297,11 +325,12 @@ mod tests {
         let totals = counters.totals();
         assert_eq!(
             (totals.questions(Transport::Udp), totals.questions(Transport::Tcp), totals.truncated),
-            (40_008, 4, 4)
+            (40_012, 4, 4)
         );
         assert_eq!((totals.replies(0), totals.replies(3), totals.replies(4095)), (40_000, 4, 4));
         assert_eq!((totals.decision(Decision::Mapped), totals.decision(Decision::Dropped)), (40_000, 4));
         assert_eq!(totals.incident(Incident::Unsendable), 4);
+        assert_eq!((totals.standing(Standing::Absent), totals.standing(Standing::Valid)), (0, 4));
         assert_eq!((totals.open(Transport::Tcp), totals.open(Transport::Tls)), (4, 0));
 
         let mut registry = Registry::default();
@@ -315,6 +344,7 @@ mod tests {
             "dglb_dns_replies_total{rcode=\"NXDOMAIN\"} 4",
             "dglb_dns_replies_total{rcode=\"other\"} 4",
             "dglb_dns_incidents_total{incident=\"unsendable\"} 4",
+            "dglb_dns_cookies_total{cookie=\"valid\"} 4",
             "dglb_dns_connections_total{transport=\"tls\",event=\"idle\"} 4",
             "dglb_dns_connections_open{transport=\"tcp\"} 4",
             "dglb_dns_truncated_total 4",
@@ -328,6 +358,9 @@ mod tests {
     fn tables_follow_their_enumerations() {
         for (index, (incident, _)) in Incident::ALL.into_iter().enumerate() {
             assert_eq!(incident as usize, index);
+        }
+        for (index, standing) in Standing::ALL.into_iter().enumerate() {
+            assert_eq!(standing as usize, index);
         }
         for (index, (event, _)) in ConnectionEvent::ALL.into_iter().enumerate() {
             assert_eq!(event as usize, index);

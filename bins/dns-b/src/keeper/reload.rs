@@ -74,6 +74,7 @@ pub fn refusal(old: &Config, new: &Config) -> Result<(), String> {
         ("dns.referral", old.referral == new.referral),
         ("dns.fallback", old.fallback == new.fallback),
         ("dns.lanes", old.serving.settings.lanes == new.serving.settings.lanes),
+        ("dns.rate-limit.table-size", old.serving.settings.rate_table == new.serving.settings.rate_table),
         ("[dns.tcp]", old.serving.settings.tcp == new.serving.settings.tcp),
         ("[dns]", old.serving.settings == new.serving.settings),
         ("map.listen", old.map.listen == new.map.listen),

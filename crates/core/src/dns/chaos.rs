@@ -26,7 +26,7 @@ pub(super) fn answer(query: &Query<'_>, terms: &Terms<'_>, reply: &mut [u8]) -> 
 }
 
 fn text<'r>(query: &Query<'_>, terms: &Terms<'r>) -> Option<&'r Text> {
-    match query.name.as_slice() {
+    match &query.name[..] {
         b"\x02id\x06server\0" | b"\x08hostname\x04bind\0" => terms.conduct.identity.as_ref(),
         b"\x07version\x04bind\0" | b"\x07version\x06server\0" => terms.conduct.version.as_ref(),
         _ => None,

@@ -58,6 +58,21 @@ pub enum Standing {
 /// Number of [`Standing`]s, for tables of counters indexed by `standing as usize`.
 pub const STANDINGS: usize = 4;
 
+impl Standing {
+    /// Every standing, in the order of their discriminants.
+    pub const ALL: [Self; STANDINGS] = [Self::Absent, Self::ClientOnly, Self::Valid, Self::Invalid];
+
+    /// The value of the metric's `cookie` label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Absent => "none",
+            Self::ClientOnly => "client-only",
+            Self::Valid => "valid",
+            Self::Invalid => "invalid",
+        }
+    }
+}
+
 impl Secret {
     /// This key.
     pub fn new(octets: [u8; 16]) -> Self {

@@ -3,17 +3,20 @@
 pub mod conduct;
 pub mod cookie;
 pub mod framing;
+pub mod qname;
 pub mod query;
 pub mod rate;
 pub mod rcode;
 pub mod rrset;
 pub mod rtype;
 
+mod batch;
 mod chaos;
 mod edns;
 mod opt;
 mod render;
 mod responder;
+mod sections;
 mod terms;
 pub(crate) mod writer;
 

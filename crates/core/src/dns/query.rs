@@ -4,10 +4,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use arrayvec::ArrayVec;
-
-use super::{edns, rcode};
-use crate::name::MAX_NAME;
+use super::{edns, qname::QName, rcode};
 
 /// Octets of a DNS header (RFC 1035 section 4.1.1).
 pub const HEADER: usize = 12;
@@ -26,8 +23,8 @@ pub struct Query<'p> {
     pub header: Header,
     /// The question section as it was asked, letter case and all.
     pub question: &'p [u8],
-    /// QNAME in wire form, lower-cased.
-    pub name: ArrayVec<u8, MAX_NAME>,
+    /// QNAME, lower-cased.
+    pub name: &'p QName,
     /// QTYPE.
     pub qtype: u16,
     /// QCLASS.
@@ -89,8 +86,6 @@ pub struct Subnet {
 }
 
 /// What a packet turned out to be.
-// A boxed query would cost every question an allocation.
-#[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug)]
 pub enum Parsed<'p> {
     /// To be answered.
@@ -114,8 +109,8 @@ pub struct Reject<'p> {
     pub rcode: u16,
 }
 
-/// Reads one packet.
-pub fn parse(packet: &[u8]) -> Parsed<'_> {
+/// Reads one packet, and its QNAME into `name`.
+pub fn parse<'p>(packet: &'p [u8], name: &'p mut QName) -> Parsed<'p> {
     if packet.len() < HEADER || packet[2] & QR != 0 {
         return Parsed::Drop;
     }
@@ -130,13 +125,13 @@ pub fn parse(packet: &[u8]) -> Parsed<'_> {
     let mut cursor = Cursor { packet, at: HEADER };
     if header.opcode != 0 {
         // The body of another opcode is none of our business; the opcode itself is echoed.
-        return reject(cursor.opt_alone(header.opcode, counts), rcode::NOTIMP);
+        return reject(cursor.opt_alone(header.opcode, counts, name), rcode::NOTIMP);
     }
     // RFC 9619 section 4: QDCOUNT is one for opcode 0.
     if counts[0] != 1 {
-        return reject(cursor.opt_alone(header.opcode, counts), rcode::FORMERR);
+        return reject(cursor.opt_alone(header.opcode, counts, name), rcode::FORMERR);
     }
-    let Some((name, qtype, class)) = cursor.question() else {
+    let Some((qtype, class)) = cursor.question(name) else {
         return reject(None, rcode::FORMERR);
     };
     let question = &packet[HEADER..cursor.at];
@@ -175,23 +170,9 @@ impl<'p> Cursor<'p> {
         self.take(2).map(|b| u16::from_be_bytes([b[0], b[1]]))
     }
 
-    /// QNAME is never compressed: there is nothing before it to point at.
-    fn question(&mut self) -> Option<(ArrayVec<u8, MAX_NAME>, u16, u16)> {
-        let mut name = ArrayVec::new();
-        loop {
-            let length = usize::from(*self.packet.get(self.at)?);
-            if length > 63 {
-                return None;
-            }
-            let label = self.take(1 + length)?;
-            name.try_extend_from_slice(label).ok()?;
-            if length == 0 {
-                break;
-            }
-        }
-        // Length octets are below 0x40, so lower-casing the whole leaves them alone.
-        name.make_ascii_lowercase();
-        Some((name, self.u16()?, self.u16()?))
+    fn question(&mut self, name: &mut QName) -> Option<(u16, u16)> {
+        self.at += name.read(&self.packet[self.at..])?;
+        Some((self.u16()?, self.u16()?))
     }
 
     /// A name that is only skipped; returns whether it is the root.
@@ -243,9 +224,14 @@ impl<'p> Cursor<'p> {
     /// The OPT record of a message that is not a question: of NOTIFY and UPDATE, whose sections have
     /// the form of a question's (RFC 1996 section 3.7, RFC 2136 section 2), and of a query without a
     /// question, which may ask for a cookie (RFC 7873 section 5.4). Of any other the form is unknown.
-    fn opt_alone(&mut self, opcode: u8, [questions, answers, authorities, additionals]: [u16; 4]) -> Option<Edns<'p>> {
+    fn opt_alone(
+        &mut self,
+        opcode: u8,
+        [questions, answers, authorities, additionals]: [u16; 4],
+        name: &mut QName,
+    ) -> Option<Edns<'p>> {
         match (opcode, questions) {
-            (NOTIFY | UPDATE, 1) => _ = self.question()?,
+            (NOTIFY | UPDATE, 1) => _ = self.question(name)?,
             (0, 0) => {}
             _ => return None,
         }
@@ -322,7 +308,7 @@ mod tests {
     }
 
     fn rejected(packet: &[u8]) -> (u16, bool) {
-        match parse(packet) {
+        match parse(packet, &mut QName::default()) {
             Parsed::Reject(r) => (r.rcode, r.edns.is_some()),
             other => panic!("{other:?}"),
         }
@@ -331,8 +317,9 @@ mod tests {
     #[test]
     fn a_plain_question() {
         let packet = question(b"\x03WwW\x04test\0");
-        let Parsed::Query(q) = parse(&packet) else { panic!() };
-        assert_eq!(q.name.as_slice(), b"\x03www\x04test\0");
+        let mut name = QName::default();
+        let Parsed::Query(q) = parse(&packet, &mut name) else { panic!() };
+        assert_eq!(&q.name[..], b"\x03www\x04test\0");
         assert_eq!(q.question, b"\x03WwW\x04test\0\0\x01\0\x01");
         assert_eq!((q.qtype, q.class, q.edns), (1, Class::In, None));
         assert_eq!(q.header, Header { id: 0x1234, opcode: 0, recursion_desired: true, checking_disabled: true });
@@ -340,11 +327,11 @@ mod tests {
 
     #[test]
     fn what_is_dropped() {
-        assert!(matches!(parse(&[0; 11]), Parsed::Drop));
-        assert!(matches!(parse(&[]), Parsed::Drop));
+        assert!(matches!(parse(&[0; 11], &mut QName::default()), Parsed::Drop));
+        assert!(matches!(parse(&[], &mut QName::default()), Parsed::Drop));
         let mut response = question(b"\0");
         response[2] |= QR;
-        assert!(matches!(parse(&response), Parsed::Drop));
+        assert!(matches!(parse(&response, &mut QName::default()), Parsed::Drop));
     }
 
     #[test]
@@ -368,10 +355,11 @@ mod tests {
         assert_eq!(rejected(&question(b"\xc0\x0c")).0, rcode::FORMERR);
         let long: Vec<u8> = [[63; 64]; 4].concat().into_iter().chain([0]).collect();
         assert_eq!(rejected(&question(&long)).0, rcode::FORMERR);
+        let mut name = QName::default();
         for opcode in 1..16 {
             let mut other = good.clone();
             other[2] = opcode << 3;
-            let Parsed::Reject(r) = parse(&other) else { panic!() };
+            let Parsed::Reject(r) = parse(&other, &mut name) else { panic!() };
             assert_eq!((r.rcode, r.header.opcode), (rcode::NOTIMP, opcode));
         }
     }
@@ -380,7 +368,8 @@ mod tests {
     fn edns_is_read_and_checked() {
         let good = question(b"\x03www\0");
         let packet = with_opt(good.clone(), b"\0", [0, 0, 0x80, 0], &[0, 3, 0, 0, 0xff, 0xfe, 0, 1, 7]);
-        let Parsed::Query(q) = parse(&packet) else { panic!() };
+        let mut name = QName::default();
+        let Parsed::Query(q) = parse(&packet, &mut name) else { panic!() };
         let edns = q.edns.unwrap();
         assert_eq!((edns.payload, edns.dnssec_ok, edns.nsid, edns.subnet), (1232, true, true, None));
         // Version 1: BADVERS, with an OPT.

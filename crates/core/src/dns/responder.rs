@@ -1,23 +1,24 @@
 //! From packets to packets: the one way that every transport takes.
 
 use super::{
-    Asked, Decision, Exchange, Handled, Kind, Transport,
+    Asked, Decision, Exchange, Handled, Kind, Transport, batch,
     conduct::Conduct,
     cookie::Standing,
+    qname::QName,
     query::{self, Edns, Parsed, Query},
     rate::{Limiter, Verdict},
     rcode,
     render::{self, Rendered},
     terms::Terms,
 };
-use crate::{
-    answer::{Question, answer},
-    directory::Directory,
-    locate::Client,
-};
+use crate::{answer::Answer, directory::Directory, locate::Client};
 
 /// In the third octet of a header (RFC 1035 section 4.1.1).
 const TC: u8 = 0x02;
+
+/// Questions that go through the core together; more of them would only push each other out of the
+/// cache.
+const BATCH: usize = 32;
 
 /// Everything that replies depend on, held for one batch of questions.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +32,14 @@ pub struct Responder<'a> {
     pub unix_seconds: u32,
 }
 
+/// A question that the directory has an answer to.
+pub(super) struct Admitted<'q> {
+    pub(super) query: Query<'q>,
+    pub(super) terms: Terms<'q>,
+    pub(super) client: Client,
+    limit: usize,
+}
+
 impl<'a> Responder<'a> {
     /// With the default conduct, in 1970: what tests, benches and tools need.
     pub fn with_defaults(directory: &'a Directory) -> Self {
@@ -41,28 +50,52 @@ impl<'a> Responder<'a> {
     /// Answers one packet into `reply`, which must hold 65 535 octets for TCP and at least 1 232
     /// for UDP. Total: whatever the packet is, this returns.
     pub fn respond(&self, asked: &Asked<'_>, reply: &mut [u8]) -> Handled {
+        let mut alone = [Exchange { asked: *asked, reply, handled: Handled::DROPPED }];
+        batch::respond::<1>(self, &mut alone);
+        let [Exchange { handled, .. }] = alone;
+        handled
+    }
+
+    /// Answers a batch, each packet as [`Responder::respond`] does.
+    pub fn respond_batch(&self, exchanges: &mut [Exchange<'_>]) {
+        exchanges.chunks_mut(BATCH).for_each(|some| batch::respond::<BATCH>(self, some));
+    }
+
+    /// Reads a packet. What needs no directory is replied to at once.
+    pub(super) fn admit<'q>(
+        &self,
+        asked: &Asked<'q>,
+        name: &'q mut QName,
+        reply: &mut [u8],
+    ) -> Result<Admitted<'q>, Handled>
+    where
+        'a: 'q,
+    {
         // A source port of 0 can only be a forgery: a reply to it goes nowhere (RFC 6056 section 3.2).
-        let parsed = if asked.peer.port() == 0 { Parsed::Drop } else { query::parse(asked.packet) };
+        let parsed = if asked.peer.port() == 0 { Parsed::Drop } else { query::parse(asked.packet, name) };
         match parsed {
-            Parsed::Drop => Handled::DROPPED,
+            Parsed::Drop => Err(Handled::DROPPED),
             Parsed::Reject(reject) => {
                 let terms = self.terms(asked, reject.edns);
-                terms.handled(&render::reject(&reject, &terms, None, reply), reject.rcode, Decision::Malformed)
+                Err(terms.handled(&render::reject(&reject, &terms, None, reply), reject.rcode, Decision::Malformed))
             }
             Parsed::Query(query) => {
                 let terms = self.terms(asked, query.edns);
                 if let Some(handled) = terms.without_content(&query, reply) {
-                    return handled;
+                    return Err(handled);
                 }
-                let subnet = query.edns.and_then(|e| e.subnet);
-                let client = Client::new(self.directory, asked.peer.ip(), subnet);
-                let question = Question { name: &query.name, qtype: query.qtype, client, role: asked.role };
-                let answer = answer(self.directory, &question);
+                let client = Client::new(self.directory, asked.peer.ip(), query.edns.and_then(|e| e.subnet));
                 let limit = size_limit(&query, asked.transport, self.conduct);
-                let rendered = render::answer(&query, &answer, &client, &terms, (reply, limit));
-                terms.handled(&rendered, answer.rcode, answer.decision)
+                Ok(Admitted { query, terms, client, limit })
             }
         }
+    }
+
+    /// Writes the reply with an answer.
+    pub(super) fn render(&self, admitted: &Admitted<'_>, answer: &Answer<'_>, reply: &mut [u8]) -> Handled {
+        let Admitted { query, terms, client, limit } = admitted;
+        let rendered = render::answer(query, answer, client, terms, (reply, *limit));
+        terms.handled(&rendered, answer.rcode, answer.decision)
     }
 
     fn terms(&self, asked: &Asked<'_>, edns: Option<Edns<'_>>) -> Terms<'a> {
@@ -93,7 +126,8 @@ impl<'a> Responder<'a> {
     /// gets one, with which it is not limited any more (RFC 7873 section 5.2.3); others are told by
     /// TC to come back over TCP.
     pub fn decline(&self, asked: &Asked<'_>, reply: &mut [u8]) -> Handled {
-        let mut handled = match query::parse(asked.packet) {
+        let mut name = QName::default();
+        let mut handled = match query::parse(asked.packet, &mut name) {
             Parsed::Drop => return Handled::DROPPED,
             Parsed::Reject(reject) => {
                 let terms = self.terms(asked, reject.edns);
@@ -113,13 +147,6 @@ impl<'a> Responder<'a> {
             handled.truncated = true;
         }
         handled
-    }
-
-    /// Answers a batch, each packet as [`Responder::respond`] does.
-    pub fn respond_batch(&self, exchanges: &mut [Exchange<'_>]) {
-        for exchange in exchanges {
-            exchange.handled = self.respond(&exchange.asked, exchange.reply);
-        }
     }
 }
 

@@ -1,19 +1,14 @@
-//! Writing a message: whole RRsets or nothing, names compressed (RFC 1035 section 4.1.4), never
-//! beyond the limit.
-
-use arrayvec::ArrayVec;
+//! Writing a message: whole RRsets or nothing, never beyond the limit. Every name of an answer ends
+//! in a suffix of QNAME or in a name just written, so whoever writes one knows what to point at (RFC
+//! 1035 section 4.1.4) and nothing is searched for.
 
 use super::query::{HEADER, Header};
-use crate::name::MAX_NAME;
 
-/// A name as a row of wire-form pieces, the last of which ends with the root label. All names in
-/// our answers are made of pieces that exist already: a service's relative name, a label, a zone.
-pub(crate) type Parts<'d> = ArrayVec<&'d [u8], 4>;
-
-/// Offsets of labels that later names may point at; more are not worth looking through.
-const TARGETS: usize = 24;
 /// A pointer has 14 bits for the offset.
 const MAX_TARGET: usize = 0x3fff;
+
+/// ANCOUNT, NSCOUNT and ARCOUNT.
+const COUNTS: std::ops::Range<usize> = 6..12;
 
 /// Where the record counts are in the header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,19 +22,44 @@ pub(super) enum Section {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Full;
 
+/// A name that is already there, as two octets (RFC 1035 section 4.1.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pointer([u8; 2]);
+
+impl Pointer {
+    /// To QNAME.
+    pub(super) const QNAME: Self = Self([0xc0, HEADER as u8]);
+
+    /// To QNAME without its first `octets` octets.
+    pub(super) fn into_question(octets: usize) -> Self {
+        // A name has at most 255 octets.
+        Self((0xc000 | (HEADER + octets) as u16).to_be_bytes())
+    }
+
+    /// To what was written at `at`, if that is not too far from the start.
+    pub(super) fn to(at: usize) -> Result<Self, Full> {
+        if at > MAX_TARGET { Err(Full) } else { Ok(Self((0xc000 | at as u16).to_be_bytes())) }
+    }
+
+    /// The octets.
+    pub(super) fn wire(self) -> [u8; 2] {
+        self.0
+    }
+}
+
 /// A message under construction at the start of a buffer.
 pub(super) struct Writer<'b> {
     buffer: &'b mut [u8],
     at: usize,
     limit: usize,
-    targets: ArrayVec<u16, TARGETS>,
 }
 
 /// A place to return to when an RRset turns out not to fit.
 #[derive(Clone, Copy)]
 pub(super) struct Mark {
     at: usize,
-    targets: usize,
+    /// The record counts in the header.
+    counts: [u8; 6],
 }
 
 impl<'b> Writer<'b> {
@@ -47,7 +67,7 @@ impl<'b> Writer<'b> {
     /// kept for [`Writer::release`].
     pub(super) fn new(buffer: &'b mut [u8], limit: usize, reserved: usize, header: Header, question: &[u8]) -> Self {
         let limit = limit.min(buffer.len()).saturating_sub(reserved);
-        let mut writer = Self { buffer, at: 0, limit, targets: ArrayVec::new() };
+        let mut writer = Self { buffer, at: 0, limit };
         let flags = u8::from(header.recursion_desired) | header.opcode << 3 | 0x80;
         let copied = u8::from(header.checking_disabled) << 4;
         let [i0, i1] = header.id.to_be_bytes();
@@ -55,19 +75,18 @@ impl<'b> Writer<'b> {
         // A header and a question as they were received always fit 512 octets.
         let _ = writer.bytes(&[i0, i1, flags, copied, 0, questions, 0, 0, 0, 0, 0, 0]);
         let _ = writer.bytes(question);
-        if !question.is_empty() {
-            writer.remember_from(HEADER);
-        }
         writer
     }
 
     pub(super) fn mark(&self) -> Mark {
-        Mark { at: self.at, targets: self.targets.len() }
+        let mut counts = [0; 6];
+        counts.copy_from_slice(&self.buffer[COUNTS]);
+        Mark { at: self.at, counts }
     }
 
     pub(super) fn rewind(&mut self, mark: Mark) {
         self.at = mark.at;
-        self.targets.truncate(mark.targets);
+        self.buffer[COUNTS].copy_from_slice(&mark.counts);
     }
 
     /// Makes `octets` of the reserved room usable.
@@ -104,13 +123,19 @@ impl<'b> Writer<'b> {
         self.at
     }
 
-    pub(super) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Full> {
-        let end = self.at + bytes.len();
+    /// The next `octets` octets, to be filled in.
+    fn room(&mut self, octets: usize) -> Result<&mut [u8], Full> {
+        let end = self.at + octets;
         if end > self.limit {
             return Err(Full);
         }
-        self.buffer[self.at..end].copy_from_slice(bytes);
+        let room = self.buffer.get_mut(self.at..end).ok_or(Full)?;
         self.at = end;
+        Ok(room)
+    }
+
+    pub(super) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Full> {
+        self.room(bytes.len())?.copy_from_slice(bytes);
         Ok(())
     }
 
@@ -122,12 +147,12 @@ impl<'b> Writer<'b> {
         self.bytes(&value.to_be_bytes())
     }
 
-    /// TYPE, CLASS IN and TTL behind an owner name.
-    pub(super) fn record_head(&mut self, owner: &Parts<'_>, rtype: u16, ttl: u32) -> Result<(), Full> {
-        self.name(owner)?;
-        self.u16(rtype)?;
-        self.u16(1)?;
-        self.u32(ttl)
+    /// A record of class IN, but for its RDATA of `length` octets, which comes next.
+    pub(super) fn record(&mut self, owner: Pointer, rtype: u16, ttl: u32, length: usize) -> Result<(), Full> {
+        let ([o0, o1], [t0, t1], [l0, l1, l2, l3]) = (owner.0, rtype.to_be_bytes(), ttl.to_be_bytes());
+        // What does not fit 16 bits does not fit the message either.
+        let [r0, r1] = (length as u16).to_be_bytes();
+        self.bytes(&[o0, o1, t0, t1, 0, 1, l0, l1, l2, l3, r0, r1])
     }
 
     /// RDLENGTH, then what `rdata` writes.
@@ -139,89 +164,32 @@ impl<'b> Writer<'b> {
         self.buffer[at..at + 2].copy_from_slice(&length.to_be_bytes());
         Ok(())
     }
-
-    /// A name, pointing at its longest suffix that is already there.
-    pub(super) fn name(&mut self, parts: &Parts<'_>) -> Result<(), Full> {
-        let mut name: ArrayVec<u8, MAX_NAME> = ArrayVec::new();
-        for part in parts {
-            // Checked when catalogue and fleet were accepted; a longer name is simply not written.
-            name.try_extend_from_slice(part).map_err(|_| Full)?;
-        }
-        let start = self.at;
-        let mut rest = name.as_slice();
-        while let Some(&length) = rest.first().filter(|length| **length != 0) {
-            if let Some(target) = self.targets.iter().copied().find(|&t| self.matches(usize::from(t), rest)) {
-                self.u16(0xc000 | target)?;
-                self.remember_from(start);
-                return Ok(());
-            }
-            let label = 1 + usize::from(length);
-            self.bytes(rest.get(..label).ok_or(Full)?)?;
-            rest = &rest[label..];
-        }
-        self.bytes(&[0])?;
-        self.remember_from(start);
-        Ok(())
-    }
-
-    /// Remembers every label of the name written at `at`, up to its pointer or root.
-    fn remember_from(&mut self, mut at: usize) {
-        while let Some(length @ 1..=63) = self.buffer.get(at).copied() {
-            if at > MAX_TARGET || self.targets.try_push(at as u16).is_err() {
-                return;
-            }
-            at += 1 + usize::from(length);
-        }
-    }
-
-    /// Whether the name at `at` equals `name`, letter case aside (RFC 4343).
-    fn matches(&self, mut at: usize, mut name: &[u8]) -> bool {
-        loop {
-            let length = usize::from(self.buffer[at]);
-            if length >= 0xc0 {
-                // We only ever point backwards, so this ends.
-                at = (length & 0x3f) << 8 | usize::from(self.buffer[at + 1]);
-                continue;
-            }
-            let (here, there) = (&self.buffer[at..=at + length], name.get(..=length));
-            if !there.is_some_and(|there| here.eq_ignore_ascii_case(there)) {
-                return false;
-            }
-            if length == 0 {
-                return true;
-            }
-            at += 1 + length;
-            name = &name[1 + length..];
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::name::Name;
 
     fn header() -> Header {
         Header { id: 7, opcode: 0, recursion_desired: false, checking_disabled: false }
     }
 
-    fn parts<'d>(pieces: &[&'d [u8]]) -> Parts<'d> {
-        pieces.iter().copied().collect()
-    }
-
     #[test]
-    fn names_are_compressed_against_the_question_in_any_case() {
+    fn records_point_into_the_question() {
         let mut buffer = [0; 512];
         let question = b"\x03wWw\x03gLb\x04test\0\0\x01\0\x01";
         let mut writer = Writer::new(&mut buffer, 512, 0, header(), question);
-        let zone: Name = "glb.test".parse().unwrap();
-        writer.name(&parts(&[b"\x03www", zone.wire()])).unwrap();
-        writer.name(&parts(&[b"\x03www", b"\x04sea1", zone.wire()])).unwrap();
-        writer.name(&parts(&[b"\x02ns", b"\x04sea1", zone.wire()])).unwrap();
-        writer.name(&parts(&[Name::root().wire()])).unwrap();
+        writer.record(Pointer::into_question(4), 2, 0x0102_0304, 5).unwrap();
+        let at = writer.length();
+        writer.bytes(b"\x02b1").unwrap();
+        writer.bytes(&Pointer::into_question(4).wire()).unwrap();
+        writer.record(Pointer::to(at).unwrap(), 1, 5, 0).unwrap();
         let end = writer.length();
         let behind = HEADER + question.len();
-        assert_eq!(&buffer[behind..end], b"\xc0\x0c\x03www\x04sea1\xc0\x10\x02ns\xc0\x24\0",);
+        let expected = b"\xc0\x10\0\x02\0\x01\x01\x02\x03\x04\0\x05\x02b1\xc0\x10\xc0\x2a\0\x01\0\x01\0\0\0\x05\0\0";
+        assert_eq!(&buffer[behind..end], expected);
+        assert_eq!(Pointer::to(0x3fff).map(Pointer::wire), Ok([0xff, 0xff]));
+        assert_eq!(Pointer::to(0x4000), Err(Full));
     }
 
     #[test]
@@ -229,9 +197,10 @@ mod tests {
         let mut buffer = [0; 512];
         let mut writer = Writer::new(&mut buffer, 40, 11, header(), b"\x01a\0\0\x01\0\x01");
         let mark = writer.mark();
+        writer.count(Section::Answer, 3);
         assert_eq!(writer.bytes(&[0; 11]), Err(Full));
         writer.rewind(mark);
-        assert_eq!(writer.length(), 19);
+        assert_eq!((writer.length(), writer.counted(Section::Answer)), (19, 0));
         assert_eq!(writer.bytes(&[0; 10]), Ok(()));
         writer.release(11);
         assert_eq!(writer.bytes(&[0; 11]), Ok(()));

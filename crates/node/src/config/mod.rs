@@ -26,6 +26,7 @@
 mod dns;
 mod fleet;
 mod problem;
+mod secrets;
 mod section;
 mod suggest;
 mod transports;
@@ -33,10 +34,13 @@ mod value;
 
 use std::path::Path;
 
-pub use dns::Dns;
+pub(crate) use dns::RATE_TABLE;
+pub use dns::{Cookies, Dns, SecretFile};
 pub use fleet::fleet;
 pub use problem::{ConfigError, Problem};
+pub use secrets::Secrets;
 pub use section::Section;
+pub use transports::encrypted;
 pub use value::{Value, boolean, choice, duration, integer, number, seconds, size, text};
 
 use problem::Sink;

@@ -193,6 +193,11 @@ impl<'a> Section<'a> {
         self.note(self.offset(key), key, &message.to_string());
     }
 
+    /// Notes a mistake in a file that is not TOML and that this one names.
+    pub(super) fn problem_elsewhere(&self, problem: Problem) {
+        self.document.sink.problem(problem);
+    }
+
     /// Notes that something is wrong with an element, counted from 0, of the list `key`.
     pub fn problem_in(&self, key: &str, index: usize, message: impl Display) {
         let items = self.value(key).and_then(|value| value.get_ref().as_array());

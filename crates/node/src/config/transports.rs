@@ -1,9 +1,16 @@
 //! The tables below `[dns]` that say how questions come in, other than over UDP.
 
-use std::time::Duration;
+use std::{
+    net::SocketAddr,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use super::{Section, duration, integer, size};
-use crate::serve::StreamSettings;
+use dglb_core::dns::Role;
+
+use super::{Section, Value, duration, integer, size, text};
+use crate::serve::{CertificateFiles, EncryptedService, EncryptedSettings, Endpoint, Over, StreamSettings};
 
 /// `[dns.tcp]`.
 pub(super) fn tcp(dns: &Section<'_>) -> StreamSettings {
@@ -39,4 +46,94 @@ fn limits(section: &Section<'_>, default: StreamSettings) -> StreamSettings {
         section.warning("idle", "resolvers that keep connections open expect some seconds (RFC 7766 section 6.2.3)");
     }
     limits
+}
+
+/// `[dns.tls]`, `[dns.https]` and `[dns.quic]`. Each lists where it listens under the given keys,
+/// one for each role that the daemon has; without any of them a transport is not served.
+///
+/// The certificate is read here already, so that `--check` finds what is wrong with it.
+pub fn encrypted(dns: &Section<'_>, roles: &[(&str, Role)]) -> EncryptedSettings {
+    let (tls, https, quic) = (dns.table("tls"), dns.table("https"), dns.table("quic"));
+    let mut settings = EncryptedSettings::default();
+    let shared = tls.as_ref().map(files).unwrap_or_default();
+    if let Some(tls) = &tls {
+        settings.limits = limits(tls, settings.limits);
+        settings.limits.handshake = tls.or("handshake", duration("100ms", "1m"), settings.limits.handshake);
+    }
+    let path = https.as_ref().and_then(|https| https.optional("path", path)).unwrap_or_else(|| "/dns-query".to_owned());
+    for (section, over) in [(tls, Over::Tls), (https, Over::Https { path }), (quic, Over::Quic)] {
+        let Some(section) = section else { continue };
+        let own = if over == Over::Tls { Pair::default() } else { files(&section) };
+        let endpoints = endpoints(&section, roles);
+        let files = own.or(&shared).checked(&section, !endpoints.is_empty());
+        if let Some(files) = files {
+            settings.services.push(EncryptedService { over, endpoints, files });
+        }
+    }
+    settings
+}
+
+fn endpoints(section: &Section<'_>, roles: &[(&str, Role)]) -> Vec<Endpoint> {
+    let mut endpoints: Vec<Endpoint> = Vec::new();
+    for (key, role) in roles {
+        for address in section.list::<SocketAddr>(key, text) {
+            if address.port() != 0 && endpoints.iter().any(|endpoint| endpoint.address == address) {
+                section.problem(key, format!("{address} stands here twice; the address asked decides the role"));
+            }
+            endpoints.push(Endpoint { address, role: *role });
+        }
+    }
+    endpoints
+}
+
+/// RFC 8484 section 3: a path without variables.
+fn path(value: &Value<'_>) -> Result<String, String> {
+    let path: String = text(value)?;
+    let legal = |b: u8| b.is_ascii_alphanumeric() || b"/-._~".contains(&b);
+    if path.starts_with('/') && path.bytes().all(legal) {
+        return Ok(path);
+    }
+    Err(format!("wanted a path such as \"/dns-query\", found \"{path}\""))
+}
+
+/// What a table says of certificates.
+#[derive(Clone, Default)]
+struct Pair {
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+}
+
+fn files(section: &Section<'_>) -> Pair {
+    Pair { certificate: section.path("certificate"), key: section.path("key") }
+}
+
+impl Pair {
+    fn or(self, shared: &Self) -> Self {
+        let whole = self.certificate.is_some() || self.key.is_some();
+        if whole { self } else { shared.clone() }
+    }
+
+    /// Files that hold a pair that fits, if the transport is `served`; else nothing is needed.
+    fn checked(self, section: &Section<'_>, served: bool) -> Option<CertificateFiles> {
+        if !served {
+            return None;
+        }
+        let (Some(certificate), Some(key)) = (self.certificate, self.key) else {
+            section.problem("certificate", "both \"certificate\" and \"key\" are needed, here or in [dns.tls]");
+            return None;
+        };
+        if others_may_read(&key) {
+            section.warning("key", format!("{} can be read by everybody on this host", key.display()));
+        }
+        let files = CertificateFiles { certificate, key };
+        if let Err(error) = files.check() {
+            section.problem("certificate", error);
+            return None;
+        }
+        Some(files)
+    }
+}
+
+fn others_may_read(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|metadata| metadata.mode() & 0o004 != 0)
 }

@@ -4,7 +4,10 @@
 //! address, its own buffers and its own counters, so lanes share nothing but the directory that
 //! they read. TCP has one more thread. Neither ever waits for the rest of the daemon.
 
+mod certificate;
+mod conduct;
 mod descriptors;
+mod encrypted;
 mod mmsg;
 mod processors;
 mod socket;
@@ -15,13 +18,18 @@ mod udp;
 
 use std::{io, net::SocketAddr, num::NonZeroUsize, sync::Arc};
 
-use dglb_core::dns::Role;
+use dglb_core::dns::{Role, Transport, rate::Limiter};
+use prometheus_client::registry::Registry;
 use thiserror::Error;
 
-use crate::{lifecycle::Tasks, metrics::DnsCounters};
+use crate::{config::RATE_TABLE, lifecycle::Tasks, metrics::DnsCounters};
 
+pub use certificate::{CertificateError, CertificateFiles};
+pub use conduct::ConductKeeper;
+pub use encrypted::{EncryptedService, EncryptedSettings, Over};
 use socket::Bound;
 pub use source::{Content, ContentHeld, Held, Source};
+use stream::{Carrier, Listening, Socket};
 pub use stream::{FREE, StreamSettings};
 
 /// An address to be asked at, over UDP and TCP, and what it is for.
@@ -44,14 +52,25 @@ pub struct Settings {
     /// Receive buffer of each UDP socket in octets, as far as the system grants it; what comes in
     /// while a lane is busy waits there. Default: 1 MiB.
     pub receive_buffer: usize,
+    /// Buckets of each lane's table of rates, 16 octets each. Default: 65 536.
+    pub rate_table: usize,
     /// TCP.
     pub tcp: StreamSettings,
+    /// TLS, HTTPS and QUIC. Default: none of them.
+    pub encrypted: EncryptedSettings,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         let lanes = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        Self { lanes, pin: true, receive_buffer: 1 << 20, tcp: StreamSettings::default() }
+        Self {
+            lanes,
+            pin: true,
+            receive_buffer: 1 << 20,
+            rate_table: RATE_TABLE,
+            tcp: StreamSettings::default(),
+            encrypted: EncryptedSettings::default(),
+        }
     }
 }
 
@@ -61,7 +80,7 @@ impl Default for Settings {
 pub struct BindError {
     /// Where.
     pub address: SocketAddr,
-    /// `udp` or `tcp`.
+    /// `udp`, `tcp`, `tls`, `https` or `quic`.
     pub transport: &'static str,
     /// Why not.
     pub source: io::Error,
@@ -71,17 +90,19 @@ pub struct BindError {
 #[derive(Debug)]
 pub struct Server {
     bound: Vec<Bound>,
+    encrypted: encrypted::Bound,
     settings: Settings,
 }
 
 impl Server {
-    /// Binds UDP and TCP on every endpoint.
+    /// Binds UDP and TCP on every endpoint, and the encrypted transports where they are configured.
     ///
     /// # Errors
     /// [`BindError`], for the first socket that cannot be had.
     pub fn bind(endpoints: &[Endpoint], settings: Settings) -> Result<Self, BindError> {
         let bound = endpoints.iter().map(|endpoint| Bound::new(*endpoint, &settings)).collect::<Result<_, _>>()?;
-        Ok(Self { bound, settings })
+        let encrypted = encrypted::Bound::new(&settings.encrypted)?;
+        Ok(Self { bound, encrypted, settings })
     }
 
     /// The endpoints with the ports that they really have, in the order of [`Server::bind`].
@@ -89,26 +110,41 @@ impl Server {
         self.bound.iter().map(|bound| bound.endpoint.address).collect()
     }
 
+    /// Where each encrypted transport really is, in the order of the settings.
+    pub fn encrypted_addresses(&self) -> Vec<(Transport, SocketAddr)> {
+        self.encrypted.addresses().collect()
+    }
+
+    /// Adds `dglb_dns_certificate_…` to a registry, where there are certificates.
+    pub fn register(&self, registry: &mut Registry) {
+        certificate::register(&self.encrypted.certificates, registry);
+    }
+
     /// Starts the threads that answer from `source` until the daemon stops.
     ///
     /// # Errors
     /// When the system has no room for a thread.
     pub fn run(self, source: impl Source, counters: &DnsCounters, tasks: &mut Tasks) -> io::Result<()> {
-        descriptors::make_room(self.settings.tcp.connections);
+        let encrypted = self.settings.encrypted.limits;
+        let has_encrypted = !self.settings.encrypted.services.is_empty();
+        descriptors::make_room(self.settings.tcp.connections + if has_encrypted { encrypted.connections } else { 0 });
         let stop = Arc::new(stop::Stop::new(tasks)?);
         let mut lanes: Vec<Vec<(Role, std::net::UdpSocket)>> = Vec::new();
         lanes.resize_with(self.settings.lanes.get(), Vec::new);
         let mut listeners = Vec::with_capacity(self.bound.len());
         for bound in self.bound {
-            listeners.push((bound.endpoint.role, bound.listener));
+            let socket = Socket::Tcp(bound.listener, Carrier::Tcp);
+            listeners.push(Listening { role: bound.endpoint.role, socket });
             for (lane, socket) in lanes.iter_mut().zip(bound.sockets) {
                 lane.push((bound.endpoint.role, socket));
             }
         }
-        let processors = if self.settings.pin { processors::one_each(lanes.len()) } else { Vec::new() };
+        let spread = lanes.len();
+        let processors = if self.settings.pin { processors::one_each(spread) } else { Vec::new() };
         for (number, sockets) in lanes.into_iter().enumerate() {
-            let lane =
-                udp::Lane { sockets, source: source.clone(), counters: counters.lane(), stop: Arc::clone(&stop) };
+            let limiter = Limiter::new(self.settings.rate_table, rand::random(), spread);
+            let (source, counters, stop) = (source.clone(), counters.lane(), Arc::clone(&stop));
+            let lane = udp::Lane { sockets, source, counters, limiter, stop };
             let processor = processors.get(number).copied();
             let run = move || {
                 processor.into_iter().for_each(processors::keep_to);
@@ -116,8 +152,16 @@ impl Server {
             };
             tasks.spawn_thread(format!("dns-udp-{number}"), run)?;
         }
-        let service = stream::Service { source, counters: counters.lane(), limits: self.settings.tcp };
-        stream::spawn(listeners, service, tasks)
+        let service = stream::Service { source: source.clone(), counters: counters.lane(), limits: self.settings.tcp };
+        stream::spawn("dns-tcp", listeners, service, tasks)?;
+        if !has_encrypted {
+            return Ok(());
+        }
+        for certificate in &self.encrypted.certificates {
+            tasks.spawn("certificate", Arc::clone(certificate).watch(tasks.stop_token()));
+        }
+        let service = stream::Service { source, counters: counters.lane(), limits: encrypted };
+        stream::spawn("dns-encrypted", self.encrypted.listening(), service, tasks)
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use dglb_core::{
     directory::Directory,
-    dns::{Asked, Conduct, Exchange, Handled, Responder},
+    dns::{Asked, Conduct, Exchange, Handled, Responder, rate::Limiter},
     published::{Published, Snapshot},
 };
 
@@ -28,6 +28,10 @@ pub trait Held {
             exchange.handled = self.respond(&exchange.asked, exchange.reply);
         }
     }
+
+    /// Takes back what is too much of an answered batch; see [`Responder::limit_batch`]. Unless
+    /// there is something to say of it, everything is sent.
+    fn limit_batch(&self, _exchanges: &mut [Exchange<'_>], _limiter: &mut Limiter, _now: u64) {}
 }
 
 /// The daemons' source: what the keeper publishes, and how the configuration wants it answered.
@@ -70,5 +74,9 @@ impl Held for ContentHeld {
 
     fn respond_batch(&self, exchanges: &mut [Exchange<'_>]) {
         self.responder().respond_batch(exchanges);
+    }
+
+    fn limit_batch(&self, exchanges: &mut [Exchange<'_>], limiter: &mut Limiter, now: u64) {
+        self.responder().limit_batch(exchanges, limiter, now);
     }
 }

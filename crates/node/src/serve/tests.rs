@@ -13,6 +13,7 @@ use dglb_core::{
 };
 
 mod connections;
+mod encrypted;
 
 use super::*;
 use crate::{
@@ -27,6 +28,8 @@ const SILENCE: Duration = Duration::from_millis(200);
 /// A server with its counters, until dropped or stopped.
 struct Serving {
     addresses: Vec<SocketAddr>,
+    encrypted: Vec<(Transport, SocketAddr)>,
+    registry: Registry,
     counters: DnsCounters,
     publisher: Publisher<u8>,
     tasks: Tasks,
@@ -44,12 +47,14 @@ impl Serving {
     ) -> Self {
         let endpoint = |(address, role): &(&str, Role)| Endpoint { address: address.parse().unwrap(), role: *role };
         let server = Server::bind(&addresses.iter().map(endpoint).collect::<Vec<_>>(), settings).unwrap();
-        let (addresses, counters) = (server.local_addresses(), DnsCounters::new());
+        let (addresses, encrypted) = (server.local_addresses(), server.encrypted_addresses());
+        let (mut registry, counters) = (Registry::default(), DnsCounters::new());
+        server.register(&mut registry);
         let (publisher, mut tasks) = (Publisher::new(0), Tasks::new());
         server
             .run(Scripted { published: publisher.reader(), respond: Arc::new(respond) }, &counters, &mut tasks)
             .unwrap();
-        Self { addresses, counters, publisher, tasks }
+        Self { addresses, encrypted, registry, counters, publisher, tasks }
     }
 
     /// Waits until the counters are as wanted: a reply arrives before its question is counted.

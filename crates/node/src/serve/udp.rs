@@ -1,9 +1,15 @@
 //! A UDP lane: batch in, answers, batch out, in one thread that shares nothing it writes.
 
-use std::{net::UdpSocket, os::fd::AsFd, sync::Arc, thread, time::Duration};
+use std::{
+    net::UdpSocket,
+    os::fd::AsFd,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use arrayvec::ArrayVec;
-use dglb_core::dns::{Asked, Exchange, Handled, Role, Transport};
+use dglb_core::dns::{Asked, Decision, Exchange, Handled, Role, Transport, rate::Limiter};
 
 use super::{
     mmsg::{BATCH, Batch, REPLY, happened, readable, wait},
@@ -27,6 +33,7 @@ pub(super) struct Lane<S> {
     pub(super) sockets: Vec<(Role, UdpSocket)>,
     pub(super) source: S,
     pub(super) counters: metrics::Lane,
+    pub(super) limiter: Limiter,
     pub(super) stop: Arc<Stop>,
 }
 
@@ -38,6 +45,7 @@ impl<S: Source> Lane<S> {
         let descriptors = sockets.iter().map(|(_, socket)| socket.as_fd()).chain([stop.descriptor()]);
         let mut interests: Vec<_> = descriptors.map(readable).collect();
         let mut batch = Batch::new();
+        let started = Instant::now();
         // Sockets that may have something, from the first on.
         let mut ready = vec![true; sockets.len()];
         while !stop.is_set() {
@@ -45,7 +53,7 @@ impl<S: Source> Lane<S> {
             // the system is not asked what it would only confirm.
             for _ in 0..BATCHES {
                 for ((role, socket), ready) in sockets.iter().zip(&mut ready).filter(|(_, ready)| **ready) {
-                    *ready = self.serve(*role, socket, &mut batch) == BATCH;
+                    *ready = self.serve((*role, socket), &mut batch, started) == BATCH;
                 }
                 if !ready.contains(&true) {
                     break;
@@ -59,7 +67,7 @@ impl<S: Source> Lane<S> {
     }
 
     /// Answers one batch from one socket; how many datagrams there were.
-    fn serve(&mut self, role: Role, socket: &UdpSocket, batch: &mut Batch) -> usize {
+    fn serve(&mut self, (role, socket): (Role, &UdpSocket), batch: &mut Batch, started: Instant) -> usize {
         let received = match batch.receive(socket.as_fd()) {
             Ok(0) => return 0,
             Ok(received) => received,
@@ -69,15 +77,16 @@ impl<S: Source> Lane<S> {
                 return 0;
             }
         };
-        self.answer(role, batch, received);
+        self.answer(role, batch, received, started);
         let sent = batch.send(socket.as_fd(), received, SEND_PATIENCE);
         for _ in 0..sent.refused {
             self.counters.incident(Incident::Unsendable);
         }
         received
     }
+
     /// Answers everything in a batch from one version of the source.
-    fn answer(&mut self, role: Role, batch: &mut Batch, received: usize) {
+    fn answer(&mut self, role: Role, batch: &mut Batch, received: usize, started: Instant) {
         let mut exchanges: ArrayVec<Exchange<'_>, BATCH> = ArrayVec::new();
         let mut lengths: ArrayVec<&mut usize, BATCH> = ArrayVec::new();
         for datagram in batch.datagrams(received) {
@@ -89,10 +98,15 @@ impl<S: Source> Lane<S> {
             exchanges.push(Exchange { asked, reply: datagram.reply, handled: Handled::DROPPED });
             lengths.push(datagram.reply_length);
         }
-        self.source.hold().respond_batch(&mut exchanges);
+        let held = self.source.hold();
+        held.respond_batch(&mut exchanges);
+        held.limit_batch(&mut exchanges, &mut self.limiter, started.elapsed().as_millis() as u64);
         for (exchange, length) in exchanges.iter().zip(lengths) {
             *length = exchange.handled.length.min(REPLY);
             self.counters.count(Transport::Udp, &exchange.handled);
+            if exchange.handled.decision == Decision::RateLimited {
+                self.counters.incident(if *length > 0 { Incident::Slipped } else { Incident::RateLimited });
+            }
         }
     }
 }

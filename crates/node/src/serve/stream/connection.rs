@@ -56,7 +56,7 @@ enum Next {
 
 impl<IO: AsyncRead + AsyncWrite + Unpin, S: Source> Connection<IO, S> {
     pub(super) fn new(io: IO, (peer, role): (SocketAddr, Role), place: Place<S>) -> Self {
-        let deadline = Instant::now() + place.thread.limits.idle;
+        let deadline = Instant::now() + place.thread().limits.idle;
         Self { io, peer, role, place, framing: Framing::default(), replies: Vec::new(), answered: 0, deadline }
     }
 
@@ -73,8 +73,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Source> Connection<IO, S> {
     }
 
     async fn converse(&mut self) -> io::Result<ConnectionEvent> {
-        let limits = &self.place.thread.limits;
-        let (idle, stop) = (limits.idle, self.place.thread.stop.clone());
+        let limits = &self.place.thread().limits;
+        let (idle, stop) = (limits.idle, self.place.thread().stop.clone());
         let end = limits.life.map(|life| Instant::now() + life);
         let mut stopping = stop.is_cancelled();
         if stopping {
@@ -83,7 +83,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Source> Connection<IO, S> {
         loop {
             let before = self.answered;
             let next = self.answer();
-            if !self.place.hold(self.framing.capacity() + self.replies.capacity()) {
+            if !self.place.held.hold(self.framing.capacity() + self.replies.capacity()) {
                 return Ok(ConnectionEvent::Memory);
             }
             if !self.replies.is_empty() {
@@ -92,7 +92,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Source> Connection<IO, S> {
                 let Ok(written) = written else { return Ok(ConnectionEvent::Slow) };
                 written?;
                 self.place.idle();
-                self.place.hold(self.framing.capacity());
+                self.place.held.hold(self.framing.capacity());
             }
             let now = Instant::now();
             match next {
@@ -122,7 +122,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Source> Connection<IO, S> {
 
     /// Answers the whole questions at hand until there are none or there is enough to write.
     fn answer(&mut self) -> Next {
-        let thread = &*self.place.thread;
+        let thread = &**self.place.thread();
         let mut next = Next::Read;
         if self.framing.has_message() {
             // One version of everything for all of them.
@@ -165,7 +165,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Source> Connection<IO, S> {
 
     /// Reads what there is, at least an octet; 0 at the end. Until something comes no buffer is held.
     async fn read(&mut self) -> io::Result<usize> {
-        let (io, framing, thread) = (&mut self.io, &mut self.framing, &self.place.thread);
+        let (io, framing, thread) = (&mut self.io, &mut self.framing, self.place.thread());
         poll_fn(|context| {
             let Buffers { received, .. } = &mut *thread.buffers.borrow_mut();
             let mut received = ReadBuf::new(received);

@@ -7,10 +7,11 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
     net::{TcpListener, TcpStream},
     task::yield_now,
-    time::sleep,
+    time::{sleep, timeout},
 };
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use super::{Place, Thread, connection::Connection};
+use super::{Carrier, Place, Thread, connection::Connection, https};
 use crate::{
     metrics::{ConnectionEvent, Incident},
     serve::source::Source,
@@ -45,7 +46,7 @@ pub(in crate::serve) fn bind(address: SocketAddr) -> io::Result<std::net::TcpLis
 
 impl<S: Source> Thread<S> {
     /// Accepts until the daemon stops.
-    pub(super) async fn accept(self: Rc<Self>, role: Role, listener: TcpListener) {
+    pub(super) async fn accept(self: Rc<Self>, role: Role, listener: TcpListener, carrier: Carrier) {
         let mut burst = 0;
         loop {
             let accepted = tokio::select! {
@@ -54,7 +55,7 @@ impl<S: Source> Thread<S> {
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, peer)) => self.take_in(stream, peer, role),
+                Ok((stream, peer)) => self.take_in(stream, (peer, role), &carrier),
                 Err(error) => self.accept_failed(&error).await,
             }
             burst += 1;
@@ -70,7 +71,7 @@ impl<S: Source> Thread<S> {
             if stream.set_nonblocking(true).is_ok()
                 && let Ok(stream) = TcpStream::from_std(stream)
             {
-                self.take_in(stream, peer, role);
+                self.take_in(stream, (peer, role), &carrier);
             }
         }
     }
@@ -89,20 +90,45 @@ impl<S: Source> Thread<S> {
         sleep(ERROR_PAUSE).await;
     }
 
-    fn take_in(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, role: Role) {
-        let transport = Transport::Tcp;
-        let admitted = self.places.borrow_mut().admit(peer.ip());
-        let Ok(admitted) = admitted else { return self.count(transport, ConnectionEvent::Refused) };
-        if let Some(evicted) = admitted.evicted {
-            evicted.abort();
-        }
-        self.count(transport, ConnectionEvent::Accepted);
-        let (thread, id) = (Rc::clone(self), admitted.id);
-        let place = Place { thread, transport, id, held: 0, end: ConnectionEvent::Evicted };
+    fn take_in(self: &Rc<Self>, stream: TcpStream, client: (SocketAddr, Role), carrier: &Carrier) {
+        let Some(place) = self.admit(client.0.ip(), carrier.transport()) else { return };
         // Replies are written whole, so there is nothing to wait for.
         let _ = stream.set_nodelay(true);
-        let connection = Connection::new(stream, (peer, role), place);
-        let task = self.connections.spawn_local(connection.serve());
-        self.places.borrow_mut().ends_by(id, task.abort_handle());
+        let id = place.id;
+        match carrier.clone() {
+            Carrier::Tcp => self.run(id, Connection::new(stream, client, place).serve()),
+            Carrier::Tls(tls) => self.run(id, async move {
+                let Some((stream, place)) = handshake(stream, &tls, place).await else { return };
+                Connection::new(stream, client, place).serve().await;
+            }),
+            Carrier::Https(tls, path) => self.run(id, async move {
+                let Some((stream, place)) = handshake(stream, &tls, place).await else { return };
+                https::serve(stream, client, path, place).await;
+            }),
+        }
+    }
+}
+
+/// Agrees on TLS, or notes in the place that nothing came of it.
+async fn handshake<S: Source>(
+    stream: TcpStream,
+    tls: &TlsAcceptor,
+    mut place: Place<S>,
+) -> Option<(TlsStream<TcpStream>, Place<S>)> {
+    match timeout(place.thread().limits.handshake, tls.accept(stream)).await {
+        Ok(Ok(stream)) => return Some((stream, place)),
+        Ok(Err(_)) => place.end = ConnectionEvent::HandshakeFailed,
+        Err(_) => place.end = ConnectionEvent::HandshakeSlow,
+    }
+    None
+}
+
+impl Carrier {
+    fn transport(&self) -> Transport {
+        match self {
+            Self::Tcp => Transport::Tcp,
+            Self::Tls(_) => Transport::Tls,
+            Self::Https(..) => Transport::Https,
+        }
     }
 }

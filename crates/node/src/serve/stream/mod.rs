@@ -5,24 +5,36 @@
 //! |---|---|
 //! | `listener` | accepts, and gives out places |
 //! | `places` | who may stay, who has to go |
-//! | `connection` | one connection from its first octet to its last, whatever carries it |
+//! | `connection` | TCP and TLS: one connection from its first octet to its last |
+//! | `https` | DNS over HTTPS: the same for HTTP/1.1 and HTTP/2 |
+//! | `quic` | DNS over QUIC: the same for QUIC, which accepts by itself |
 //! | `settings` | limits |
 //!
 //! What an idle connection holds is its task; what a busy one holds grows with what was received
 //! on it, never with what was announced.
 
 mod connection;
+mod https;
 mod listener;
 mod places;
+mod quic;
 mod settings;
 
-use std::{cell::RefCell, io, rc::Rc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    io,
+    net::IpAddr,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
 use dglb_core::dns::{Asked, Handled, Role, Transport, framing::MAX_MESSAGE};
 use tokio::{
     net::TcpListener,
     task::{AbortHandle, LocalSet},
 };
+use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub(super) use listener::bind;
@@ -40,23 +52,64 @@ const DRAIN: Duration = Duration::from_secs(1);
 /// Most octets that are read at a time.
 const READ: usize = 16_384;
 
-/// Starts the thread that serves `listeners` until the daemon stops.
+/// A socket to be served, and what its connections speak.
+pub(super) struct Listening {
+    pub(super) role: Role,
+    pub(super) socket: Socket,
+}
+
+/// See [`Listening`].
+pub(super) enum Socket {
+    /// Accepts TCP connections.
+    Tcp(std::net::TcpListener, Carrier),
+    /// Takes the packets of all QUIC connections.
+    Quic(std::net::UdpSocket, Arc<rustls::ServerConfig>),
+}
+
+/// What carries messages over an accepted TCP connection.
+#[derive(Clone)]
+pub(super) enum Carrier {
+    /// The connection itself.
+    Tcp,
+    /// TLS (RFC 7858).
+    Tls(TlsAcceptor),
+    /// HTTP over TLS (RFC 8484), at this path.
+    Https(TlsAcceptor, Arc<str>),
+}
+
+/// Starts the thread that serves the sockets until the daemon stops.
 pub(super) fn spawn<S: Source>(
-    listeners: Vec<(Role, std::net::TcpListener)>,
+    name: &'static str,
+    listening: Vec<Listening>,
     service: Service<S>,
     tasks: &mut Tasks,
 ) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let listeners = {
+    let accepting = {
         let _entered = runtime.enter();
-        let register = |(role, listener)| Ok((role, TcpListener::from_std(listener)?));
-        listeners.into_iter().map(register).collect::<io::Result<Vec<_>>>()?
+        listening.into_iter().map(Accepting::new).collect::<io::Result<Vec<_>>>()?
     };
     let stop = tasks.stop_token();
-    tasks.spawn_thread("dns-tcp", move || {
+    tasks.spawn_thread(name, move || {
         let thread = Rc::new(Thread::new(service, stop));
-        LocalSet::new().block_on(&runtime, thread.serve(listeners));
+        LocalSet::new().block_on(&runtime, thread.serve(accepting));
     })
+}
+
+/// A socket that the thread's runtime knows.
+enum Accepting {
+    Tcp(Role, TcpListener, Carrier),
+    Quic(Role, quinn::Endpoint, Arc<rustls::ServerConfig>),
+}
+
+impl Accepting {
+    fn new(listening: Listening) -> io::Result<Self> {
+        let role = listening.role;
+        Ok(match listening.socket {
+            Socket::Tcp(listener, carrier) => Self::Tcp(role, TcpListener::from_std(listener)?, carrier),
+            Socket::Quic(socket, tls) => Self::Quic(role, quic::endpoint(socket)?, tls),
+        })
+    }
 }
 
 /// What answers, what it counts with, and within which limits.
@@ -76,7 +129,7 @@ struct Thread<S> {
     places: RefCell<Places<AbortHandle>>,
     buffers: RefCell<Buffers>,
     /// Octets that all connections hold together.
-    held: std::cell::Cell<usize>,
+    held: Cell<usize>,
 }
 
 /// What a connection needs while it is looked at, and not between.
@@ -97,15 +150,23 @@ impl<S: Source> Thread<S> {
             counters: RefCell::new(counters),
             places: RefCell::new(Places::new(limits.connections, limits.connections_per_client)),
             buffers: RefCell::new(Buffers { received: vec![0; READ].into(), reply: vec![0; MAX_MESSAGE].into() }),
-            held: std::cell::Cell::new(0),
+            held: Cell::new(0),
             limits,
         }
     }
 
-    async fn serve(self: Rc<Self>, listeners: Vec<(Role, TcpListener)>) {
+    async fn serve(self: Rc<Self>, sockets: Vec<Accepting>) {
         let accepting = TaskTracker::new();
-        for (role, listener) in listeners {
-            accepting.spawn_local(Rc::clone(&self).accept(role, listener));
+        for socket in sockets {
+            let thread = Rc::clone(&self);
+            match socket {
+                Accepting::Tcp(role, listener, carrier) => {
+                    accepting.spawn_local(thread.accept(role, listener, carrier))
+                }
+                Accepting::Quic(role, endpoint, tls) => {
+                    accepting.spawn_local(quic::accept(thread, role, endpoint, tls))
+                }
+            };
         }
         accepting.close();
         accepting.wait().await;
@@ -122,47 +183,91 @@ impl<S: Source> Thread<S> {
         handled
     }
 
+    /// The reply to one message; none for what gets none.
+    fn reply(&self, asked: &Asked<'_>) -> Option<Vec<u8>> {
+        let Buffers { reply, .. } = &mut *self.buffers.borrow_mut();
+        let length = self.respond(&self.source.hold(), asked, reply).length;
+        (length > 0).then(|| reply[..length].to_vec())
+    }
+
+    /// A place for a connection that was accepted; `None` when it is to be closed at once.
+    fn admit(self: &Rc<Self>, peer: IpAddr, transport: Transport) -> Option<Place<S>> {
+        let admitted = self.places.borrow_mut().admit(peer);
+        let Ok(admitted) = admitted else {
+            self.count(transport, ConnectionEvent::Refused);
+            return None;
+        };
+        if let Some(evicted) = admitted.evicted {
+            evicted.abort();
+        }
+        self.count(transport, ConnectionEvent::Accepted);
+        let held = Loan { thread: Rc::clone(self), octets: 0 };
+        Some(Place { held, transport, id: admitted.id, end: ConnectionEvent::Evicted })
+    }
+
+    /// Runs a connection, which holds its place as long as it runs.
+    fn run(&self, id: Id, connection: impl Future<Output = ()> + 'static) {
+        let task = self.connections.spawn_local(connection);
+        self.places.borrow_mut().ends_by(id, task.abort_handle());
+    }
+
     fn count(&self, transport: Transport, event: ConnectionEvent) {
         self.counters.borrow_mut().connection(transport, event);
     }
 }
 
-/// A place among the open connections; given back when dropped, together with the memory that its
-/// connection holds, and the end of the connection counted.
+/// A place among the open connections; given back when dropped, and the end of the connection
+/// counted.
 struct Place<S: Source> {
-    thread: Rc<Thread<S>>,
+    held: Loan<S>,
     transport: Transport,
     id: Id,
-    held: usize,
     /// How it ends, as far as is known. It was evicted if nothing else is: then its task is
     /// dropped in the middle of whatever it does.
     end: ConnectionEvent,
 }
 
 impl<S: Source> Place<S> {
+    fn thread(&self) -> &Rc<Thread<S>> {
+        &self.held.thread
+    }
+
     fn busy(&self) {
-        self.thread.places.borrow_mut().busy(self.id);
+        self.thread().places.borrow_mut().busy(self.id);
     }
 
     fn idle(&self) {
-        self.thread.places.borrow_mut().idle(self.id);
-    }
-
-    /// The connection holds so many octets from now on; false if that is more than there are for
-    /// all together.
-    fn hold(&mut self, octets: usize) -> bool {
-        let all = self.thread.held.get() - self.held + octets;
-        self.thread.held.set(all);
-        self.held = octets;
-        octets <= FREE || all <= self.thread.limits.memory
+        self.thread().places.borrow_mut().idle(self.id);
     }
 }
 
 impl<S: Source> Drop for Place<S> {
     fn drop(&mut self) {
-        self.thread.held.set(self.thread.held.get() - self.held);
-        self.thread.places.borrow_mut().leave(self.id);
-        let stopped = self.end == ConnectionEvent::Evicted && self.thread.stop.is_cancelled();
-        self.thread.count(self.transport, if stopped { ConnectionEvent::Stopped } else { self.end });
+        let thread = self.thread();
+        thread.places.borrow_mut().leave(self.id);
+        let stopped = self.end == ConnectionEvent::Evicted && thread.stop.is_cancelled();
+        thread.count(self.transport, if stopped { ConnectionEvent::Stopped } else { self.end });
+    }
+}
+
+/// Octets out of the memory that all connections have together; given back when dropped.
+struct Loan<S: Source> {
+    thread: Rc<Thread<S>>,
+    octets: usize,
+}
+
+impl<S: Source> Loan<S> {
+    /// So many are held from now on; false if that is more than there are.
+    fn hold(&mut self, octets: usize) -> bool {
+        let all = self.thread.held.get() - self.octets + octets;
+        self.thread.held.set(all);
+        self.octets = octets;
+        octets <= FREE || all <= self.thread.limits.memory
+    }
+}
+
+impl<S: Source> Drop for Loan<S> {
+    fn drop(&mut self) {
+        self.thread.held.set(self.thread.held.get() - self.octets);
     }
 }

@@ -1,0 +1,133 @@
+//! Answers at and below `<label>.<zone>`: by referring, or with authority (design section 3).
+
+use std::net::IpAddr;
+
+use super::{Answer, Apex, Asking, Cut, Says};
+use crate::{
+    directory::LbIndex,
+    dns::{Decision, Role, rcode, rrset::Ede, rrset::family, rtype},
+};
+
+impl<'d> Asking<'d, '_> {
+    /// Something at or below a label zone; `label` is the label in wire form.
+    pub(super) fn label_zone(&self, label: &[u8], lb: Option<LbIndex>) -> Answer<'d> {
+        let cut = self.cut(label, lb);
+        match self.question.role {
+            Role::Referral => {
+                // RFC 4035 section 3.1.4.1: the parent's side of the cut answers for DS.
+                if self.place.labels == 1 && self.question.qtype == rtype::DS {
+                    return self.with_authority(Says::Nothing(Apex::Zone));
+                }
+                match cut.lb {
+                    Some(_) => self.say(Decision::Referral, Says::Referral(cut)),
+                    None => self.in_label_zone(cut),
+                }
+            }
+            Role::Fallback => self.in_label_zone(cut),
+            Role::DnsLb => match (self.directory.own(), lb) {
+                (Some((own, _)), Some(index)) if own == index => self.in_label_zone(cut),
+                (None, _) => Answer::not_ready(),
+                _ => Answer::refused(),
+            },
+        }
+    }
+
+    fn cut(&self, label: &[u8], lb: Option<LbIndex>) -> Cut<'d> {
+        let lb = lb.and_then(|index| Some((index, self.directory.facts(index)?)));
+        let fallbacks = match lb {
+            Some((_, facts)) => facts.fallbacks,
+            None => self.place.fleet.fallback_numbers(&label[1..]),
+        };
+        // One whose lease is over keeps its label until nobody can have it in a cache any more.
+        Cut { lb: lb.filter(|(_, facts)| !facts.addresses.is_empty()), fallbacks }
+    }
+
+    /// With authority for the label zone: as the DNS-LB, as its fall-back, or because nobody knows
+    /// the label and a valid label never gets NXDOMAIN (design section 3).
+    fn in_label_zone(&self, cut: Cut<'d>) -> Answer<'d> {
+        let (qtype, zone, fleet) = (self.question.qtype, self.place.zone, self.place.fleet);
+        let (name, apex) = (self.question.name, Apex::Label(cut));
+        let inner = &name[..name.start(self.place.labels - 1)];
+        let nodata = || self.with_authority(Says::Nothing(apex));
+        let glue = |list| match family(list, qtype) {
+            Some(rtype) => self.with_authority(Says::Addresses { list, rtype, ttl: fleet.ttl.label_ns }),
+            None => nodata(),
+        };
+        let fallback = |n| cut.fallbacks.nth(n, fleet).map(|server| glue(&server.fallback));
+        let ours = match (inner, qtype) {
+            (b"", rtype::SOA) => Some(self.with_authority(Says::Soa(apex))),
+            (b"", rtype::ANY) if zone.apex().service().is_none() => Some(self.with_authority(Says::Soa(apex))),
+            (b"", rtype::NS) if cut.lb.is_some() || cut.fallbacks.len() > 0 => {
+                Some(self.with_authority(Says::Servers(apex)))
+            }
+            (b"", rtype::NS | rtype::DS | rtype::DNSKEY | rtype::CDS | rtype::CDNSKEY | rtype::NSEC) => Some(nodata()),
+            (b"\x02ns", _) => Some(glue(cut.addresses())),
+            (b"\x02f1", _) => fallback(0),
+            (b"\x02f2", _) => fallback(1),
+            _ => self.identity_check(cut),
+        };
+        if let Some(ours) = ours {
+            return ours;
+        }
+        match zone.node(inner) {
+            Some(node) => match node.service() {
+                Some(service) => self.service_in_label_zone(service, cut),
+                None if node.leads_to_service() || inner.is_empty() => nodata(),
+                None => self.nothing(cut),
+            },
+            None => self.nothing(cut),
+        }
+    }
+
+    /// NXDOMAIN within the label zone.
+    fn nothing(&self, cut: Cut<'d>) -> Answer<'d> {
+        Answer { rcode: rcode::NXDOMAIN, ..self.with_authority(Says::Nothing(Apex::Label(cut))) }
+    }
+
+    fn service_in_label_zone(&self, service: usize, cut: Cut<'d>) -> Answer<'d> {
+        let facts = self.place.zone.facts(service);
+        let short = facts.ttl.min(self.directory.settings().direct_ttl);
+        let own = self.question.role == Role::DnsLb;
+        let lender = cut.lb.and_then(|(_, lb)| lb.borrows).filter(|_| !own);
+        let lent = lender.and_then(|lender| self.directory.ranking(lender, facts.id));
+        let reported = lent.or_else(|| self.directory.ranking(cut.lb?.0, facts.id));
+        let (ranking, ttl, decision) = match reported {
+            Some(ranking) => (ranking, facts.ttl, Decision::Label),
+            None if own => return Answer::not_ready(),
+            None => match self.directory.aggregate(facts.id) {
+                Some(aggregate) => (aggregate, short, Decision::Aggregate),
+                None => (self.place.zone.customer_order(service), short, Decision::CustomerOrder),
+            },
+        };
+        let mut answer = self.sites(service, ranking, ttl, (decision, Apex::Label(cut)));
+        if lent.is_some() {
+            answer.ede = answer.ede.or(Some(Ede::StaleRanking));
+        }
+        answer
+    }
+
+    /// `<nonce>._dglb.<label>.<zone> TXT`: by echoing the nonce with its identity a DNS-LB shows a
+    /// dns-b that an advertised address is its own (design section 4). Nobody else answers it.
+    fn identity_check(&self, cut: Cut<'d>) -> Option<Answer<'d>> {
+        let (name, inner) = (self.question.name, self.place.labels - 1);
+        let check = name.start(inner.checked_sub(1)?)..name.start(inner);
+        if &name[check] != b"\x05_dglb" {
+            return None;
+        }
+        // One label for the nonce, and the check's own.
+        Some(if inner != 2 || self.question.qtype != rtype::TXT {
+            self.with_authority(Says::Nothing(Apex::Label(cut)))
+        } else if self.question.role == Role::DnsLb {
+            self.with_authority(Says::Identity)
+        } else {
+            self.nothing(cut)
+        })
+    }
+}
+
+impl<'d> Cut<'d> {
+    /// The DNS-LB's addresses.
+    pub(crate) fn addresses(&self) -> &'d [IpAddr] {
+        self.lb.map_or(&[], |(_, lb)| &lb.addresses)
+    }
+}

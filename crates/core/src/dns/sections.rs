@@ -1,0 +1,228 @@
+//! From what an answer says to the records of its sections: whole RRsets or none.
+
+use std::net::IpAddr;
+
+use arrayvec::ArrayVec;
+
+use super::{
+    qname::QName,
+    rrset::{LABEL_SERVERS, of_family},
+    rtype,
+    writer::{Full, Pointer, Section, Writer},
+};
+use crate::{
+    answer::{Apex, Cut, Place, Says},
+    catalogue::Service,
+    fleet::FleetServer,
+    lbs::LbFacts,
+    ranked::RankedSites,
+};
+
+/// Most seconds that "this site has no such family now" may be cached (design section 5).
+const FAMILY_DOWN: u32 = 30;
+/// Octets of a record in front of its RDATA, the owner being a pointer.
+const HEAD: usize = 12;
+/// QNAME, the owner of every record in the answer section.
+const QNAME: Pointer = Pointer::QNAME;
+
+/// The sections of one answer.
+pub(super) struct Sections<'s, 'd> {
+    pub(super) place: &'s Place<'d>,
+    pub(super) name: &'s QName,
+    pub(super) qtype: u16,
+}
+
+impl<'d> Sections<'_, 'd> {
+    /// Writes them. [`Full`] if something required was left out, which TC says (RFC 2181 section 9).
+    pub(super) fn write(&self, writer: &mut Writer<'_>, says: &Says<'d>) -> Result<(), Full> {
+        let ttl = &self.place.fleet.ttl;
+        match *says {
+            Says::Cname { lb, ttl } => set(writer, Section::Answer, |w| self.cname(w, lb, ttl)),
+            Says::Sites { service, ranking, ttl, apex } => self.sites(writer, (service, ranking), ttl, &apex),
+            Says::Addresses { list, rtype, ttl } => {
+                set(writer, Section::Answer, |w| addresses(w, QNAME, ttl, (list, rtype)))
+            }
+            Says::Records(list) => set(writer, Section::Answer, |w| {
+                for record in list {
+                    // RFC 2181 section 5.2: one TTL for the set.
+                    w.record(QNAME, record.rtype, list[0].ttl, record.rdata.len())?;
+                    w.bytes(&record.rdata)?;
+                }
+                Ok(list.len() as u16)
+            }),
+            Says::Identity => set(writer, Section::Answer, |w| self.identity(w)),
+            Says::Soa(apex) => set(writer, Section::Answer, |w| self.soa(w, &apex, ttl.negative)),
+            Says::Nothing(apex) => set(writer, Section::Authority, |w| self.soa(w, &apex, ttl.negative)),
+            // The addresses beside an answer are a courtesy.
+            Says::Servers(Apex::Zone) => self.zone_servers(writer),
+            Says::Servers(Apex::Label(cut)) => {
+                let names = self.label_servers(writer, Section::Answer, &cut)?;
+                let _ = self.label_glue(writer, names, &cut);
+                Ok(())
+            }
+            // RFC 9471 section 3: glue of a referral is required.
+            Says::Referral(cut) => {
+                let names = self.label_servers(writer, Section::Authority, &cut)?;
+                self.label_glue(writer, names, &cut)
+            }
+        }
+    }
+
+    /// The apex of the zone, which QNAME ends with.
+    fn zone(&self) -> Pointer {
+        Pointer::into_question(self.name.start(self.place.labels))
+    }
+
+    /// The apex of the label zone that QNAME is in.
+    fn label(&self) -> Pointer {
+        Pointer::into_question(self.name.start(self.place.labels.saturating_sub(1)))
+    }
+
+    /// What precedes the zone in QNAME, the DNS-LB's label, the zone.
+    fn cname(&self, w: &mut Writer<'_>, lb: &LbFacts, ttl: u32) -> Result<u16, Full> {
+        let relative = &self.name[..self.name.start(self.place.labels)];
+        w.record(QNAME, rtype::CNAME, ttl, relative.len() + lb.label().len() + 2)?;
+        w.bytes(relative)?;
+        w.bytes(lb.label())?;
+        w.bytes(&self.zone().wire())?;
+        Ok(1)
+    }
+
+    fn sites(
+        &self,
+        writer: &mut Writer<'_>,
+        (service, ranking): (&Service, &RankedSites),
+        ttl: u32,
+        apex: &Apex<'_>,
+    ) -> Result<(), Full> {
+        // RFC 8482 section 4.1: one RRset is enough for ANY.
+        let families = [rtype::A, rtype::AAAA];
+        for rtype in families.into_iter().filter(|family| [*family, rtype::ANY].contains(&self.qtype)) {
+            let mut found: ArrayVec<IpAddr, { crate::answer::MAX_ANSWERS }> = ArrayVec::new();
+            ranking.addresses(service, rtype == rtype::A, &mut found);
+            if !found.is_empty() {
+                return set(writer, Section::Answer, |w| addresses(w, QNAME, ttl, (&found, rtype)));
+            }
+        }
+        // Not for longer than an address would have been: a family that is down comes back.
+        let ttl = ttl.min(FAMILY_DOWN).min(self.place.fleet.ttl.negative);
+        set(writer, Section::Authority, |w| self.soa(w, apex, ttl))
+    }
+
+    /// The label and the nonce, each of which is a character string as it stands in QNAME.
+    fn identity(&self, w: &mut Writer<'_>) -> Result<u16, Full> {
+        let (name, labels) = (self.name, self.place.labels);
+        let (nonce, label) = (&name[..name.start(1)], &name[name.start(labels - 1)..name.start(labels)]);
+        w.record(QNAME, rtype::TXT, 0, nonce.len() + label.len())?;
+        w.bytes(label)?;
+        w.bytes(nonce)?;
+        Ok(1)
+    }
+
+    /// RFC 1035 section 3.3.13.
+    fn soa(&self, w: &mut Writer<'_>, apex: &Apex<'_>, ttl: u32) -> Result<u16, Full> {
+        let Place { fleet, zone, .. } = self.place;
+        let (owner, server, serial) = match apex {
+            Apex::Zone => (self.zone(), fleet.servers[0].label(), zone.catalogue().soa_serial),
+            Apex::Label(cut) => {
+                let nobody = cut.lb.is_none() && cut.fallbacks.len() > 0;
+                (self.label(), LABEL_SERVERS[usize::from(nobody)], fleet.serial)
+            }
+        };
+        let contact = fleet.hostmaster.wire();
+        w.record(owner, rtype::SOA, ttl, server.len() + 2 + contact.len() + 20)?;
+        w.bytes(server)?;
+        w.bytes(&owner.wire())?;
+        w.bytes(contact)?;
+        let timers = &fleet.ttl;
+        [serial, timers.refresh, timers.retry, timers.expire, timers.negative].iter().try_for_each(|n| w.u32(*n))?;
+        Ok(1)
+    }
+
+    /// `<identity>.<zone>` of every dns-b, and their addresses as far as they fit.
+    fn zone_servers(&self, writer: &mut Writer<'_>) -> Result<(), Full> {
+        let (servers, ttl, zone) = (&self.place.fleet.servers, self.place.fleet.ttl.apex_ns, self.zone());
+        let mut at = writer.length() + HEAD;
+        set(writer, Section::Answer, |w| {
+            for server in servers {
+                w.record(zone, rtype::NS, ttl, server.label().len() + 2)?;
+                w.bytes(server.label())?;
+                w.bytes(&zone.wire())?;
+            }
+            Ok(servers.len() as u16)
+        })?;
+        let mut glue = |server: &FleetServer| {
+            let name = Pointer::to(at)?;
+            at += server.label().len() + 2 + HEAD;
+            both_families(writer, name, ttl, &server.referral)
+        };
+        let _ = servers.iter().try_for_each(|server| glue(server));
+        Ok(())
+    }
+
+    /// `ns`, `f1`, `f2` of a label zone. Returns where the first of these names was written.
+    fn label_servers(&self, writer: &mut Writer<'_>, section: Section, cut: &Cut<'_>) -> Result<usize, Full> {
+        let (ttl, apex) = (self.place.fleet.ttl.label_ns, self.label());
+        let names = writer.length() + HEAD;
+        set(writer, section, |w| {
+            let servers = &LABEL_SERVERS[usize::from(cut.lb.is_none())..=cut.fallbacks.len()];
+            for server in servers {
+                w.record(apex, rtype::NS, ttl, server.len() + 2)?;
+                w.bytes(server)?;
+                w.bytes(&apex.wire())?;
+            }
+            Ok(servers.len() as u16)
+        })?;
+        Ok(names)
+    }
+
+    /// The addresses of those servers, whose names begin at `at`.
+    fn label_glue(&self, writer: &mut Writer<'_>, mut at: usize, cut: &Cut<'_>) -> Result<(), Full> {
+        let ttl = self.place.fleet.ttl.label_ns;
+        let fallbacks = cut.fallbacks.of(self.place.fleet).map(|server| &server.fallback[..]);
+        for addresses in cut.lb.map(|_| cut.addresses()).into_iter().chain(fallbacks) {
+            both_families(writer, Pointer::to(at)?, ttl, addresses)?;
+            at += LABEL_SERVERS[0].len() + 2 + HEAD;
+        }
+        Ok(())
+    }
+}
+
+/// One RRset of as many records as `records` says, whole or not at all.
+fn set(
+    writer: &mut Writer<'_>,
+    section: Section,
+    records: impl FnOnce(&mut Writer<'_>) -> Result<u16, Full>,
+) -> Result<(), Full> {
+    let mark = writer.mark();
+    match records(writer) {
+        Ok(count) => {
+            writer.count(section, count);
+            Ok(())
+        }
+        Err(Full) => {
+            writer.rewind(mark);
+            Err(Full)
+        }
+    }
+}
+
+/// Additional A and AAAA records, an RRset each.
+fn both_families(writer: &mut Writer<'_>, owner: Pointer, ttl: u32, list: &[IpAddr]) -> Result<(), Full> {
+    [rtype::A, rtype::AAAA]
+        .into_iter()
+        .try_for_each(|rtype| set(writer, Section::Additional, |w| addresses(w, owner, ttl, (list, rtype))))
+}
+
+/// Those addresses of a list that a record of this type holds.
+fn addresses(w: &mut Writer<'_>, owner: Pointer, ttl: u32, (list, rtype): (&[IpAddr], u16)) -> Result<u16, Full> {
+    let mut count = 0;
+    for address in list.iter().filter(|address| of_family(address, rtype)) {
+        match address {
+            IpAddr::V4(v4) => w.record(owner, rtype, ttl, 4).and_then(|()| w.bytes(&v4.octets()))?,
+            IpAddr::V6(v6) => w.record(owner, rtype, ttl, 16).and_then(|()| w.bytes(&v6.octets()))?,
+        }
+        count += 1;
+    }
+    Ok(count)
+}

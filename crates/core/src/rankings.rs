@@ -1,0 +1,116 @@
+//! One service's rankings by DNS-LB: whether there is one is a bit, so choosing among the DNS-LBs of
+//! an entry reads a word for each of them and no ranking at all.
+
+use std::sync::Arc;
+
+use crate::{ranked::RankedSites, table::LbIndex};
+
+/// DNS-LBs in one block.
+const BLOCK: usize = u64::BITS as usize;
+
+/// A persistent map: a change copies the list of blocks and one block.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rankings {
+    blocks: Arc<[Block]>,
+}
+
+/// The rankings of 64 DNS-LBs.
+#[derive(Clone, Debug, Default)]
+struct Block {
+    /// Which of them there are.
+    present: u64,
+    /// Those, in order.
+    list: Option<Arc<[RankedSites]>>,
+}
+
+fn place(lb: LbIndex) -> (usize, u64) {
+    (lb.0 as usize / BLOCK, 1 << (lb.0 as usize % BLOCK))
+}
+
+impl Rankings {
+    /// Whether there is a ranking of this DNS-LB.
+    pub(crate) fn has(&self, lb: LbIndex) -> bool {
+        let (block, bit) = place(lb);
+        self.blocks.get(block).is_some_and(|b| b.present & bit != 0)
+    }
+
+    /// The ranking of this DNS-LB.
+    pub(crate) fn get(&self, lb: LbIndex) -> Option<&RankedSites> {
+        let (block, bit) = place(lb);
+        let block = self.blocks.get(block)?;
+        if block.present & bit == 0 {
+            return None;
+        }
+        block.list.as_ref()?.get((block.present & (bit - 1)).count_ones() as usize)
+    }
+
+    /// Puts a ranking in or takes it away; returns the one that was there.
+    pub(crate) fn set(&mut self, lb: LbIndex, new: Option<RankedSites>) -> Option<RankedSites> {
+        let (at, bit) = place(lb);
+        if at >= self.blocks.len() {
+            new.as_ref()?;
+            let more = std::iter::repeat_n(Block::default(), at + 1 - self.blocks.len());
+            self.blocks = self.blocks.iter().cloned().chain(more).collect();
+        }
+        let block = &mut Arc::make_mut(&mut self.blocks)[at];
+        let mut list = block.list.as_deref().unwrap_or_default().to_vec();
+        let index = (block.present & (bit - 1)).count_ones() as usize;
+        let old = (block.present & bit != 0).then(|| list.remove(index));
+        match new {
+            Some(new) => {
+                list.insert(index, new);
+                block.present |= bit;
+            }
+            None => block.present &= !bit,
+        }
+        block.list = (!list.is_empty()).then(|| list.into());
+        old
+    }
+
+    /// The same DNS-LBs with what `change` makes of their rankings, if anything.
+    pub(crate) fn map(&self, change: impl Fn(&RankedSites) -> Option<RankedSites>) -> Self {
+        let blocks = self.blocks.iter().map(|block| {
+            let bits = (0..BLOCK).map(|bit| 1 << bit).filter(|bit| block.present & bit != 0);
+            let changed = bits.zip(block.list.as_deref().unwrap_or_default());
+            let kept: Vec<(u64, RankedSites)> = changed.filter_map(|(bit, old)| Some((bit, change(old)?))).collect();
+            let present = kept.iter().fold(0, |bits, (bit, _)| bits | bit);
+            let list: Arc<[RankedSites]> = kept.into_iter().map(|(_, ranking)| ranking).collect();
+            Block { present, list: Some(list).filter(|list| !list.is_empty()) }
+        });
+        Self { blocks: blocks.collect() }
+    }
+
+    /// Every ranking with its DNS-LB, in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (LbIndex, &RankedSites)> {
+        self.blocks.iter().enumerate().flat_map(|(at, block)| {
+            let numbers = (0..BLOCK).filter(move |bit| block.present & (1 << bit) != 0);
+            let list = block.list.as_deref().unwrap_or_default();
+            numbers.map(move |bit| LbIndex((at * BLOCK + bit) as u32)).zip(list)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ranked::SiteRank;
+
+    #[test]
+    fn rankings_come_and_go() {
+        let of = |site| RankedSites::from_order(vec![SiteRank { site, usable: 1, score: 0.0 }]);
+        let mut rankings = Rankings::default();
+        let mut numbers: Vec<u32> = (0..300).map(|n| n * 7_919 % 1_000).collect();
+        for n in &numbers {
+            assert_eq!(rankings.set(LbIndex(*n), of(*n as u16)), None);
+        }
+        assert_eq!(rankings.set(LbIndex(0), of(9)), of(0));
+        let old = rankings.clone();
+        assert_eq!(rankings.set(LbIndex(0), None), of(9));
+        assert_eq!((rankings.set(LbIndex(0), None), rankings.set(LbIndex(5_000), None)), (None, None));
+        assert_eq!((old.get(LbIndex(0)), rankings.get(LbIndex(0))), (of(9).as_ref(), None));
+        assert!(old.has(LbIndex(0)) && !rankings.has(LbIndex(0)) && !rankings.has(LbIndex(64_000)));
+        numbers.sort_unstable();
+        assert!(old.iter().map(|(lb, _)| lb.0).eq(numbers.iter().copied()));
+        assert!(numbers[1..].iter().all(|n| rankings.get(LbIndex(*n)) == of(*n as u16).as_ref()));
+    }
+}
