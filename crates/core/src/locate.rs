@@ -54,6 +54,8 @@ pub(crate) struct Match<'d> {
     pub(crate) located: Located<'d>,
     /// Of which address.
     pub(crate) address: IpAddr,
+    /// Where the packet came from, whoever was looked up.
+    pub(crate) resolver: IpAddr,
     /// SCOPE PREFIX-LENGTH for the client subnet option; 0 where none was used.
     pub(crate) scope: u8,
 }
@@ -61,7 +63,7 @@ pub(crate) struct Match<'d> {
 impl Match<'_> {
     /// Of somebody who was not looked up yet.
     pub(crate) fn nothing(client: &Client) -> Self {
-        Self { located: Located::default(), address: client.address, scope: 0 }
+        Self { located: Located::default(), address: client.address, resolver: client.address, scope: 0 }
     }
 }
 
@@ -167,8 +169,10 @@ impl<'d> Chooser<'d, '_> {
         })
     }
 
+    /// Of the resolver, even where its client was matched: the table of resolvers knows nothing of
+    /// the scope, and inside that nobody may be answered otherwise.
     fn neighbour(&self) -> Option<Route<'d>> {
-        let address = self.matched.address;
+        let address = self.matched.resolver;
         let settings = self.directory.settings();
         let least = if address.is_ipv4() { settings.neighbour_bits_v4 } else { settings.neighbour_bits_v6 }?;
         let near = self.directory.resolvers().nearest(address, least)?;

@@ -2,7 +2,6 @@
 //! forged.
 
 use std::{
-    collections::BTreeMap,
     io,
     net::{IpAddr, SocketAddr},
     time::Duration,
@@ -18,7 +17,7 @@ use dglb_scenarios::{
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
 
-use super::world::{Role, Way, World};
+use super::world::{Role, World};
 
 const DROPPED: &str = "dglb_dns_decisions_total{decision=\"dropped\"}";
 
@@ -61,7 +60,7 @@ async fn responses_and_scraps(world: &World) {
             let reply = Strict::read(&reply[..length.expect("the good question is answered").unwrap()]).unwrap();
             assert_eq!(reply.id.to_be_bytes(), good.octets()[..2], "{udp}: {message:02x?} was answered");
         }
-        assert_eq!(grown(&udp, &before).await.get(DROPPED), Some(&(messages.len() as u64)), "{udp}");
+        assert_eq!(udp.grown(&before).await.get(DROPPED), Some(&(messages.len() as u64)), "{udp}");
         // Over a connection that ends it: who says such things does not speak DNS.
         let before = tcp.counters().await;
         for message in &messages {
@@ -69,12 +68,8 @@ async fn responses_and_scraps(world: &World) {
             let replies = raw::over_tcp(world.ground.isp(1), tcp.place.server, &octets).await;
             assert!(replies.is_empty(), "{tcp}: {message:02x?} was answered with {replies:02x?}");
         }
-        assert_eq!(grown(&tcp, &before).await.get(DROPPED), Some(&(messages.len() as u64)), "{tcp}");
+        assert_eq!(tcp.grown(&before).await.get(DROPPED), Some(&(messages.len() as u64)), "{tcp}");
     }
-}
-
-async fn grown(way: &Way<'_>, before: &dglb_scenarios::Counters) -> BTreeMap<String, u64> {
-    way.grown(before).await
 }
 
 /// A reply to port 0 would go nowhere (RFC 6056 section 3.2), so the question was forged.
@@ -92,12 +87,12 @@ async fn nobody_asks_from_port_0(world: &World) {
             Err(error) => panic!("{way}: {error}"),
         }
         eventually("it is counted as dropped", async || {
-            let grown = grown(&way, &before).await;
+            let grown = way.grown(&before).await;
             so(grown.get(DROPPED) == Some(&1), grown)
         })
         .await;
         let unsendable = "dglb_dns_incidents_total{incident=\"unsendable\"}";
-        assert_eq!(grown(&way, &before).await.get(unsendable), None, "{way}: a reply was tried");
+        assert_eq!(way.grown(&before).await.get(unsendable), None, "{way}: a reply was tried");
     }
 }
 

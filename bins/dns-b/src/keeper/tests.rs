@@ -4,13 +4,11 @@ use std::{
 };
 
 use dglb_core::{
-    answer::{Question, answer},
     catalogue::{Mode, Policy, Probe, ProbeKind, Service, Site, ZoneCatalogue, ZoneStyle},
     directory::{LbState, Settings},
-    dns::{Decision, Role},
+    dns::{Asked, Decision, Responder, Role, Transport},
     fleet::{Fleet, FleetServer, FleetTtls},
     identity::Identity,
-    locate::Client,
     name::Name,
     proto::message::{
         BootId, EntryKind, Hello, Map, MapEntry, Message, PeerRole, Ready, RefuseReason, RefusedReason, Report, Resync,
@@ -221,11 +219,20 @@ impl Lab {
     /// How a resolver's question is answered: the way, the TTL, and the last label but two of a
     /// CNAME or the address.
     fn ask(&self, resolver: &str) -> (Decision, u32) {
-        let name: Name = SERVICE.parse().unwrap();
-        let client = Client::new(self.keeper.directory(), ip(resolver), None);
-        let question = Question { name: name.wire(), qtype: 1, client, role: Role::Referral };
-        let answer = answer(self.keeper.directory(), &question);
-        (answer.decision, answer.answer[0].ttl)
+        let (decision, reply) = self.ask_for(SERVICE, resolver, Role::Referral);
+        (decision, reply.answers[0].ttl)
+    }
+
+    /// How a question for an address is answered, and by which way.
+    fn ask_for(&self, name: &str, resolver: &str, role: Role) -> (Decision, hickory_proto::op::Message) {
+        let mut packet = vec![0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+        packet.extend_from_slice(name.parse::<Name>().unwrap().wire());
+        packet.extend_from_slice(&[0, 1, 0, 1]);
+        let peer = SocketAddr::new(ip(resolver), 5_353);
+        let asked = Asked { packet: &packet, peer, transport: Transport::Udp, role };
+        let mut reply = [0; 4_096];
+        let handled = Responder::with_defaults(self.keeper.directory()).respond(&asked, &mut reply);
+        (handled.decision, hickory_proto::op::Message::from_vec(&reply[..handled.length]).unwrap())
     }
 
     fn state(&self, n: u8) -> LbState {
@@ -464,11 +471,8 @@ fn a_dead_dns_lbs_label_keeps_its_ranking_while_it_may_be_cached() {
     lab.join(3, [10, 30]);
     lab.keeper.closed(LinkId(1), lab.now);
     let at_fallback = |lab: &Lab| {
-        let name: Name = "www.lb1.glb.test".parse().unwrap();
-        let client = Client::new(lab.keeper.directory(), ip("192.0.2.77"), None);
-        let question = Question { name: name.wire(), qtype: 1, client, role: Role::Fallback };
-        let answer = answer(lab.keeper.directory(), &question);
-        (answer.decision, format!("{:?}", answer.answer[0]).contains("203.0.113.2"))
+        let (decision, reply) = lab.ask_for("www.lb1.glb.test", "192.0.2.77", Role::Fallback);
+        (decision, reply.answers[0].data.to_string() == "203.0.113.2")
     };
     lab.pass(60);
     assert_eq!(lab.state(1), LbState::Gone);

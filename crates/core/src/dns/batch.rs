@@ -110,7 +110,9 @@ fn matches<'d, const N: usize>(
     }
     for ((whose, _), located) in by_subnet.found(directory.clients()) {
         match (located.group, client(whose).by_subnet()) {
-            (Some(_), Some((address, _))) => matches[whose] = Match { located, address, scope: located.scope },
+            (Some(_), Some((address, _))) => {
+                matches[whose] = Match { located, address, scope: located.scope, ..matches[whose] }
+            }
             // No network of this client is known: its resolver may be, for all such clients.
             _ => by_source.add(whose, located.scope, client(whose).by_source()),
         }

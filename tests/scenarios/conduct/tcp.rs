@@ -1,0 +1,177 @@
+//! DNS over TCP (RFC 7766, RFC 9210): many questions at once, in pieces, and replies that are taken
+//! in pieces; who stays without asking is let go.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use dglb_scenarios::{
+    LONG,
+    configs::{WWW, ZONE},
+    eventually,
+    packet::{Packet, rtype},
+    raw, scenario, so,
+    strict::Strict,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::timeout,
+};
+
+use super::world::{Role, Way, World, connections};
+
+#[test]
+fn connections_are_used_as_the_client_likes() {
+    scenario("conduct::tcp::connections_are_used_as_the_client_likes", async |ground| {
+        let world = World::plain(ground).await;
+        many_questions_at_once(&world).await;
+        octet_by_octet(&world).await;
+        replies_wait_for_slow_readers(&world).await;
+        lengths_without_a_message_end_it(&world).await;
+    });
+}
+
+#[test]
+fn who_stays_without_asking_is_let_go() {
+    scenario("conduct::tcp::who_stays_without_asking_is_let_go", async |ground| {
+        let world = World::plain(ground).await;
+        let [b, lb] = [world.way(Role::Referral, true), world.way(Role::Lb, true)];
+        tokio::join!(idle(&b), idle(&lb));
+    });
+}
+
+fn decision(way: &Way<'_>) -> &'static str {
+    if way.place.role == Role::Lb { "label" } else { "mapped" }
+}
+
+/// Ways over TCP alone.
+fn ways(world: &World) -> impl Iterator<Item = Way<'_>> {
+    world.everywhere().filter(|way| way.tcp)
+}
+
+/// RFC 7766 section 6.2.1.1: all of them are answered, each once, in whatever order.
+async fn many_questions_at_once(world: &World) {
+    for way in ways(world) {
+        let before = way.counters().await;
+        let packets: Vec<Packet> = (0..300)
+            .map(|n| match n % 3 {
+                0 => Packet::new(WWW, rtype::A),
+                1 => Packet::new(WWW, rtype::AAAA).edns(1_232),
+                _ => Packet::new("elsewhere.test", rtype::A).edns(512),
+            })
+            .collect();
+        let octets: Vec<u8> = packets.iter().flat_map(|packet| raw::framed(&packet.octets())).collect();
+        let replies = raw::over_tcp(way.place.from, way.place.server, &octets).await;
+        let replies: Vec<Strict> = replies.iter().map(|reply| Strict::read(reply).unwrap()).collect();
+        let by_id: BTreeMap<u16, &Strict> = replies.iter().map(|reply| (reply.id, reply)).collect();
+        assert_eq!((replies.len(), by_id.len()), (300, 300), "{way}");
+        for packet in &packets {
+            let id = packet.octets()[..2].try_into().map_or(0, u16::from_be_bytes);
+            let reply = by_id[&id];
+            assert_eq!(reply.question, packet.question(), "{way}");
+            assert_eq!(reply.opt.is_some(), packet.has_edns(), "{way}");
+        }
+        let now = way.counters().await;
+        assert_eq!(now.decisions("refused") - before.decisions("refused"), 100, "{way}");
+        assert_eq!(now.decisions(decision(&way)) - before.decisions(decision(&way)), 200, "{way}");
+        let accepted = connections("accepted");
+        assert!(now.of(&accepted) > before.of(&accepted), "{way}");
+    }
+}
+
+/// Wherever a segment ends, in a length or in a message, the rest is waited for; and what is whole
+/// is answered meanwhile.
+async fn octet_by_octet(world: &World) {
+    for way in ways(world) {
+        let mut stream = raw::connect(way.place.from, way.place.server).await;
+        stream.set_nodelay(true).unwrap();
+        let packets = [Packet::new(WWW, rtype::A), Packet::new(WWW, rtype::TXT).edns(4_096)];
+        for packet in &packets {
+            for octet in raw::framed(&packet.octets()) {
+                stream.write_all(&[octet]).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+            let reply = Strict::read(&raw::next_message(&mut stream).await.expect("an answer")).unwrap();
+            assert_eq!(reply.question, packet.question(), "{way}");
+        }
+        // One and a half, and then the other half.
+        let [first, second] = packets.map(|packet| raw::framed(&packet.octets()));
+        let (half, rest) = second.split_at(7);
+        stream.write_all(&[&first, half].concat()).await.unwrap();
+        let reply = raw::next_message(&mut stream).await.expect("the first is answered at once");
+        assert_eq!(reply[..2], first[2..4], "{way}");
+        stream.write_all(rest).await.unwrap();
+        let reply = raw::next_message(&mut stream).await.expect("the second is answered, too");
+        assert_eq!(reply[..2], second[2..4], "{way}");
+        stream.shutdown().await.unwrap();
+        assert!(raw::until_closed(&mut stream).await.is_empty(), "{way}");
+    }
+}
+
+/// Replies of many times what sockets hold, read with pauses: none is lost, and others are answered
+/// meanwhile.
+async fn replies_wait_for_slow_readers(world: &World) {
+    const QUESTIONS: usize = 2_000;
+    for way in ways(world).filter(|way| way.place.role != Role::Lb) {
+        let (mut reading, mut writing) = raw::connect(way.place.from, way.place.server).await.into_split();
+        let octets = raw::framed(&Packet::new(&format!("huge.{ZONE}"), rtype::TXT).octets());
+        let writer = tokio::spawn(async move {
+            for _ in 0..QUESTIONS {
+                writing.write_all(&octets).await.unwrap();
+            }
+            writing.shutdown().await.unwrap();
+        });
+        let mut got = 0;
+        let mut octets = vec![];
+        loop {
+            let n = timeout(LONG, reading.read_buf(&mut octets)).await.expect("more, or the end").unwrap();
+            if n == 0 {
+                break;
+            }
+            while let Some((length, rest)) = octets.split_first_chunk() {
+                let length = usize::from(u16::from_be_bytes(*length));
+                let Some(reply) = rest.get(..length) else { break };
+                if got % 500 == 0 {
+                    assert_eq!(Strict::read(reply).unwrap().answer.len(), 9, "{way}");
+                    // Nobody else waits for this reader.
+                    let other = way.send(&Packet::new(WWW, rtype::A).octets()).await;
+                    assert_eq!(Strict::read(&other).unwrap().answer.len(), 1, "{way}");
+                }
+                got += 1;
+                octets.drain(..2 + length);
+            }
+        }
+        writer.await.unwrap();
+        assert_eq!(got, QUESTIONS, "{way}: replies are missing");
+    }
+}
+
+/// A message of no octets is none.
+async fn lengths_without_a_message_end_it(world: &World) {
+    for way in ways(world) {
+        let question = raw::framed(&Packet::new(WWW, rtype::A).octets());
+        let octets = [&question[..], &[0, 0], &question].concat();
+        let replies = raw::over_tcp(way.place.from, way.place.server, &octets).await;
+        assert_eq!(replies.len(), 1, "{way}: {replies:02x?}");
+    }
+}
+
+/// RFC 7766 section 6.2.3: a connection without a question, and one whose questions are answered.
+async fn idle(way: &Way<'_>) {
+    let before = way.counters().await;
+    let mut silent = raw::connect(way.place.from, way.place.server).await;
+    let mut asked = raw::connect(way.place.from, way.place.server).await;
+    let packet = Packet::new(WWW, rtype::A);
+    asked.write_all(&raw::framed(&packet.octets())).await.unwrap();
+    assert!(raw::next_message(&mut asked).await.is_some(), "{way}");
+    let started = std::time::Instant::now();
+    for stream in [&mut silent, &mut asked] {
+        assert!(raw::until_closed(stream).await.is_empty(), "{way}");
+    }
+    // RFC 7766 section 6.2.3: "on the order of a few seconds", and not at once.
+    assert!(started.elapsed() > Duration::from_secs(1), "{way}: closed after {:?}", started.elapsed());
+    eventually("both are counted as timed out", async || {
+        let idle = connections("idle");
+        let now = way.counters().await.of(&idle) - before.of(&idle);
+        so(now == 2, now)
+    })
+    .await;
+}
