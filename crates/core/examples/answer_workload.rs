@@ -1,5 +1,6 @@
 //! A fixed piece of work for counting instructions: a dns-b of middling size answers batches of 32
-//! questions of all common sorts, mixed, the same in every run. Takes the number of batches.
+//! questions of all common sorts, mixed, or of one sort alone, the same in every run. Takes the number
+//! of batches, and the sort by its name.
 //!
 //! ```text
 //! valgrind --tool=callgrind --toggle-collect='*answer_batch*' target/release/examples/answer_workload 1000
@@ -26,11 +27,17 @@ const EACH: usize = 1_024;
 
 fn main() -> ExitCode {
     let Some(batches) = std::env::args().nth(1).and_then(|n| n.parse::<usize>().ok()) else {
-        eprintln!("usage: answer_workload BATCHES");
-        return ExitCode::from(2);
+        return usage();
     };
+    let sorts: Vec<Sort> = match std::env::args().nth(2) {
+        Some(name) => Sort::ALL.into_iter().filter(|sort| sort.name() == name).collect(),
+        None => Sort::ALL.into(),
+    };
+    if sorts.is_empty() {
+        return usage();
+    }
     let directory = SIZE.directory();
-    let of_each = Sort::ALL.map(|sort| SIZE.questions(&directory, sort, EACH));
+    let of_each: Vec<_> = sorts.iter().map(|sort| SIZE.questions(&directory, *sort, EACH)).collect();
     let mixed: Vec<&Sent> = (0..EACH).flat_map(|n| of_each.iter().map(move |questions| &questions[n])).collect();
     let responder = Responder::with_defaults(&directory);
     let mut replies = vec![[0; 1_232]; BATCH];
@@ -58,4 +65,10 @@ fn main() -> ExitCode {
 #[inline(never)]
 fn answer_batch(responder: &Responder<'_>, exchanges: &mut [Exchange<'_>]) {
     responder.respond_batch(exchanges);
+}
+
+fn usage() -> ExitCode {
+    let names = Sort::ALL.map(|sort| format!("\"{}\"", sort.name()));
+    eprintln!("usage: answer_workload BATCHES [SORT]\nsorts: {}", names.join(", "));
+    ExitCode::from(2)
 }

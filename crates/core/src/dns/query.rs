@@ -415,9 +415,9 @@ mod tests {
         let mut answer = tsig(good.clone());
         (answer[7], answer[11]) = (1, 0);
         assert_eq!(rejected(&answer), (rcode::FORMERR, false));
-        // Of other opcodes nothing is served, whoever signs them.
+        // Of other opcodes, NOTIFY here, nothing is served, whoever signs them.
         let mut notify = tsig(with_edns);
-        notify[2] = NOTIFY << 3;
+        notify[2] = 4 << 3;
         assert_eq!(rejected(&notify), (rcode::NOTIMP, true));
     }
 
