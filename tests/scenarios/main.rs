@@ -11,4 +11,5 @@ mod matrix;
 mod smoke;
 mod stop;
 mod tours;
+mod transcripts;
 mod unsafe_code;
