@@ -36,6 +36,11 @@ impl Client {
         Self { address, subnet: subnet.filter(|s| s.source == 0 || trusted()) }
     }
 
+    /// The same in a zone that takes no client subnets: as if the resolver were not trusted with one.
+    pub(crate) fn without_subnet(self) -> Self {
+        Self { subnet: self.subnet.filter(|s| s.source == 0), ..self }
+    }
+
     /// What to look up among the client networks, if anything.
     pub(crate) fn by_subnet(&self) -> Option<(IpAddr, u8)> {
         self.subnet.filter(|s| s.source > 0).map(|s| (s.address, s.source))
@@ -73,7 +78,7 @@ pub(crate) enum Route<'d> {
     /// A CNAME into this DNS-LB's label zone.
     Refer {
         /// To whom.
-        lb: &'d LbFacts,
+        lb: (LbIndex, &'d LbFacts),
         /// Seconds.
         ttl: u32,
         /// How it was found.
@@ -196,7 +201,7 @@ impl<'d> Chooser<'d, '_> {
         match self.facts.mode {
             Mode::Referral => self.directory.facts(lb).map_or_else(
                 || self.aggregate(),
-                |lb| Route::Refer { lb, ttl: cname_ttl.min(limit), decision: referred },
+                |facts| Route::Refer { lb: (lb, facts), ttl: cname_ttl.min(limit), decision: referred },
             ),
             Mode::Direct => self.directory.ranking(lb, self.facts.id).map_or_else(
                 || self.aggregate(),

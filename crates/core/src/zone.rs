@@ -24,6 +24,8 @@ pub struct ZoneEntry {
     customer_orders: Box<[RankedSites]>,
     /// DNS-LBs that cannot be handed out here, since their label is something else's name.
     hidden: Box<[LbIndex]>,
+    /// The operator's setting, kept here so that it costs a question nothing.
+    takes_subnets: bool,
 }
 
 /// What every question for a service needs of it.
@@ -70,7 +72,25 @@ impl ZoneEntry {
         let facts = catalogue.services.iter().zip(ids);
         let facts = facts.map(|(s, id)| ServiceFacts { id: *id, ttl: s.ttl, mode: s.mode }).collect();
         let customer_orders = catalogue.services.iter().map(RankedSites::customer_order).collect();
-        Self { catalogue, seed, index, nodes: nodes.into(), facts, customer_orders, hidden: Box::default() }
+        Self {
+            catalogue,
+            seed,
+            index,
+            nodes: nodes.into(),
+            facts,
+            customer_orders,
+            hidden: Box::default(),
+            takes_subnets: true,
+        }
+    }
+
+    /// Whether client subnets count in this zone, if they come from who is trusted with them.
+    pub fn takes_subnets(&self) -> bool {
+        self.takes_subnets
+    }
+
+    pub(crate) fn with_subnets(self, takes_subnets: bool) -> Self {
+        Self { takes_subnets, ..self }
     }
 
     /// The zone's name.

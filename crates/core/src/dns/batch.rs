@@ -39,6 +39,11 @@ pub(super) fn respond<const N: usize>(responder: &Responder<'_>, exchanges: &mut
         }
     }
     let begun: ArrayVec<Step<'_>, N> = under_way.iter().map(|u| answer::begin(directory, &u.question())).collect();
+    for (u, step) in under_way.iter_mut().zip(&begun) {
+        if step.zone().is_some_and(|zone| !zone.takes_subnets()) {
+            u.admitted.client = u.admitted.client.without_subnet();
+        }
+    }
     let matches = matches::<N>(directory, &under_way, &begun);
     // Nobody wants this sum; what it is made of is to be read.
     black_box(begun.iter().zip(&matches).fold(0, |sum, at| sum ^ touch(directory, at)));

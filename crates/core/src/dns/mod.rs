@@ -17,6 +17,7 @@ mod opt;
 mod render;
 mod responder;
 mod sections;
+mod svcb;
 mod terms;
 pub(crate) mod writer;
 

@@ -14,6 +14,7 @@ use dglb_core::{
 
 mod connections;
 mod encrypted;
+mod limits;
 
 use super::*;
 use crate::{

@@ -67,7 +67,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Source> Connection<IO, S> {
             Err(_) => ConnectionEvent::Broken,
         };
         if !matches!(self.place.end, ConnectionEvent::Broken | ConnectionEvent::Slow) {
-            // Whether the client hears of the end is its own affair by now.
+            // Others may need what it held. Whether the client hears of the end is its own affair by now.
+            (self.framing, self.replies) = (Framing::default(), Vec::new());
+            self.place.held.hold(0);
             let _ = timeout_at(Instant::now() + LAST_QUESTIONS, self.farewell()).await;
         }
     }
