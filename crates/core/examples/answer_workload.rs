@@ -1,6 +1,6 @@
 //! A fixed piece of work for counting instructions: a dns-b of middling size answers batches of 32
-//! questions of all common sorts, mixed, the same in every run. Takes the number of batches, and if
-//! wanted the place of one sort among [`Sort::ALL`], of which alone all questions then are.
+//! questions of all common sorts, mixed, or of one sort alone, the same in every run. Takes the number
+//! of batches, and the sort by its name.
 //!
 //! ```text
 //! valgrind --tool=callgrind --toggle-collect='*answer_batch*' target/release/examples/answer_workload 1000
@@ -26,16 +26,17 @@ const BATCH: usize = 32;
 const EACH: usize = 1_024;
 
 fn main() -> ExitCode {
-    let argument = |n| std::env::args().nth(n).and_then(|text| text.parse::<usize>().ok());
-    let Some(batches) = argument(1) else {
-        eprintln!("usage: answer_workload BATCHES [SORT]");
-        return ExitCode::from(2);
+    let Some(batches) = std::env::args().nth(1).and_then(|n| n.parse::<usize>().ok()) else {
+        return usage();
     };
+    let sorts: Vec<Sort> = match std::env::args().nth(2) {
+        Some(name) => Sort::ALL.into_iter().filter(|sort| sort.name() == name).collect(),
+        None => Sort::ALL.into(),
+    };
+    if sorts.is_empty() {
+        return usage();
+    }
     let directory = SIZE.directory();
-    let sorts: Vec<Sort> = match argument(2).and_then(|n| Sort::ALL.get(n)) {
-        Some(only) => vec![*only],
-        None => Sort::ALL.to_vec(),
-    };
     let of_each: Vec<_> = sorts.iter().map(|sort| SIZE.questions(&directory, *sort, EACH)).collect();
     let mixed: Vec<&Sent> = (0..EACH).flat_map(|n| of_each.iter().map(move |questions| &questions[n])).collect();
     let responder = Responder::with_defaults(&directory);
@@ -64,4 +65,10 @@ fn main() -> ExitCode {
 #[inline(never)]
 fn answer_batch(responder: &Responder<'_>, exchanges: &mut [Exchange<'_>]) {
     responder.respond_batch(exchanges);
+}
+
+fn usage() -> ExitCode {
+    let names = Sort::ALL.map(|sort| format!("\"{}\"", sort.name()));
+    eprintln!("usage: answer_workload BATCHES [SORT]\nsorts: {}", names.join(", "));
+    ExitCode::from(2)
 }

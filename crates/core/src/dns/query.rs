@@ -13,6 +13,7 @@ const QR: u8 = 0x80;
 const CLASS_IN: u16 = 1;
 const CLASS_CH: u16 = 3;
 const TYPE_OPT: u16 = 41;
+const TYPE_TSIG: u16 = 250;
 
 /// A question that deserves an answer.
 #[derive(Clone, Debug)]
@@ -151,7 +152,7 @@ pub fn parse<'p>(packet: &'p [u8], name: &'p mut QName) -> Parsed<'p> {
     Parsed::Query(Query { header, question, name, qtype, class, edns })
 }
 
-/// Why the records behind the question are no good, and whether there was an OPT among them.
+/// Why the records behind the question are no good, or need a look by somebody else, and whether there was an OPT among them.
 struct Malformed<'p> {
     edns: Option<Edns<'p>>,
     rcode: u16,
@@ -203,11 +204,19 @@ impl<'p> Cursor<'p> {
     #[inline(always)]
     fn records(&mut self, answers: u16, authorities: u16, additionals: u16) -> Result<Option<Edns<'p>>, Malformed<'p>> {
         let malformed = |edns| Malformed { edns, rcode: rcode::FORMERR };
-        let mut edns: Option<Edns<'p>> = None;
+        let (mut edns, mut signed): (Option<Edns<'p>>, bool) = (None, false);
         let others = u32::from(answers) + u32::from(authorities);
-        for index in 0..others + u32::from(additionals) {
+        let all = others + u32::from(additionals);
+        for index in 0..all {
             let record = self.record().ok_or_else(|| malformed(edns))?;
             if record.rtype != TYPE_OPT {
+                if record.rtype == TYPE_TSIG {
+                    // RFC 8945 section 5.1: the last record of all, in the additional section.
+                    if index + 1 != all || additionals == 0 {
+                        return Err(malformed(edns));
+                    }
+                    signed = true;
+                }
                 continue;
             }
             // RFC 6891 section 6.1.1: one OPT, in the additional section, owned by the root.
@@ -223,6 +232,9 @@ impl<'p> Cursor<'p> {
         if self.at != self.packet.len() {
             return Err(malformed(edns));
         }
+        if signed {
+            return Err(Malformed { edns, rcode: rcode::NOTAUTH });
+        }
         Ok(edns)
     }
 
@@ -237,7 +249,10 @@ impl<'p> Cursor<'p> {
         for _ in 0..questions {
             self.question(name)?;
         }
-        self.records(answers, authorities, additionals).ok().flatten()
+        match self.records(answers, authorities, additionals) {
+            Ok(edns) => edns,
+            Err(Malformed { edns, rcode }) => edns.filter(|_| rcode == rcode::NOTAUTH),
+        }
     }
 
     #[inline(always)]
@@ -381,6 +396,29 @@ mod tests {
         assert_eq!(rejected(&twice), (rcode::FORMERR, true));
         assert_eq!(rejected(&with_opt(good.clone(), b"\x01x\0", [0; 4], &[])), (rcode::FORMERR, true));
         assert_eq!(rejected(&with_opt(good, b"\0", [0; 4], &[0, 3, 0, 1])), (rcode::FORMERR, true));
+    }
+
+    /// RFC 8945 sections 5.1 and 5.2.1: nobody shares a key with us.
+    #[test]
+    fn signed_messages_are_told_apart() {
+        let tsig = |mut p: Vec<u8>| {
+            p[11] += 1;
+            p.extend_from_slice(b"\x03key\0\0\xfa\0\xff\0\0\0\0\0\0");
+            p
+        };
+        let good = question(b"\x03www\0");
+        assert_eq!(rejected(&tsig(good.clone())), (rcode::NOTAUTH, false));
+        let with_edns = with_opt(good.clone(), b"\0", [0; 4], &[]);
+        assert_eq!(rejected(&tsig(with_edns.clone())), (rcode::NOTAUTH, true));
+        assert_eq!(rejected(&with_opt(tsig(good.clone()), b"\0", [0; 4], &[])), (rcode::FORMERR, false));
+        assert_eq!(rejected(&tsig(tsig(good.clone()))), (rcode::FORMERR, false));
+        let mut answer = tsig(good.clone());
+        (answer[7], answer[11]) = (1, 0);
+        assert_eq!(rejected(&answer), (rcode::FORMERR, false));
+        // Of other opcodes, NOTIFY here, nothing is served, whoever signs them.
+        let mut notify = tsig(with_edns);
+        notify[2] = 4 << 3;
+        assert_eq!(rejected(&notify), (rcode::NOTIMP, true));
     }
 
     #[test]

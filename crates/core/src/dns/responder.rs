@@ -97,7 +97,9 @@ impl<'a> Responder<'a> {
             Parsed::Drop => Some(Handled::DROPPED),
             Parsed::Reject(reject) => {
                 let terms = self.terms(asked, reject.edns.as_ref());
-                Some(terms.handled(&render::reject(&reject, &terms, None, reply), reject.rcode, Decision::Malformed))
+                let signed = reject.rcode == rcode::NOTAUTH;
+                let decision = if signed { Decision::Signed } else { Decision::Malformed };
+                Some(terms.handled(&render::reject(&reject, &terms, None, reply), reject.rcode, decision))
             }
             Parsed::Query(query) => {
                 let terms = self.terms(asked, query.edns.as_ref());
