@@ -9,6 +9,7 @@ mod ede;
 mod edns;
 mod header;
 mod identity;
+mod lanes;
 mod names;
 mod outside;
 mod reader;

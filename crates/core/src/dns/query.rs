@@ -109,18 +109,23 @@ pub struct Reject<'p> {
 }
 
 /// Reads one packet, and its QNAME into `name`.
+#[inline]
 pub fn parse<'p>(packet: &'p [u8], name: &'p mut QName) -> Parsed<'p> {
-    if packet.len() < HEADER || packet[2] & QR != 0 {
+    let Some([i0, i1, first, second, counts @ ..]) = packet.first_chunk::<HEADER>() else {
+        return Parsed::Drop;
+    };
+    if first & QR != 0 {
         return Parsed::Drop;
     }
     let header = Header {
-        id: u16::from_be_bytes([packet[0], packet[1]]),
-        opcode: packet[2] >> 3 & 0x0f,
-        recursion_desired: packet[2] & 0x01 != 0,
-        checking_disabled: packet[3] & 0x10 != 0,
+        id: u16::from_be_bytes([*i0, *i1]),
+        opcode: first >> 3 & 0x0f,
+        recursion_desired: first & 0x01 != 0,
+        checking_disabled: second & 0x10 != 0,
     };
     let reject = |edns, rcode| Parsed::Reject(Reject { header, question: None, edns, rcode });
-    let counts = [4, 6, 8, 10].map(|at| u16::from_be_bytes([packet[at], packet[at + 1]]));
+    let [q0, q1, a0, a1, n0, n1, r0, r1] = *counts;
+    let counts = [[q0, q1], [a0, a1], [n0, n1], [r0, r1]].map(u16::from_be_bytes);
     let mut cursor = Cursor { packet, at: HEADER };
     if header.opcode != 0 {
         // The body of another opcode is none of our business; the opcode itself is echoed.
@@ -159,32 +164,33 @@ struct Cursor<'p> {
 }
 
 impl<'p> Cursor<'p> {
+    #[inline]
     fn take(&mut self, octets: usize) -> Option<&'p [u8]> {
         let taken = self.packet.get(self.at..self.at.checked_add(octets)?)?;
         self.at += octets;
         Some(taken)
     }
 
-    fn u16(&mut self) -> Option<u16> {
-        self.take(2).map(|b| u16::from_be_bytes([b[0], b[1]]))
-    }
-
+    /// QNAME, QTYPE and QCLASS.
+    #[inline]
     fn question(&mut self, name: &mut QName) -> Option<(u16, u16)> {
         self.at += name.read(&self.packet[self.at..])?;
-        Some((self.u16()?, self.u16()?))
+        let [t0, t1, c0, c1] = *self.packet.get(self.at..)?.first_chunk::<4>()?;
+        self.at += 4;
+        Some((u16::from_be_bytes([t0, t1]), u16::from_be_bytes([c0, c1])))
     }
 
     /// A name that is only skipped; returns whether it is the root.
+    #[inline]
     fn skip_name(&mut self) -> Option<bool> {
         let start = self.at;
         loop {
-            let length = *self.packet.get(self.at)?;
-            match length {
+            match *self.packet.get(self.at)? {
                 0 => {
                     self.at += 1;
                     return Some(self.at == start + 1);
                 }
-                1..=63 => self.take(1 + usize::from(length))?,
+                length @ 1..=63 => self.take(1 + usize::from(length))?,
                 0xc0.. => {
                     self.take(2)?;
                     return Some(false);
@@ -195,6 +201,7 @@ impl<'p> Cursor<'p> {
     }
 
     /// Walks over the three record sections; the last may hold one OPT.
+    #[inline]
     fn records(&mut self, answers: u16, authorities: u16, additionals: u16) -> Result<Option<Edns<'p>>, Malformed<'p>> {
         let malformed = |edns| Malformed { edns, rcode: rcode::FORMERR };
         let (mut edns, mut signed): (Option<Edns<'p>>, bool) = (None, false);
@@ -248,13 +255,13 @@ impl<'p> Cursor<'p> {
         }
     }
 
+    #[inline]
     fn record(&mut self) -> Option<Record<'p>> {
         let root = self.skip_name()?;
-        let (rtype, class) = (self.u16()?, self.u16()?);
-        let ttl = self.take(4)?;
-        let length = self.u16()?;
-        let rdata = self.take(usize::from(length))?;
-        Some(Record { root, rtype, class, ttl: [ttl[0], ttl[1], ttl[2], ttl[3]], rdata })
+        let [t0, t1, c0, c1, ttl @ .., l0, l1] = *self.packet.get(self.at..)?.first_chunk::<10>()?;
+        self.at += 10;
+        let rdata = self.take(usize::from(u16::from_be_bytes([l0, l1])))?;
+        Some(Record { root, rtype: u16::from_be_bytes([t0, t1]), class: u16::from_be_bytes([c0, c1]), ttl, rdata })
     }
 }
 
@@ -408,9 +415,9 @@ mod tests {
         let mut answer = tsig(good.clone());
         (answer[7], answer[11]) = (1, 0);
         assert_eq!(rejected(&answer), (rcode::FORMERR, false));
-        // Of other opcodes nothing is served, whoever signs them.
+        // Of other opcodes, NOTIFY here, nothing is served, whoever signs them.
         let mut notify = tsig(with_edns);
-        notify[2] = NOTIFY << 3;
+        notify[2] = 4 << 3;
         assert_eq!(rejected(&notify), (rcode::NOTIMP, true));
     }
 
