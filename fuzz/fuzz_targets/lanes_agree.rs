@@ -5,12 +5,14 @@
 
 use arbitrary::Arbitrary;
 use dglb_core::dns::{Asked, Decision, Exchange, Handled, Responder, Role, Transport};
-use dglb_fuzz::{DNS_B, DNS_LB, Input};
+use dglb_fuzz::{DNS_B, DNS_LB, Input, only_malformed_over_connections, responder};
 use hickory_proto::op::Message;
 use libfuzzer_sys::fuzz_target;
 
 /// Messages in one batch, as many as a lane takes.
 const MOST: usize = 32;
+/// Octets of room for a reply; more than any of this world has.
+const ROOM: usize = 8_192;
 
 #[derive(Arbitrary, Debug)]
 enum Sent {
@@ -55,17 +57,17 @@ fuzz_target!(|batch: Batch| {
         (false, false) => Role::Referral,
         (false, true) => Role::Fallback,
     };
-    let responder = Responder::with_defaults(directory);
+    let responder = responder(directory);
     let packets: Vec<_> = batch.sent.iter().take(MOST).map(|sent| (sent.packet(), sent.peer())).collect();
     for transport in Transport::ALL {
         let asked = packets.iter().map(|(packet, peer)| Asked { packet, peer: *peer, transport, role });
-        let mut replies = vec![vec![0; 65_535]; packets.len()];
+        let mut replies = vec![vec![0; ROOM]; packets.len()];
         let each = asked.clone().zip(&mut replies);
         let mut exchanges: Vec<_> =
             each.map(|(asked, reply)| Exchange { asked, reply, handled: Handled::DROPPED }).collect();
         responder.respond_batch(&mut exchanges);
         for exchange in exchanges {
-            let mut alone = vec![0; 65_535];
+            let mut alone = vec![0; ROOM];
             let handled = responder.respond(&exchange.asked, &mut alone);
             assert_eq!(handled, exchange.handled);
             assert_eq!(alone[..handled.length], exchange.reply[..handled.length], "alone and in a batch");
@@ -78,8 +80,11 @@ fuzz_target!(|batch: Batch| {
 
 /// Another transport's reply against that over UDP.
 fn compare(responder: &Responder<'_>, asked: &Asked<'_>, (handled, whole): (Handled, &[u8])) {
-    let mut reply = vec![0; 65_535];
+    let mut reply = vec![0; ROOM];
     let udp = responder.respond(&Asked { transport: Transport::Udp, ..*asked }, &mut reply);
+    if only_malformed_over_connections(udp.rcode, handled.rcode) {
+        return;
+    }
     assert_eq!((udp.decision, udp.rcode), (handled.decision, handled.rcode), "the transport decides");
     assert_eq!(udp.length == 0, handled.length == 0);
     if handled.decision == Decision::Dropped {

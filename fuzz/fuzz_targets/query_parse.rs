@@ -7,6 +7,7 @@ use dglb_core::{
     directory::{Directory, Settings},
     dns::{
         Asked, Decision, Responder, Role, Transport,
+        qname::QName,
         query::{HEADER, Parsed, parse},
     },
 };
@@ -17,7 +18,8 @@ static EMPTY: LazyLock<Directory> = LazyLock::new(|| Directory::new(Settings::de
 
 fuzz_target!(|input: &[u8]| {
     let Some((mode, packet)) = input.split_first() else { return };
-    if let Parsed::Query(query) = parse(packet) {
+    let mut name = QName::default();
+    if let Parsed::Query(query) = parse(packet, &mut name) {
         assert!(packet[HEADER..].starts_with(query.question), "the question is a part of the packet");
         assert!(query.question.len() > 4 && query.name.last() == Some(&0));
         assert!(!query.name.iter().any(u8::is_ascii_uppercase));

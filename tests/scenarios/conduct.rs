@@ -3,14 +3,17 @@
 //! reply the counters that it must have moved.
 
 mod any;
+mod cookies;
 mod ecs;
 mod ede;
 mod edns;
 mod header;
+mod identity;
 mod names;
 mod outside;
 mod reader;
 mod replies;
+mod rrl;
 mod silence;
 mod size;
 mod tcp;

@@ -6,6 +6,8 @@ mod config;
 mod documentation;
 mod failover;
 mod hostile;
+mod https;
+mod locate;
 mod lookup;
 mod matrix;
 mod smoke;

@@ -4,6 +4,7 @@
 
 use std::{
     collections::HashSet,
+    net::IpAddr,
     thread,
     time::{Duration, Instant},
 };
@@ -12,7 +13,7 @@ use dglb_lab::{
     Options, Signal, programs, sandbox,
     world::{DnsA, Families, ISPS, Plan, Resolver, Style, World, site},
 };
-use hickory_proto::rr::RecordType;
+use hickory_proto::rr::{RData, RecordType, rdata::svcb::SvcParamValue};
 
 /// One topology: the resolvers of ISP 1, whose DNS-LB is killed, and of ISP 2, whose DNS-LB's host
 /// is cut off without a word.
@@ -147,6 +148,14 @@ fn play(number: usize) {
     play.a_dns_b_comes_back();
 }
 
+fn hints(value: &SvcParamValue) -> Vec<IpAddr> {
+    match value {
+        SvcParamValue::Ipv4Hint(list) => list.0.iter().map(|a| a.0.into()).collect(),
+        SvcParamValue::Ipv6Hint(list) => list.0.iter().map(|a| a.0.into()).collect(),
+        _ => vec![],
+    }
+}
+
 struct Play<'w> {
     world: &'w World,
     case: Case,
@@ -183,10 +192,24 @@ impl Play<'_> {
                 assert_eq!(self.sent_to(isp, *rtype), Ok(self.best(isp)), "{:?} ISP {} {rtype}", self.case, isp + 1);
             }
         }
+        (0..ISPS).for_each(|isp| self.its_https_record_names_it(isp));
         // By the right road: the map matched for each ISP's resolver.
         let mapped = |server| self.world.counter(server, "dglb_dns_decisions_total", "decision=\"mapped\"").unwrap();
         let mapped = mapped("b1") + mapped("b2");
         assert!(mapped >= ISPS as u64, "{:?}: the map matched {mapped} times", self.case);
+    }
+
+    /// Every resolver hands the HTTPS record on, with the addresses of the ISP's best site as hints.
+    fn its_https_record_names_it(&self, isp: usize) {
+        let got = self.world.look_up(isp, RecordType::HTTPS, PATIENCE).unwrap();
+        let records = got.reply.iter().flat_map(|reply| &reply.answers);
+        let params = records.filter_map(|record| match &record.data {
+            RData::HTTPS(https) => Some(&https.svc_params),
+            _ => None,
+        });
+        let hints: Vec<IpAddr> = params.flatten().flat_map(|(_, value)| hints(value)).collect();
+        let best = self.world.plan().host_addresses(&site(self.best(isp)));
+        assert_eq!(hints, best, "{:?} ISP {}: {:?}", self.case, isp + 1, got.reply);
     }
 
     fn a_dead_site_is_avoided(&self) {

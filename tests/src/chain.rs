@@ -1,5 +1,6 @@
 //! The whole chain on one ground: a DNS-A with its agent, sites, dns-bs, DNS-LBs.
 
+use dglb_node::lifecycle::Daemon;
 use dns_a_sync::DnsASync;
 use dns_b::DnsB;
 use dns_lb::DnsLb;
@@ -156,6 +157,17 @@ impl Chain {
     pub async fn start_b(&mut self, n: usize) {
         let member = &mut self.servers[n - 1];
         member.running = Some(Running::start(&member.files).await);
+    }
+
+    /// Changes the configuration file of a dns-b that runs, and has it read anew.
+    ///
+    /// # Panics
+    /// When it is down, or does not take the change.
+    pub fn reload_b(&mut self, n: usize, old: &str, new: &str) {
+        let Member { files, running } = &mut self.servers[n - 1];
+        files.replace(old, new);
+        let config = DnsB::load(&files.main()).unwrap_or_else(|error| panic!("{error}")).value;
+        running.as_mut().expect("the dns-b runs").daemon.reload(config).unwrap_or_else(|error| panic!("{error}"));
     }
 
     /// Stops a DNS-LB in good order.

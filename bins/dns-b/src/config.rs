@@ -14,7 +14,7 @@ use dglb_core::{
 };
 use dglb_node::{
     admin,
-    config::{self, ConfigError, Loaded, Section, choice, duration, integer, seconds, text},
+    config::{self, ConfigError, Loaded, Section, boolean, choice, duration, integer, seconds, text},
     link::PlainTcp,
 };
 
@@ -112,7 +112,7 @@ fn read(section: &Section<'_>) -> Option<Config> {
     let peers = read_peers(section, fleet.as_ref());
     let admin = section.required_table("admin").and_then(|admin| admin.required("listen", text));
     let dns = Dns::read(section, identity.as_ref(), own.as_ref());
-    let settings = read_settings(section);
+    let settings = read_settings(section, &peers);
     let default_group = read_default_group(section, &peers);
     let map = read_map(section);
     let check = read_check(section);
@@ -148,7 +148,7 @@ impl Dns {
         let mut serving = config::Dns::read(dns.as_ref(), identity);
         if let Some(dns) = &dns {
             let roles = [("referral", Role::Referral), ("fallback", Role::Fallback)];
-            serving.settings.encrypted = config::encrypted(dns, &roles);
+            serving.read_encrypted(dns, &roles);
         }
         if let Some(own) = own {
             let port_53 = |a: &std::net::IpAddr| SocketAddr::new(*a, 53);
@@ -168,13 +168,20 @@ impl Dns {
     }
 }
 
-fn read_settings(section: &Section<'_>) -> Settings {
+fn read_settings(section: &Section<'_>, peers: &HashMap<Identity, Peer>) -> Settings {
     let mut settings = Settings::default();
     if let Some(locate) = section.table("locate") {
         // Design section 3: a guess lives at most 60 s, a stand-in for a referral at most 30 s.
         settings.guess_ttl = locate.or("guess-ttl", seconds(0..=60), settings.guess_ttl);
         settings.direct_ttl = locate.or("direct-ttl", seconds(0..=30), settings.direct_ttl);
         settings.ecs_from = locate.list("ecs-from", text);
+        settings.ecs_off_zones = locate.list("ecs-off-zones", text).into_iter().collect();
+        for zone in &settings.ecs_off_zones {
+            if !peers.values().any(|peer| peer.may_publish.contains(zone)) {
+                locate.warning("ecs-off-zones", format!("no [[peer]] may publish {zone}"));
+            }
+        }
+        settings.referral_with_cname = locate.or("referral-with-cname", boolean, settings.referral_with_cname);
         settings.neighbour_bits_v4 = locate.optional("neighbour-bits-v4", integer(1..=32));
         settings.neighbour_bits_v6 = locate.optional("neighbour-bits-v6", integer(1..=128));
     }

@@ -120,7 +120,7 @@ fn read(section: &Section<'_>) -> Option<Config> {
 fn read_dns(section: &Section<'_>, identity: Option<&Identity>) -> Option<Dns> {
     let listen: Option<Vec<SocketAddr>> = section.required_list("listen", text);
     let mut serving = config::Dns::read(Some(section), identity);
-    serving.settings.encrypted = config::encrypted(section, &[("listen", Role::DnsLb)]);
+    serving.read_encrypted(section, &[("listen", Role::DnsLb)]);
     let mut advertise: Vec<IpAddr> = section.list("advertise", text);
     for (at, address) in advertise.iter().enumerate() {
         if address.is_unspecified() || address.is_multicast() {

@@ -82,9 +82,10 @@ pub(crate) struct Cut<'d> {
 /// What an answer holds beside its response code.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Says<'d> {
-    /// A CNAME into a DNS-LB's label zone.
-    Cname { lb: &'d LbFacts, ttl: u32 },
-    /// The addresses of the best site that QTYPE allows; NODATA if there is none.
+    /// A CNAME into a DNS-LB's label zone, perhaps with the referral that will follow.
+    Cname { lb: &'d LbFacts, ttl: u32, referral: Option<Cut<'d>> },
+    /// The addresses of the best site that QTYPE allows, or the HTTPS record with them; NODATA if there
+    /// is none.
     Sites { service: &'d Service, ranking: &'d RankedSites, ttl: u32, apex: Apex<'d> },
     /// A or AAAA as configured: those of the family.
     Addresses { list: &'d [IpAddr], rtype: u16, ttl: u32 },
@@ -111,6 +112,16 @@ pub(crate) enum Step<'d> {
     Locate(Place<'d>, usize),
 }
 
+impl<'d> Step<'d> {
+    /// The zone that the name is in, if something is said of it.
+    pub(crate) fn zone(&self) -> Option<&'d ZoneEntry> {
+        match self {
+            Self::Answered(answer) => answer.content.as_ref().map(|(place, _)| place.zone),
+            Self::Locate(place, _) => Some(place.zone),
+        }
+    }
+}
+
 impl<'d> Answer<'d> {
     fn refused() -> Self {
         Self::only(rcode::REFUSED, Decision::Refused, Ede::NotAuthoritative)
@@ -131,6 +142,7 @@ impl<'d> Answer<'d> {
 }
 
 /// The first step: what the name says.
+#[inline]
 pub(crate) fn begin<'d>(directory: &'d Directory, question: &Question<'_>) -> Step<'d> {
     let Some(fleet) = directory.fleet() else {
         return Step::Answered(Answer::not_ready());
@@ -142,6 +154,7 @@ pub(crate) fn begin<'d>(directory: &'d Directory, question: &Question<'_>) -> St
 }
 
 /// The second step for a service: what follows from who asks.
+#[inline]
 pub(crate) fn finish<'d>(
     directory: &'d Directory,
     question: &Question<'_>,
@@ -150,7 +163,11 @@ pub(crate) fn finish<'d>(
 ) -> Answer<'d> {
     let at = Asking { directory, question, place };
     let mut answer = match choose(directory, place.zone, service, matched) {
-        Route::Refer { lb, ttl, decision } => at.say(decision, Says::Cname { lb, ttl }),
+        Route::Refer { lb: (index, lb), ttl, decision } => {
+            let referral = directory.settings().referral_with_cname && !lb.addresses.is_empty();
+            let referral = referral.then_some(Cut { lb: Some((index, lb)), fallbacks: lb.fallbacks });
+            at.say(decision, Says::Cname { lb, ttl, referral })
+        }
         Route::Sites { ranking, ttl, decision } => at.sites(service, ranking, ttl, (decision, Apex::Zone)),
     };
     answer.scope = matched.scope;
@@ -192,16 +209,19 @@ impl<'d> Asking<'d, '_> {
         })
     }
 
+    #[inline]
     fn say(&self, decision: Decision, says: Says<'d>) -> Answer<'d> {
         Answer { rcode: rcode::NOERROR, decision, scope: 0, ede: None, content: Some((self.place, says)) }
     }
 
+    #[inline]
     fn with_authority(&self, says: Says<'d>) -> Answer<'d> {
         self.say(Decision::Authority, says)
     }
 
     /// A DNS-LB has no authority over the zone itself, only over services that an ISP forwards to
     /// it and over its label zones.
+    #[inline]
     fn only_for_parents(&self, says: Says<'d>) -> Answer<'d> {
         if self.question.role == Role::DnsLb { Answer::refused() } else { self.with_authority(says) }
     }
@@ -212,6 +232,7 @@ impl<'d> Asking<'d, '_> {
     }
 
     /// A name that the catalogue knows: the apex, a service, a static record or something above one.
+    #[inline]
     fn own_node(&self, node: &'d Node) -> Step<'d> {
         let qtype = self.question.qtype;
         if self.place.labels == 0
@@ -249,6 +270,7 @@ impl<'d> Asking<'d, '_> {
     }
 
     /// The addresses of the best site that QTYPE allows.
+    #[inline]
     fn sites(
         &self,
         service: usize,
@@ -256,10 +278,12 @@ impl<'d> Asking<'d, '_> {
         ttl: u32,
         (decision, apex): (Decision, Apex<'d>),
     ) -> Answer<'d> {
-        if !matches!(self.question.qtype, rtype::A | rtype::AAAA | rtype::ANY) {
-            return self.say(decision, Says::Nothing(apex));
-        }
         let service = &self.place.zone.catalogue().services[service];
+        match self.question.qtype {
+            rtype::A | rtype::AAAA | rtype::ANY => {}
+            rtype::HTTPS if service.https.is_some() => {}
+            _ => return self.say(decision, Says::Nothing(apex)),
+        }
         let mut answer = self.say(decision, Says::Sites { service, ranking, ttl, apex });
         if ranking.all_down() {
             answer.ede = Some(Ede::AllSitesDown);

@@ -3,7 +3,7 @@
 //! The writer owns a [`Directory`], changes it, and publishes clones: every part is shared, so a
 //! clone costs a few pointers and a change copies only the path to what changed.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use crate::{
     aggregate::Aggregate,
@@ -41,6 +41,11 @@ pub struct Settings {
     pub direct_ttl: u32,
     /// Resolvers whose client subnet option counts. Default none.
     pub ecs_from: Vec<Prefix>,
+    /// Zones in which it counts for nobody. Default none.
+    pub ecs_off_zones: BTreeSet<Name>,
+    /// Whether a CNAME into a label zone has the label zone's NS set and glue beside it, where they
+    /// fit. Default no: few resolvers believe them (design section 3).
+    pub referral_with_cname: bool,
     /// Leading bits that an unmapped IPv4 resolver must share with a mapped one to be taken for
     /// its neighbour; `None`: never.
     pub neighbour_bits_v4: Option<u8>,
@@ -50,7 +55,21 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { guess_ttl: 60, direct_ttl: 30, ecs_from: Vec::new(), neighbour_bits_v4: None, neighbour_bits_v6: None }
+        Self {
+            guess_ttl: 60,
+            direct_ttl: 30,
+            ecs_from: Vec::new(),
+            ecs_off_zones: BTreeSet::new(),
+            referral_with_cname: false,
+            neighbour_bits_v4: None,
+            neighbour_bits_v6: None,
+        }
+    }
+}
+
+impl Settings {
+    fn takes_subnets(&self, zone: &Name) -> bool {
+        !self.ecs_off_zones.contains(zone)
     }
 }
 
@@ -120,6 +139,10 @@ impl Directory {
 
     /// Replaces the settings.
     pub fn set_settings(&mut self, settings: Settings) {
+        self.zones.change(|zone| {
+            let takes = settings.takes_subnets(zone.name());
+            (zone.takes_subnets() != takes).then(|| zone.clone().with_subnets(takes))
+        });
         self.settings = Arc::new(settings);
     }
 
@@ -169,7 +192,8 @@ impl Directory {
                 },
             })
             .collect();
-        let mut entry = ZoneEntry::new(catalogue, &ids, self.seed);
+        let takes_subnets = self.settings.takes_subnets(&catalogue.zone);
+        let mut entry = ZoneEntry::new(catalogue, &ids, self.seed).with_subnets(takes_subnets);
         entry.hide(self.lbs().filter(|(_, lb)| entry.occupies(lb.label())).map(|(index, _)| index).collect::<Vec<_>>());
         let entry = Arc::new(entry);
         self.zones.put(Arc::clone(&entry));
@@ -334,6 +358,7 @@ impl Directory {
     }
 
     /// The innermost zone that a name is in, and how many labels precede the zone in it.
+    #[inline]
     pub fn zone_of(&self, name: &QName) -> Option<(&ZoneEntry, usize)> {
         self.zones.of(name)
     }
@@ -354,16 +379,19 @@ impl Directory {
     }
 
     /// What questions need of a DNS-LB.
+    #[inline]
     pub(crate) fn facts(&self, index: LbIndex) -> Option<&LbFacts> {
         self.lbs.facts(index)
     }
 
     /// A DNS-LB by its label in wire form, which has this hash.
+    #[inline]
     pub(crate) fn lb_of_label(&self, hash: u32, label: &[u8]) -> Option<LbIndex> {
         self.lbs.of_label(hash, label)
     }
 
     /// The dns-b of a label in wire form, which has this hash.
+    #[inline]
     pub(crate) fn server_of_label(&self, hash: u32, label: &[u8]) -> Option<usize> {
         let servers = &self.fleet.as_ref()?.servers;
         let is = |number: u32| servers.get(number as usize).is_some_and(|server| server.label() == label);
@@ -371,6 +399,7 @@ impl Directory {
     }
 
     /// A hash of a name or a part of one, as all of the directory's indexes want it.
+    #[inline]
     pub(crate) fn hash(&self, octets: &[u8]) -> u32 {
         self.seed.hash(octets)
     }
@@ -382,11 +411,13 @@ impl Directory {
     }
 
     /// A DNS-LB's ranking of a service.
+    #[inline]
     pub fn ranking(&self, lb: LbIndex, service: ServiceId) -> Option<&RankedSites> {
         self.services.get(service.0 as usize)?.rankings.get(lb)
     }
 
     /// Whether a DNS-LB has ranked a service.
+    #[inline]
     pub(crate) fn has_ranking(&self, lb: LbIndex, service: ServiceId) -> bool {
         self.services.get(service.0 as usize).is_some_and(|held| held.rankings.has(lb))
     }

@@ -24,6 +24,8 @@ pub struct ZoneEntry {
     customer_orders: Box<[RankedSites]>,
     /// DNS-LBs that cannot be handed out here, since their label is something else's name.
     hidden: Box<[LbIndex]>,
+    /// The operator's setting, kept here so that it costs a question nothing.
+    takes_subnets: bool,
 }
 
 /// What every question for a service needs of it.
@@ -70,7 +72,25 @@ impl ZoneEntry {
         let facts = catalogue.services.iter().zip(ids);
         let facts = facts.map(|(s, id)| ServiceFacts { id: *id, ttl: s.ttl, mode: s.mode }).collect();
         let customer_orders = catalogue.services.iter().map(RankedSites::customer_order).collect();
-        Self { catalogue, seed, index, nodes: nodes.into(), facts, customer_orders, hidden: Box::default() }
+        Self {
+            catalogue,
+            seed,
+            index,
+            nodes: nodes.into(),
+            facts,
+            customer_orders,
+            hidden: Box::default(),
+            takes_subnets: true,
+        }
+    }
+
+    /// Whether client subnets count in this zone, if they come from who is trusted with them.
+    pub fn takes_subnets(&self) -> bool {
+        self.takes_subnets
+    }
+
+    pub(crate) fn with_subnets(self, takes_subnets: bool) -> Self {
+        Self { takes_subnets, ..self }
     }
 
     /// The zone's name.
@@ -96,6 +116,7 @@ impl ZoneEntry {
     }
 
     /// The same, with the hash of the name.
+    #[inline]
     pub(crate) fn node_of(&self, hash: u32, relative: &[u8]) -> Option<&Node> {
         let is = |number: u32| self.nodes.get(number as usize).is_some_and(|(name, _)| **name == *relative);
         self.index.find(hash, is).map(|number| &self.nodes[number as usize].1)
@@ -107,6 +128,7 @@ impl ZoneEntry {
     }
 
     /// Whether a DNS-LB cannot be handed out here, since its label is something else's name.
+    #[inline]
     pub(crate) fn hides(&self, lb: LbIndex) -> bool {
         !self.hidden.is_empty() && self.hidden.contains(&lb)
     }
@@ -116,6 +138,7 @@ impl ZoneEntry {
     }
 
     /// The static records of a type at a node; for ANY those of the first type (RFC 8482).
+    #[inline]
     pub fn records(&self, node: &Node, qtype: u16) -> &[StaticRecord] {
         let all = &self.catalogue.records[node.records.clone()];
         let wanted = if qtype == crate::dns::rtype::ANY { all.first().map_or(0, |r| r.rtype) } else { qtype };
@@ -129,6 +152,7 @@ impl ZoneEntry {
         self.facts[service].id
     }
 
+    #[inline]
     pub(crate) fn facts(&self, service: usize) -> &ServiceFacts {
         &self.facts[service]
     }

@@ -24,9 +24,15 @@ async fn opcodes_that_nobody_has_are_said_to_be_so(world: &World) {
     for way in world.everywhere() {
         // IQUERY, STATUS, NOTIFY, UPDATE, DSO and those that are nothing yet (RFC 6895 section 2.2).
         for opcode in 1..16 {
-            let reply = way.ask(&Packet::new(ZONE, rtype::SOA).opcode(opcode).flags(RD), "malformed").await;
-            assert_eq!((reply.rcode(), reply.answer.len()), (4, 0), "{way}: opcode {opcode}");
-            assert!(!reply.is_authoritative());
+            let packet = Packet::new(ZONE, rtype::SOA).opcode(opcode).flags(RD);
+            for packet in [packet.clone(), packet.edns(1_232)] {
+                let reply = way.ask(&packet, "malformed").await;
+                assert_eq!((reply.rcode(), reply.answer.len()), (4, 0), "{way}: opcode {opcode}");
+                assert!(!reply.is_authoritative());
+            }
+            // A body that is none, such as that of DSO (RFC 8490 section 5.4).
+            let empty = Packet::new(ZONE, rtype::SOA).opcode(opcode).with_sections([0; 4], &[0, 1, 0, 2, 7, 7]);
+            assert_eq!(way.ask_octets(&empty, false, "malformed").await.rcode(), 4, "{way}: opcode {opcode}");
         }
     }
 }
@@ -56,6 +62,12 @@ async fn one_question_is_all_that_is_asked_at_a_time(world: &World) {
         for (what, octets) in &messages {
             let reply = way.ask_octets(octets, false, "malformed").await;
             assert_eq!((reply.rcode(), reply.answer.len()), (1, 0), "{way}: {what}");
+        }
+        let opt = asked.clone().edns(1_232).opt();
+        for (questions, tail) in [(0, vec![]), (2, question.clone()), (3, question.repeat(2))] {
+            let octets = asked.with_sections([questions, 0, 0, 1], &[tail, opt.clone()].concat());
+            let reply = way.ask_octets(&octets, true, "malformed").await;
+            assert_eq!((reply.rcode(), reply.answer.len()), (1, 0), "{way}: {questions} questions with OPT");
         }
     }
 }

@@ -50,7 +50,7 @@ fn what_is_wrong_is_not() {
         ("a pointer into the header", reply([1, 0, 0], &a(&[0xc0, 0], 1, 1))),
         ("a pointer into RDATA", reply([2, 0, 0], &[a(own, 1, 1), a(&[0xc0, 38], 1, 2)].concat())),
         ("a label of an unknown kind", reply([1, 0, 0], &a(b"\x41x\0", 1, 1))),
-        ("a long name", reply([1, 0, 0], &a(&[vec![63; 64].repeat(4), vec![0]].concat(), 1, 1))),
+        ("a long name", reply([1, 0, 0], &a(&[&[63; 256][..], &[0]].concat(), 1, 1))),
         ("two TTLs", reply([2, 0, 0], &[a(own, 1, 1), a(own, 2, 2)].concat())),
         ("a record twice", reply([2, 0, 0], &[a(own, 1, 1), a(own, 1, 1)].concat())),
         ("an RRset in two places", reply([3, 0, 0], &[a(own, 1, 1), a(&[0], 1, 1), a(own, 1, 2)].concat())),

@@ -38,6 +38,8 @@ pub(super) struct Setup {
     pub(super) extra: String,
     /// More `[[dns-b]]` of the fleet document, which never run.
     pub(super) fleet: String,
+    /// A file that lies beside every daemon's own, and what is in it.
+    pub(super) beside: Option<(&'static str, String)>,
     /// Networks of the DNS-LB's clients, instead of 10.1.0.0/16.
     pub(super) networks: &'static [&'static str],
 }
@@ -47,7 +49,7 @@ pub(super) struct World {
     pub(super) ground: Ground,
     pub(super) servers: [Running<DnsB>; 2],
     pub(super) lb: Running<DnsLb>,
-    _files: Vec<Files>,
+    pub(super) files: Vec<Files>,
     _publishers: Vec<Peer>,
     _sites: Vec<Site>,
 }
@@ -89,11 +91,13 @@ impl World {
         let fleet = format!("{}{}", configs::fleet(&ground, 2), setup.fleet);
         let (mut files, mut publishers) = (vec![], vec![]);
         let catalogue = catalogue(&ground);
+        let write = |files: &Files| setup.beside.iter().for_each(|(name, text)| files.write(name, text));
         let mut server = async |n| {
             let own = configs::dns_b(&ground, n, 2, 1, &setup.extra);
             own.replace("lanes = 1\n", &lanes);
             own.replace("'10.1.0.0/16'", &networks);
             own.write("fleet.toml", &fleet);
+            write(&own);
             let running: Running<DnsB> = Running::start(&own).await;
             publishers.push(Peer::publisher(ground.map(n), &catalogue).await);
             files.push(own);
@@ -103,9 +107,10 @@ impl World {
         let own = configs::dns_lb(&ground, 1, 2);
         own.replace("lanes = 1\n", &lanes);
         own.replace("'10.1.0.0/16'", &networks);
+        write(&own);
         let lb = Running::start(&own).await;
         files.push(own);
-        let world = Self { ground, servers, lb, _files: files, _publishers: publishers, _sites: sites };
+        let world = Self { ground, servers, lb, files, _publishers: publishers, _sites: sites };
         world.settle(catalogue.services.len()).await;
         world
     }
@@ -188,6 +193,16 @@ impl Way<'_> {
 
     /// The same for a message that no [`Packet`] can be.
     pub(super) async fn ask_octets(&self, octets: &[u8], edns: bool, decision: &str) -> Strict {
+        self.ask_counting(octets, edns, decision, None).await
+    }
+
+    /// The same for a question with a cookie, which is counted as what it is worth.
+    pub(super) async fn ask_with_cookie(&self, packet: &Packet, decision: &str, worth: &str) -> Strict {
+        let series = format!("dglb_dns_cookies_total{{cookie=\"{worth}\"}}");
+        self.ask_counting(&packet.octets(), true, decision, Some(series)).await
+    }
+
+    async fn ask_counting(&self, octets: &[u8], edns: bool, decision: &str, more: Option<String>) -> Strict {
         let before = self.place.admin.counters().await;
         let reply = self.send(octets).await;
         let what = format!("{self}: {octets:02x?} was answered {reply:02x?}");
@@ -208,6 +223,7 @@ impl Way<'_> {
         if self.tcp {
             wanted.push(connections("accepted"));
         }
+        wanted.extend(more);
         let wanted: BTreeMap<String, u64> = wanted.into_iter().map(|series| (series, 1)).collect();
         self.counted(&before, &wanted, &what).await;
         reply

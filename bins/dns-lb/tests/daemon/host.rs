@@ -173,13 +173,21 @@ impl Lb {
 
     /// The same, with other identities expected of `servers` than they have, perhaps.
     pub(crate) async fn expecting(identities: &[&str], servers: &[&Backbone]) -> Self {
+        Self::configured(identities, servers, "").await
+    }
+
+    /// The same, with more keys in `dns`; a certificate and its key are in cert.pem and key.pem.
+    pub(crate) async fn configured(identities: &[&str], servers: &[&Backbone], dns: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
+        let pair = rcgen::generate_simple_self_signed(["dns.example".to_owned()]).unwrap();
+        std::fs::write(directory.path().join("cert.pem"), pair.cert.pem()).unwrap();
+        std::fs::write(directory.path().join("key.pem"), pair.signing_key.serialize_pem()).unwrap();
         std::fs::write(directory.path().join("resolv.conf"), "nameserver 192.0.2.1\n").unwrap();
-        let mut text =
-            "identity = 'sea1'\ndns = { listen = ['127.0.0.1:0'], lanes = 1 }\nadmin.listen = '127.0.0.1:0'\n\
-                        isp = { resolv-conf = 'resolv.conf', networks = ['198.51.100.0/24'] }\n\
-                        map.plain-tcp = 'loopback'\nreport.interval = '1s'\n"
-                .to_owned();
+        let mut text = format!(
+            "identity = 'sea1'\ndns = {{ listen = ['127.0.0.1:0'], lanes = 1{dns} }}\nadmin.listen = '127.0.0.1:0'\n\
+             isp = {{ resolv-conf = 'resolv.conf', networks = ['198.51.100.0/24'] }}\n\
+             map.plain-tcp = 'loopback'\nreport.interval = '1s'\n"
+        );
         for (identity, server) in identities.iter().zip(servers) {
             text += &format!("[[dns-b]]\nidentity = '{identity}'\naddress = '{}'\n", server.address);
         }

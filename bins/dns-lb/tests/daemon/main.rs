@@ -2,6 +2,7 @@
 //! real HTTP, and questions over real sockets, all on loopback.
 
 mod backbone;
+mod encrypted;
 mod host;
 mod links;
 mod lookup;

@@ -112,19 +112,18 @@ impl Limiter {
         // The number of sets is a power of two.
         let at = hash as usize & (self.sets.len() - 1);
         let (set, tag) = (&mut self.sets[at].0, (hash >> 32) as u32);
-        let mut chosen = 0;
-        for way in 0..WAYS {
-            // Two networks of one hash, one in 2^32 of those in a set, share a bucket.
-            if set[way].tag == tag {
-                return &mut set[way];
-            }
-            if set[way].full < set[chosen].full {
-                chosen = way;
-            }
-        }
-        set[chosen] = Bucket { full: 0, tag, refused: 0 };
-        &mut set[chosen]
+        // Two networks of one hash, one in 2^32 of those in a set, share a bucket.
+        let way = set.iter().position(|bucket| bucket.tag == tag).unwrap_or_else(|| displace(set, tag));
+        &mut set[way]
     }
+}
+
+/// Puts a full bucket in the place of the fullest.
+#[cold]
+fn displace(set: &mut [Bucket; WAYS], tag: u32) -> usize {
+    let fullest = (0..WAYS).min_by_key(|way| set[*way].full).unwrap_or_default();
+    set[fullest] = Bucket { full: 0, tag, refused: 0 };
+    fullest
 }
 
 /// A number for each network and kind: 56 bits of network, a bit for the family, the kind.

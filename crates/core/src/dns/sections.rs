@@ -7,7 +7,7 @@ use arrayvec::ArrayVec;
 use super::{
     qname::QName,
     rrset::{LABEL_SERVERS, of_family},
-    rtype,
+    rtype, svcb,
     writer::{Full, Pointer, Section, Writer},
 };
 use crate::{
@@ -34,10 +34,19 @@ pub(super) struct Sections<'s, 'd> {
 
 impl<'d> Sections<'_, 'd> {
     /// Writes them. [`Full`] if something required was left out, which TC says (RFC 2181 section 9).
+    #[inline]
     pub(super) fn write(&self, writer: &mut Writer<'_>, says: &Says<'d>) -> Result<(), Full> {
         let ttl = &self.place.fleet.ttl;
         match *says {
-            Says::Cname { lb, ttl } => set(writer, Section::Answer, |w| self.cname(w, lb, ttl)),
+            Says::Cname { lb, ttl, referral } => {
+                // The label is in the target, behind what precedes the zone in QNAME.
+                let label = writer.length() + HEAD + self.name.start(self.place.labels);
+                set(writer, Section::Answer, |w| self.cname(w, lb, ttl))?;
+                if let Some(cut) = referral {
+                    self.referral_beside(writer, label, &cut);
+                }
+                Ok(())
+            }
             Says::Sites { service, ranking, ttl, apex } => self.sites(writer, (service, ranking), ttl, &apex),
             Says::Addresses { list, rtype, ttl } => {
                 set(writer, Section::Answer, |w| addresses(w, QNAME, ttl, (list, rtype)))
@@ -56,29 +65,32 @@ impl<'d> Sections<'_, 'd> {
             // The addresses beside an answer are a courtesy.
             Says::Servers(Apex::Zone) => self.zone_servers(writer),
             Says::Servers(Apex::Label(cut)) => {
-                let names = self.label_servers(writer, Section::Answer, &cut)?;
+                let names = self.label_servers(writer, Section::Answer, self.label(), &cut)?;
                 let _ = self.label_glue(writer, names, &cut);
                 Ok(())
             }
             // RFC 9471 section 3: glue of a referral is required.
             Says::Referral(cut) => {
-                let names = self.label_servers(writer, Section::Authority, &cut)?;
+                let names = self.label_servers(writer, Section::Authority, self.label(), &cut)?;
                 self.label_glue(writer, names, &cut)
             }
         }
     }
 
     /// The apex of the zone, which QNAME ends with.
+    #[inline]
     fn zone(&self) -> Pointer {
         Pointer::into_question(self.name.start(self.place.labels))
     }
 
     /// The apex of the label zone that QNAME is in.
+    #[inline]
     fn label(&self) -> Pointer {
         Pointer::into_question(self.name.start(self.place.labels.saturating_sub(1)))
     }
 
     /// What precedes the zone in QNAME, the DNS-LB's label, the zone.
+    #[inline]
     fn cname(&self, w: &mut Writer<'_>, lb: &LbFacts, ttl: u32) -> Result<u16, Full> {
         let relative = &self.name[..self.name.start(self.place.labels)];
         w.record(QNAME, rtype::CNAME, ttl, relative.len() + lb.label().len() + 2)?;
@@ -95,6 +107,11 @@ impl<'d> Sections<'_, 'd> {
         ttl: u32,
         apex: &Apex<'_>,
     ) -> Result<(), Full> {
+        if self.qtype == rtype::HTTPS
+            && let Some(https) = &service.https
+        {
+            return set(writer, Section::Answer, |w| svcb::record(w, ttl, https, (service, ranking)));
+        }
         // RFC 8482 section 4.1: one RRset is enough for ANY.
         let families = [rtype::A, rtype::AAAA];
         for rtype in families.into_iter().filter(|family| [*family, rtype::ANY].contains(&self.qtype)) {
@@ -135,7 +152,8 @@ impl<'d> Sections<'_, 'd> {
         w.bytes(&owner.wire())?;
         w.bytes(contact)?;
         let timers = &fleet.ttl;
-        [serial, timers.refresh, timers.retry, timers.expire, timers.negative].iter().try_for_each(|n| w.u32(*n))?;
+        let fields = [serial, timers.refresh, timers.retry, timers.expire, timers.negative].map(u32::to_be_bytes);
+        w.bytes(fields.as_flattened())?;
         Ok(1)
     }
 
@@ -161,8 +179,14 @@ impl<'d> Sections<'_, 'd> {
     }
 
     /// `ns`, `f1`, `f2` of a label zone. Returns where the first of these names was written.
-    fn label_servers(&self, writer: &mut Writer<'_>, section: Section, cut: &Cut<'_>) -> Result<usize, Full> {
-        let (ttl, apex) = (self.place.fleet.ttl.label_ns, self.label());
+    fn label_servers(
+        &self,
+        writer: &mut Writer<'_>,
+        section: Section,
+        apex: Pointer,
+        cut: &Cut<'_>,
+    ) -> Result<usize, Full> {
+        let ttl = self.place.fleet.ttl.label_ns;
         let names = writer.length() + HEAD;
         set(writer, section, |w| {
             let servers = &LABEL_SERVERS[usize::from(cut.lb.is_none())..=cut.fallbacks.len()];
@@ -174,6 +198,18 @@ impl<'d> Sections<'_, 'd> {
             Ok(servers.len() as u16)
         })?;
         Ok(names)
+    }
+
+    /// A referral beside a CNAME, whose target has the label at `at`. None of it is required, so it is
+    /// never a reason for TC (RFC 2181 section 9); without its glue it would be of no use.
+    fn referral_beside(&self, writer: &mut Writer<'_>, at: usize, cut: &Cut<'_>) {
+        let mark = writer.mark();
+        let whole = Pointer::to(at)
+            .and_then(|apex| self.label_servers(writer, Section::Authority, apex, cut))
+            .and_then(|names| self.label_glue(writer, names, cut));
+        if whole.is_err() {
+            writer.rewind(mark);
+        }
     }
 
     /// The addresses of those servers, whose names begin at `at`.
@@ -189,6 +225,7 @@ impl<'d> Sections<'_, 'd> {
 }
 
 /// One RRset of as many records as `records` says, whole or not at all.
+#[inline]
 fn set(
     writer: &mut Writer<'_>,
     section: Section,
@@ -215,6 +252,7 @@ fn both_families(writer: &mut Writer<'_>, owner: Pointer, ttl: u32, list: &[IpAd
 }
 
 /// Those addresses of a list that a record of this type holds.
+#[inline]
 fn addresses(w: &mut Writer<'_>, owner: Pointer, ttl: u32, (list, rtype): (&[IpAddr], u16)) -> Result<u16, Full> {
     let mut count = 0;
     for address in list.iter().filter(|address| of_family(address, rtype)) {

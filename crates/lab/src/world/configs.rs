@@ -250,6 +250,7 @@ style = "{style}"
 name = "{service}"
 host = "{WWW}"
 ttl = {ttl}
+https = {{ alpn = ["h2"], hints = true }}
 
 [[zone.service.probe]]
 kind = "http"

@@ -76,9 +76,7 @@ impl Dns {
         if let Some(section) = section {
             dns.read_section(section);
         }
-        // RFC 7828 section 3.1: in units of 100 ms.
-        let idle = dns.settings.tcp.idle.as_millis() / 100;
-        dns.conduct.keepalive = Some(u16::try_from(idle).unwrap_or(u16::MAX));
+        dns.conduct.keepalive = Some(transports::keepalive(dns.settings.tcp.idle));
         dns
     }
 

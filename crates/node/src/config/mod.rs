@@ -40,7 +40,6 @@ pub use fleet::fleet;
 pub use problem::{ConfigError, Problem};
 pub use secrets::Secrets;
 pub use section::Section;
-pub use transports::encrypted;
 pub use value::{Value, boolean, choice, duration, integer, number, seconds, size, text};
 
 use problem::Sink;

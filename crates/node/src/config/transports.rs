@@ -1,15 +1,10 @@
 //! The tables below `[dns]` that say how questions come in, other than over UDP.
 
-use std::{
-    net::SocketAddr,
-    os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use dglb_core::dns::Role;
 
-use super::{Section, Value, duration, integer, size, text};
+use super::{Dns, Section, Value, duration, integer, secrets::others_may_read, size, text};
 use crate::serve::{CertificateFiles, EncryptedService, EncryptedSettings, Endpoint, Over, StreamSettings};
 
 /// `[dns.tcp]`.
@@ -48,11 +43,28 @@ fn limits(section: &Section<'_>, default: StreamSettings) -> StreamSettings {
     limits
 }
 
-/// `[dns.tls]`, `[dns.https]` and `[dns.quic]`. Each lists where it listens under the given keys,
-/// one for each role that the daemon has; without any of them a transport is not served.
-///
-/// The certificate is read here already, so that `--check` finds what is wrong with it.
-pub fn encrypted(dns: &Section<'_>, roles: &[(&str, Role)]) -> EncryptedSettings {
+impl Dns {
+    /// Reads `[dns.tls]`, `[dns.https]` and `[dns.quic]`. Each lists where it listens under the given
+    /// keys, one for each role that the daemon has; without any of them a transport is not served.
+    ///
+    /// The certificate is read here already, so that `--check` finds what is wrong with it.
+    pub fn read_encrypted(&mut self, dns: &Section<'_>, roles: &[(&str, Role)]) {
+        let encrypted = encrypted(dns, roles);
+        if encrypted.services.iter().any(|service| service.over == Over::Tls) {
+            // One value is announced over TCP and TLS: the one that holds for both.
+            let own = keepalive(encrypted.limits.idle);
+            self.conduct.keepalive = self.conduct.keepalive.map(|tcp| tcp.min(own));
+        }
+        self.settings.encrypted = encrypted;
+    }
+}
+
+/// A time-out in units of 100 ms (RFC 7828 section 3.1).
+pub(super) fn keepalive(idle: Duration) -> u16 {
+    u16::try_from(idle.as_millis() / 100).unwrap_or(u16::MAX)
+}
+
+fn encrypted(dns: &Section<'_>, roles: &[(&str, Role)]) -> EncryptedSettings {
     let (tls, https, quic) = (dns.table("tls"), dns.table("https"), dns.table("quic"));
     let mut settings = EncryptedSettings::default();
     let shared = tls.as_ref().map(files).unwrap_or_default();
@@ -132,8 +144,4 @@ impl Pair {
         }
         Some(files)
     }
-}
-
-fn others_may_read(path: &Path) -> bool {
-    std::fs::metadata(path).is_ok_and(|metadata| metadata.mode() & 0o004 != 0)
 }

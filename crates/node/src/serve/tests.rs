@@ -14,6 +14,8 @@ use dglb_core::{
 
 mod connections;
 mod encrypted;
+mod limits;
+mod signed;
 
 use super::*;
 use crate::{
