@@ -46,7 +46,10 @@ impl Option8 {
                 let right = usize::from(source.div_ceil(8)).min(whole.len());
                 let kept = cut.map_or(right, |cut| usize::from(cut) % (whole.len() + 1));
                 let mut address = whole[..kept].to_vec();
-                if cut.is_none() && let Some(last) = address.last_mut() && source % 8 > 0 {
+                if cut.is_none()
+                    && let Some(last) = address.last_mut()
+                    && source % 8 > 0
+                {
                     *last &= 0xff << (8 - source % 8);
                 }
                 [&[0, 1 + u8::from(*v6), source, *scope & 1][..], &address].concat()
@@ -68,9 +71,7 @@ fn well_formed(data: &[u8]) -> bool {
     };
     let source = usize::from(data[2]);
     let beyond = |bit: usize| data[4 + bit / 8] >> (7 - bit % 8) & 1 == 1;
-    source <= bits
-        && data.len() == 4 + source.div_ceil(8)
-        && !(source..8 * (data.len() - 4)).any(beyond)
+    source <= bits && data.len() == 4 + source.div_ceil(8) && !(source..8 * (data.len() - 4)).any(beyond)
 }
 
 fn packet(data: &[u8], twice: bool) -> Vec<u8> {

@@ -11,7 +11,11 @@ use arbitrary::Arbitrary;
 use dglb_core::{
     catalogue::{HttpsRecord, Mode, Policy, Probe, ProbeKind, Service, Site, StaticRecord, ZoneCatalogue, ZoneStyle},
     directory::{Directory, LbState, Settings},
-    dns::Role,
+    dns::{
+        Conduct, Responder, Role,
+        cookie::{Cookies, Secret},
+        rcode,
+    },
     fleet::{Fleet, FleetServer, FleetTtls},
     identity::Identity,
     report::{Figures, Health, RankedSite, Ranking},
@@ -231,3 +235,24 @@ fn ranking(service: &Service, n: u8) -> Ranking {
 pub static DNS_B: LazyLock<Directory> = LazyLock::new(|| directory(false));
 /// What the DNS-LB `lb0` knows.
 pub static DNS_LB: LazyLock<Directory> = LazyLock::new(|| directory(true));
+
+/// A conduct with everything that there is: all options are answered.
+static CONDUCT: LazyLock<Conduct> = LazyLock::new(|| Conduct {
+    nsid: "pop 7".parse().ok(),
+    identity: "lb0".parse().ok(),
+    version: "dglb".parse().ok(),
+    cookies: Some(Cookies { current: Secret::new([1; 16]), next: Some(Secret::new([2; 16])), require: false }),
+    keepalive: Some(100),
+    ..Conduct::DEFAULT
+});
+
+/// What answers from `directory`.
+pub fn responder(directory: &Directory) -> Responder<'_> {
+    Responder { directory, conduct: &CONDUCT, unix_seconds: 1_800_000_000 }
+}
+
+/// Whether two transports may well differ: an edns-tcp-keepalive option that is not empty is
+/// malformed over connections (RFC 7828 section 3.2.1), and is not looked at over UDP.
+pub fn only_malformed_over_connections(udp: u16, other: u16) -> bool {
+    udp != rcode::FORMERR && other == rcode::FORMERR
+}

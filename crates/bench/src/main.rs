@@ -7,6 +7,7 @@ mod client;
 mod compare;
 mod cpu;
 mod echo;
+mod instructions;
 mod questions;
 mod random;
 mod serve;
@@ -31,6 +32,8 @@ struct Arguments {
 enum Command {
     /// What a query costs: ours beside an echo, gdnsd, Knot and NSD
     Compare(compare::Compare),
+    /// How many instructions an answer takes, against bounds
+    Instructions(instructions::Instructions),
     /// Serve what the shows ask for (a child of the others)
     #[command(hide = true)]
     Serve,
@@ -53,6 +56,7 @@ enum Command {
 fn run(command: Command) -> io::Result<()> {
     match command {
         Command::Compare(compare) => compare.run(),
+        Command::Instructions(instructions) => instructions.run(),
         Command::Serve => serve::run(),
         Command::Echo(shape) => echo::run(shape),
         Command::Lanes(shape) => serve::lanes(shape),

@@ -142,6 +142,7 @@ impl<'d> Answer<'d> {
 }
 
 /// The first step: what the name says.
+#[inline]
 pub(crate) fn begin<'d>(directory: &'d Directory, question: &Question<'_>) -> Step<'d> {
     let Some(fleet) = directory.fleet() else {
         return Step::Answered(Answer::not_ready());
@@ -153,6 +154,7 @@ pub(crate) fn begin<'d>(directory: &'d Directory, question: &Question<'_>) -> St
 }
 
 /// The second step for a service: what follows from who asks.
+#[inline]
 pub(crate) fn finish<'d>(
     directory: &'d Directory,
     question: &Question<'_>,
@@ -207,16 +209,19 @@ impl<'d> Asking<'d, '_> {
         })
     }
 
+    #[inline]
     fn say(&self, decision: Decision, says: Says<'d>) -> Answer<'d> {
         Answer { rcode: rcode::NOERROR, decision, scope: 0, ede: None, content: Some((self.place, says)) }
     }
 
+    #[inline]
     fn with_authority(&self, says: Says<'d>) -> Answer<'d> {
         self.say(Decision::Authority, says)
     }
 
     /// A DNS-LB has no authority over the zone itself, only over services that an ISP forwards to
     /// it and over its label zones.
+    #[inline]
     fn only_for_parents(&self, says: Says<'d>) -> Answer<'d> {
         if self.question.role == Role::DnsLb { Answer::refused() } else { self.with_authority(says) }
     }
@@ -227,6 +232,7 @@ impl<'d> Asking<'d, '_> {
     }
 
     /// A name that the catalogue knows: the apex, a service, a static record or something above one.
+    #[inline]
     fn own_node(&self, node: &'d Node) -> Step<'d> {
         let qtype = self.question.qtype;
         if self.place.labels == 0
@@ -264,6 +270,7 @@ impl<'d> Asking<'d, '_> {
     }
 
     /// The addresses of the best site that QTYPE allows.
+    #[inline]
     fn sites(
         &self,
         service: usize,

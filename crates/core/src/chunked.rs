@@ -41,6 +41,7 @@ impl<T: Clone> Chunked<T> {
     }
 
     /// The element at `index`.
+    #[inline]
     pub fn get(&self, index: usize) -> Option<&T> {
         self.runs.get(index / RUN)?.get(index % RUN)
     }

@@ -358,6 +358,7 @@ impl Directory {
     }
 
     /// The innermost zone that a name is in, and how many labels precede the zone in it.
+    #[inline]
     pub fn zone_of(&self, name: &QName) -> Option<(&ZoneEntry, usize)> {
         self.zones.of(name)
     }
@@ -378,16 +379,19 @@ impl Directory {
     }
 
     /// What questions need of a DNS-LB.
+    #[inline]
     pub(crate) fn facts(&self, index: LbIndex) -> Option<&LbFacts> {
         self.lbs.facts(index)
     }
 
     /// A DNS-LB by its label in wire form, which has this hash.
+    #[inline]
     pub(crate) fn lb_of_label(&self, hash: u32, label: &[u8]) -> Option<LbIndex> {
         self.lbs.of_label(hash, label)
     }
 
     /// The dns-b of a label in wire form, which has this hash.
+    #[inline]
     pub(crate) fn server_of_label(&self, hash: u32, label: &[u8]) -> Option<usize> {
         let servers = &self.fleet.as_ref()?.servers;
         let is = |number: u32| servers.get(number as usize).is_some_and(|server| server.label() == label);
@@ -395,6 +399,7 @@ impl Directory {
     }
 
     /// A hash of a name or a part of one, as all of the directory's indexes want it.
+    #[inline]
     pub(crate) fn hash(&self, octets: &[u8]) -> u32 {
         self.seed.hash(octets)
     }
@@ -406,11 +411,13 @@ impl Directory {
     }
 
     /// A DNS-LB's ranking of a service.
+    #[inline]
     pub fn ranking(&self, lb: LbIndex, service: ServiceId) -> Option<&RankedSites> {
         self.services.get(service.0 as usize)?.rankings.get(lb)
     }
 
     /// Whether a DNS-LB has ranked a service.
+    #[inline]
     pub(crate) fn has_ranking(&self, lb: LbIndex, service: ServiceId) -> bool {
         self.services.get(service.0 as usize).is_some_and(|held| held.rankings.has(lb))
     }

@@ -1,7 +1,7 @@
 //! From a name, or a part of one, to the number of what it stands for: open addressing over short
 //! entries, so that a look-up reads one cache line and then the thing itself.
 
-use crate::chunked::Chunked;
+use std::sync::Arc;
 
 /// What hashes begin with. Whoever may publish names must not be able to choose such as fall into
 /// one place, so every process draws its own; the default is for tests and tools.
@@ -15,6 +15,7 @@ impl Default for Seed {
 }
 
 /// The part of a product of two words that depends on all of both.
+#[inline]
 fn fold(a: u64, b: u64) -> u64 {
     let product = u128::from(a) * u128::from(b);
     product as u64 ^ (product >> 64) as u64
@@ -22,6 +23,7 @@ fn fold(a: u64, b: u64) -> u64 {
 
 impl Seed {
     /// A hash of octets, eight at a time.
+    #[inline]
     pub(crate) fn hash(self, octets: &[u8]) -> u32 {
         const FACTORS: [u64; 2] = [0xa076_1d64_78bd_642f, 0xe703_7ed1_a0b4_28db];
         let (words, rest) = octets.as_chunks::<8>();
@@ -34,6 +36,7 @@ impl Seed {
 }
 
 /// Less than eight octets as a number, without a loop over them.
+#[inline]
 fn tail(rest: &[u8]) -> u64 {
     if let (Some(first), Some(last)) = (rest.first_chunk::<4>(), rest.last_chunk::<4>()) {
         return u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last));
@@ -45,34 +48,38 @@ fn tail(rest: &[u8]) -> u64 {
     }
 }
 
-/// A persistent index that only grows; see [`Chunked`].
-#[derive(Clone, Debug, Default)]
+/// A persistent index that only grows. A change copies all of it where a reader holds the old one:
+/// eight octets for each of at most four places a name, and names seldom come.
+#[derive(Clone, Debug)]
 pub(crate) struct Index {
-    slots: Chunked<Slot>,
+    /// Hash and number in one word; a power of two of them.
+    slots: Arc<[u64]>,
     used: usize,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Slot {
-    hash: u32,
-    number: u32,
-}
+/// A place that is free: no number is as large.
+const FREE: u64 = u32::MAX as u64;
 
-impl Slot {
-    const FREE: Self = Self { hash: 0, number: u32::MAX };
+impl Default for Index {
+    fn default() -> Self {
+        Self { slots: Arc::from([FREE]), used: 0 }
+    }
 }
 
 impl Index {
     /// The number with this hash of which `is` says that it is meant.
+    #[inline]
     pub(crate) fn find(&self, hash: u32, is: impl Fn(u32) -> bool) -> Option<u32> {
         let mut at = hash as usize;
         loop {
-            let slot = self.slots.get(at & self.slots.len().wrapping_sub(1))?;
-            if slot.number == Slot::FREE.number {
+            // At least every second place is free.
+            let slot = *self.slots.get(at & (self.slots.len() - 1))?;
+            let number = slot as u32;
+            if number == u32::MAX {
                 return None;
             }
-            if slot.hash == hash && is(slot.number) {
-                return Some(slot.number);
+            if (slot >> 32) as u32 == hash && is(number) {
+                return Some(number);
             }
             at += 1;
         }
@@ -80,24 +87,24 @@ impl Index {
 
     /// Adds a number, which is not there yet and below [`u32::MAX`].
     pub(crate) fn insert(&mut self, hash: u32, number: u32) {
-        // At most half full, or a search could become long.
-        if 2 * (self.used + 1) > self.slots.len() {
-            let old = std::mem::take(self);
-            self.slots = std::iter::repeat_n(Slot::FREE, (2 * old.slots.len()).max(8)).collect();
-            old.slots.iter().filter(|slot| slot.number != Slot::FREE.number).for_each(|slot| self.put(*slot));
-        }
-        self.put(Slot { hash, number });
-    }
-
-    fn put(&mut self, slot: Slot) {
-        let mask = self.slots.len() - 1;
-        let mut at = slot.hash as usize & mask;
-        while self.slots.get(at).is_some_and(|other| other.number != Slot::FREE.number) {
-            at = (at + 1) & mask;
-        }
-        self.slots.set(at, slot);
         self.used += 1;
+        // At most half full, or a search could become long.
+        if 2 * self.used > self.slots.len() {
+            let old = std::mem::replace(&mut self.slots, vec![FREE; (4 * self.used).next_power_of_two()].into());
+            let slots = Arc::make_mut(&mut self.slots);
+            old.iter().filter(|slot| **slot as u32 != u32::MAX).for_each(|slot| put(slots, *slot));
+        }
+        put(Arc::make_mut(&mut self.slots), u64::from(hash) << 32 | u64::from(number));
     }
+}
+
+fn put(slots: &mut [u64], slot: u64) {
+    let mask = slots.len() - 1;
+    let mut at = (slot >> 32) as usize & mask;
+    while slots[at] as u32 != u32::MAX {
+        at = (at + 1) & mask;
+    }
+    slots[at] = slot;
 }
 
 #[cfg(test)]
@@ -116,7 +123,7 @@ mod tests {
         let find = |n: u32| index.find(seed.hash(&name(n)), |found| name(found) == name(n));
         assert!((0..1_000).all(|n| find(n) == Some(n)));
         assert!((1_000..2_000).all(|n| find(n).is_none()));
-        // A full circle of one hash still ends.
+        // A search among many of one hash still ends.
         let mut same = Index::default();
         (0..100).for_each(|n| same.insert(7, n));
         assert!((0..100).all(|n| same.find(7, |found| found == n) == Some(n)));

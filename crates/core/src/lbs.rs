@@ -60,6 +60,7 @@ impl Lb {
     }
 
     /// The label in wire form.
+    #[inline]
     pub fn label(&self) -> &[u8] {
         self.identity.wire_label()
     }
@@ -144,11 +145,13 @@ impl Lbs {
         self.whole.get(index.0 as usize).map(Arc::as_ref)
     }
 
+    #[inline]
     pub(crate) fn facts(&self, index: LbIndex) -> Option<&LbFacts> {
         self.facts.get(index.0 as usize)
     }
 
     /// The DNS-LB of a label in wire form with this hash.
+    #[inline]
     pub(crate) fn of_label(&self, hash: u32, label: &[u8]) -> Option<LbIndex> {
         let is = |number: u32| self.facts.get(number as usize).is_some_and(|facts| facts.label() == label);
         self.labels.find(hash, is).map(LbIndex)

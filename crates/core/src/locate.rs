@@ -42,33 +42,41 @@ impl Client {
     }
 
     /// What to look up among the client networks, if anything.
+    #[inline]
     pub(crate) fn by_subnet(&self) -> Option<(IpAddr, u8)> {
         self.subnet.filter(|s| s.source > 0).map(|s| (s.address, s.source))
     }
 
     /// What to look up among all prefixes.
+    #[inline]
     pub(crate) fn by_source(&self) -> (IpAddr, u8) {
         (self.address, family_bits(self.address))
     }
 }
 
-/// What was looked up, and for whom.
+/// What the tables say of somebody.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Match<'d> {
-    /// What the table said.
+    /// The entry.
     pub(crate) located: Located<'d>,
-    /// Of which address.
-    pub(crate) address: IpAddr,
-    /// Where the packet came from, whoever was looked up.
-    pub(crate) resolver: IpAddr,
+    /// Of whom.
+    pub(crate) client: &'d Client,
+    /// Whether it is that of the client subnet, and not the resolver's own.
+    pub(crate) by_subnet: bool,
     /// SCOPE PREFIX-LENGTH for the client subnet option; 0 where none was used.
     pub(crate) scope: u8,
 }
 
-impl Match<'_> {
+impl<'d> Match<'d> {
     /// Of somebody who was not looked up yet.
-    pub(crate) fn nothing(client: &Client) -> Self {
-        Self { located: Located::default(), address: client.address, resolver: client.address, scope: 0 }
+    #[inline]
+    pub(crate) fn nothing(client: &'d Client) -> Self {
+        Self { located: Located::default(), client, by_subnet: false, scope: 0 }
+    }
+
+    /// Who was looked up.
+    fn address(&self) -> IpAddr {
+        self.client.subnet.filter(|_| self.by_subnet).map_or(self.client.address, |subnet| subnet.address)
     }
 }
 
@@ -107,6 +115,7 @@ enum Worth {
 }
 
 /// Finds the way for a service of a zone: the longest match decides, or what stands in for one.
+#[inline]
 pub(crate) fn choose<'d>(
     directory: &'d Directory,
     zone: &'d ZoneEntry,
@@ -124,6 +133,7 @@ pub(crate) fn choose<'d>(
 }
 
 /// Reads what [`choose`] is going to ask of the DNS-LBs of an entry, so that it comes into the cache.
+#[inline]
 pub(crate) fn touch(directory: &Directory, zone: &ZoneEntry, service: usize, matched: &Match<'_>) -> usize {
     let id = zone.facts(service).id;
     let members = matched.located.group.map_or(&[][..], |group| group.members());
@@ -155,6 +165,7 @@ struct Chooser<'d, 'm> {
 
 impl<'d> Chooser<'d, '_> {
     /// The way of a matched entry; `None` when nobody of it is left.
+    #[inline]
     fn entry(&self, group: &[Member]) -> Option<Route<'d>> {
         let (worth, lb) = self.pick(group)?;
         let settings = self.directory.settings();
@@ -177,7 +188,7 @@ impl<'d> Chooser<'d, '_> {
     /// Of the resolver, even where its client was matched: the table of resolvers knows nothing of
     /// the scope, and inside that nobody may be answered otherwise.
     fn neighbour(&self) -> Option<Route<'d>> {
-        let address = self.matched.resolver;
+        let address = self.matched.client.address;
         let settings = self.directory.settings();
         let least = if address.is_ipv4() { settings.neighbour_bits_v4 } else { settings.neighbour_bits_v6 }?;
         let near = self.directory.resolvers().nearest(address, least)?;
@@ -196,6 +207,7 @@ impl<'d> Chooser<'d, '_> {
     }
 
     /// The name of a DNS-LB, or in direct mode the sites that it ranked.
+    #[inline]
     fn hand_out(&self, lb: LbIndex, limit: u32, referred: Decision, answered: Decision) -> Route<'d> {
         let cname_ttl = self.zone.catalogue().cname_ttl;
         match self.facts.mode {
@@ -227,35 +239,41 @@ impl<'d> Chooser<'d, '_> {
     }
 
     /// Worthiest first, then lowest preference, then by weight with the scope's hash.
+    #[inline]
     fn pick(&self, group: &[Member]) -> Option<(Worth, LbIndex)> {
         let worth = |member: &Member| self.worth(member.lb).map(|w| (w, member.preference));
         let mut best: Option<((Worth, u16), LbIndex)> = None;
-        let mut total = 0;
+        let (mut equals, mut total) = (0, 0);
         for member in group {
             let Some(worth) = worth(member) else { continue };
-            if best.is_none_or(|(b, _)| worth < b) {
-                (best, total) = (Some((worth, member.lb)), 0);
+            match &best {
+                Some((least, _)) if worth > *least => continue,
+                Some((least, _)) if worth == *least => {}
+                _ => (best, equals, total) = (Some((worth, member.lb)), 0, 0),
             }
-            if best.is_some_and(|(b, _)| worth == b) {
-                total += u64::from(member.weight.max(1));
-            }
+            equals += 1;
+            total += u64::from(member.weight.max(1));
         }
         let (best, first) = best?;
-        let mut point = self.key() % total.max(1);
+        if equals == 1 {
+            return Some((best.0, first));
+        }
+        let mut point = self.key() % total;
         for member in group.iter().filter(|m| worth(m) == Some(best)) {
             match point.checked_sub(u64::from(member.weight.max(1))) {
                 Some(rest) => point = rest,
                 None => return Some((best.0, member.lb)),
             }
         }
-        Some((best.0, first))
+        None
     }
 
     /// What spreads questions: everybody within the scope has the same.
     fn key(&self) -> u64 {
-        scope_key(self.matched.address, self.matched.located.scope)
+        scope_key(self.matched.address(), self.matched.located.scope)
     }
 
+    #[inline]
     fn worth(&self, index: LbIndex) -> Option<Worth> {
         let lb = self.directory.facts(index)?;
         if lb.drained || self.zone.hides(index) {

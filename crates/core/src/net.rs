@@ -47,6 +47,7 @@ pub enum PrefixError {
 }
 
 /// An IPv4-mapped IPv6 address as IPv4, any other address as it is.
+#[inline]
 pub fn canonical(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(address, IpAddr::V4),
@@ -55,6 +56,7 @@ pub fn canonical(address: IpAddr) -> IpAddr {
 }
 
 /// The number of bits in an address of this family: 32 or 128.
+#[inline]
 pub fn family_bits(address: IpAddr) -> u8 {
     if address.is_ipv4() { 32 } else { 128 }
 }

@@ -23,18 +23,21 @@ struct Block {
     list: Option<Arc<[RankedSites]>>,
 }
 
+#[inline]
 fn place(lb: LbIndex) -> (usize, u64) {
     (lb.0 as usize / BLOCK, 1 << (lb.0 as usize % BLOCK))
 }
 
 impl Rankings {
     /// Whether there is a ranking of this DNS-LB.
+    #[inline]
     pub(crate) fn has(&self, lb: LbIndex) -> bool {
         let (block, bit) = place(lb);
         self.blocks.get(block).is_some_and(|b| b.present & bit != 0)
     }
 
     /// The ranking of this DNS-LB.
+    #[inline]
     pub(crate) fn get(&self, lb: LbIndex) -> Option<&RankedSites> {
         let (block, bit) = place(lb);
         let block = self.blocks.get(block)?;

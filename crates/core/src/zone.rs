@@ -116,6 +116,7 @@ impl ZoneEntry {
     }
 
     /// The same, with the hash of the name.
+    #[inline]
     pub(crate) fn node_of(&self, hash: u32, relative: &[u8]) -> Option<&Node> {
         let is = |number: u32| self.nodes.get(number as usize).is_some_and(|(name, _)| **name == *relative);
         self.index.find(hash, is).map(|number| &self.nodes[number as usize].1)
@@ -127,6 +128,7 @@ impl ZoneEntry {
     }
 
     /// Whether a DNS-LB cannot be handed out here, since its label is something else's name.
+    #[inline]
     pub(crate) fn hides(&self, lb: LbIndex) -> bool {
         !self.hidden.is_empty() && self.hidden.contains(&lb)
     }
@@ -136,6 +138,7 @@ impl ZoneEntry {
     }
 
     /// The static records of a type at a node; for ANY those of the first type (RFC 8482).
+    #[inline]
     pub fn records(&self, node: &Node, qtype: u16) -> &[StaticRecord] {
         let all = &self.catalogue.records[node.records.clone()];
         let wanted = if qtype == crate::dns::rtype::ANY { all.first().map_or(0, |r| r.rtype) } else { qtype };
@@ -149,6 +152,7 @@ impl ZoneEntry {
         self.facts[service].id
     }
 
+    #[inline]
     pub(crate) fn facts(&self, service: usize) -> &ServiceFacts {
         &self.facts[service]
     }

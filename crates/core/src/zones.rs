@@ -1,6 +1,6 @@
 //! Every zone by its name: found by the suffix of a question's name, innermost first.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
     chunked::Chunked,
@@ -16,8 +16,8 @@ pub(crate) struct Zones {
     seed: Seed,
     index: Index,
     list: Chunked<Arc<ZoneEntry>>,
-    /// A bit for each number of labels that some zone has: others need not be tried.
-    depths: u128,
+    /// The numbers of labels that zones have, the largest first: others need not be tried.
+    depths: Arc<[u8]>,
 }
 
 impl Zones {
@@ -27,13 +27,11 @@ impl Zones {
     }
 
     /// The innermost zone that a name is in, and how many labels precede the zone in it.
+    #[inline]
     pub(crate) fn of(&self, name: &QName) -> Option<(&ZoneEntry, usize)> {
         let labels = name.labels();
-        // A zone of more labels than the name has cannot hold it; a name has at most 127.
-        let mut depths = self.depths & (u128::MAX >> (127 - labels.min(127)));
-        while depths != 0 {
-            let depth = 127 - depths.leading_zeros() as usize;
-            depths &= !(1 << depth);
+        // A zone of more labels than the name has cannot hold it.
+        for depth in self.depths.iter().map(|depth| usize::from(*depth)).filter(|depth| *depth <= labels) {
             if let Some(zone) = self.at(&name[name.start(labels - depth)..]) {
                 return Some((self.list.get(zone as usize)?, labels - depth));
             }
@@ -41,6 +39,7 @@ impl Zones {
         None
     }
 
+    #[inline]
     fn at(&self, wire: &[u8]) -> Option<u32> {
         let is = |number: u32| self.list.get(number as usize).is_some_and(|zone| zone.name().wire() == wire);
         self.index.find(self.seed.hash(wire), is)
@@ -58,7 +57,10 @@ impl Zones {
             Some(number) => self.list.set(number as usize, zone),
             None => {
                 let hash = self.seed.hash(wire);
-                self.depths |= 1 << zone.name().label_count();
+                // A name has at most 127 labels.
+                let depths: BTreeSet<u8> =
+                    self.depths.iter().copied().chain([zone.name().label_count() as u8]).collect();
+                self.depths = depths.into_iter().rev().collect();
                 self.index.insert(hash, self.list.push(zone) as u32);
             }
         }

@@ -60,10 +60,12 @@ pub enum Incident {
     RateLimited,
     /// A short reply was sent instead, for the same reason.
     Slipped,
+    /// Too many unusual messages were waiting for one more to be taken.
+    SlowLaneFull,
 }
 
 /// The number of [`Incident`]s.
-const INCIDENTS: usize = 5;
+const INCIDENTS: usize = 6;
 
 impl Incident {
     const ALL: [(Self, &str); INCIDENTS] = [
@@ -72,6 +74,7 @@ impl Incident {
         (Self::ReceiveError, "receive-error"),
         (Self::RateLimited, "rate-limited"),
         (Self::Slipped, "slipped"),
+        (Self::SlowLaneFull, "slow-lane-full"),
     ];
 }
 

@@ -121,7 +121,7 @@ fn service(owner: Name, number: usize) -> Service {
     }
 }
 
-fn fleet() -> Fleet {
+pub(crate) fn fleet() -> Fleet {
     let server = |n: u8| FleetServer {
         identity: format!("b{n}").parse().expect("an identity"),
         referral: vec![[192, 0, 2, n].into()],
@@ -152,7 +152,7 @@ impl Size {
         (lb as usize * 13 + nth * (self.services / self.ranked)) % self.services
     }
 
-    fn catalogue(&self, zone: usize) -> ZoneCatalogue {
+    pub(crate) fn catalogue(&self, zone: usize) -> ZoneCatalogue {
         let services = (0..self.services).filter(|s| s % self.zones == zone);
         ZoneCatalogue {
             zone: name(&self.zone_of(zone)),
@@ -166,7 +166,7 @@ impl Size {
     }
 
     /// A ranking whose best site depends on who ranks.
-    fn ranking(&self, service: usize, lb: u32) -> Ranking {
+    pub(crate) fn ranking(&self, service: usize, lb: u32) -> Ranking {
         let site = |place: usize| {
             let site = (place + lb as usize) % SITES;
             let address = site_address(service, site);

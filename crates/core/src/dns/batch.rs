@@ -15,53 +15,43 @@ use super::{
     responder::{Admitted, Responder},
 };
 use crate::{
-    answer::{self, Question, Step},
+    answer::{self, Step},
     directory::Directory,
-    locate::{self, Client, Match},
+    locate::{self, Match},
     table::{Located, MapTable},
 };
-
-/// A question that is to be answered from the directory.
-struct UnderWay<'e, 'b, 'q> {
-    exchange: &'e mut Exchange<'b>,
-    admitted: Admitted<'q>,
-}
 
 /// Answers at most `N` packets.
 pub(super) fn respond<const N: usize>(responder: &Responder<'_>, exchanges: &mut [Exchange<'_>]) {
     let directory = responder.directory;
     let mut names: [QName; N] = array::from_fn(|_| QName::default());
-    let mut under_way: ArrayVec<UnderWay<'_, '_, '_>, N> = ArrayVec::new();
+    let mut open: ArrayVec<&mut Exchange<'_>, N> = ArrayVec::new();
+    let mut admitted: ArrayVec<Admitted<'_>, N> = ArrayVec::new();
     for (exchange, name) in exchanges.iter_mut().zip(&mut names) {
-        match responder.admit(&exchange.asked, name, exchange.reply) {
-            Ok(admitted) => under_way.push(UnderWay { exchange, admitted }),
-            Err(handled) => exchange.handled = handled,
+        match responder.admit(&exchange.asked, name, exchange.reply, &mut admitted) {
+            Some(handled) => exchange.handled = handled,
+            None => open.push(exchange),
         }
     }
-    let begun: ArrayVec<Step<'_>, N> = under_way.iter().map(|u| answer::begin(directory, &u.question())).collect();
-    for (u, step) in under_way.iter_mut().zip(&begun) {
+    let begun: ArrayVec<Step<'_>, N> = admitted.iter().map(|a| answer::begin(directory, &a.question())).collect();
+    for (a, step) in admitted.iter_mut().zip(&begun) {
         if step.zone().is_some_and(|zone| !zone.takes_subnets()) {
-            u.admitted.client = u.admitted.client.without_subnet();
+            a.client = a.client.without_subnet();
         }
     }
-    let matches = matches::<N>(directory, &under_way, &begun);
+    let matches = matches::<N>(directory, &admitted, &begun);
     // Nobody wants this sum; what it is made of is to be read.
     black_box(begun.iter().zip(&matches).fold(0, |sum, at| sum ^ touch(directory, at)));
-    for ((u, step), matched) in under_way.into_iter().zip(begun).zip(&matches) {
-        let answer = match (step, matched) {
-            (Step::Answered(answer), _) => answer,
-            (Step::Locate(place, service), matched) => {
-                answer::finish(directory, &u.question(), (place, service), matched)
+    for (((exchange, admitted), step), matched) in open.into_iter().zip(&admitted).zip(&begun).zip(&matches) {
+        let found;
+        let answer = match step {
+            Step::Answered(answer) => answer,
+            Step::Locate(place, service) => {
+                found = answer::finish(directory, &admitted.question(), (*place, *service), matched);
+                &found
             }
         };
-        u.exchange.handled = responder.render(&u.admitted, &answer, u.exchange.reply);
-    }
-}
-
-impl UnderWay<'_, '_, '_> {
-    fn question(&self) -> Question<'_> {
-        let query = &self.admitted.query;
-        Question { name: query.name, qtype: query.qtype, role: self.exchange.asked.role }
+        exchange.handled = responder.render(admitted, answer, exchange.reply);
     }
 }
 
@@ -100,26 +90,24 @@ impl<const N: usize> LookUps<N> {
 /// one, else the resolver itself.
 fn matches<'d, const N: usize>(
     directory: &'d Directory,
-    under_way: &[UnderWay<'_, '_, '_>],
+    admitted: &'d [Admitted<'_>],
     begun: &[Step<'_>],
 ) -> ArrayVec<Match<'d>, N> {
-    let nothing = |u: &UnderWay<'_, '_, '_>| Match::nothing(&u.admitted.client);
-    let mut matches: ArrayVec<Match<'d>, N> = under_way.iter().map(nothing).collect();
-    let client = |whose: usize| -> &Client { &under_way[whose].admitted.client };
+    let mut matches: ArrayVec<Match<'d>, N> = admitted.iter().map(|a| Match::nothing(&a.client)).collect();
     let (mut by_subnet, mut by_source) = (LookUps::<N>::new(), LookUps::<N>::new());
     for (whose, _) in begun.iter().enumerate().filter(|(_, step)| matches!(step, Step::Locate(..))) {
-        match client(whose).by_subnet() {
+        let client = &admitted[whose].client;
+        match client.by_subnet() {
             Some(asked) => by_subnet.add(whose, 0, asked),
-            None => by_source.add(whose, 0, client(whose).by_source()),
+            None => by_source.add(whose, 0, client.by_source()),
         }
     }
     for ((whose, _), located) in by_subnet.found(directory.clients()) {
-        match (located.group, client(whose).by_subnet()) {
-            (Some(_), Some((address, _))) => {
-                matches[whose] = Match { located, address, scope: located.scope, ..matches[whose] }
-            }
+        let (at, scope) = (&mut matches[whose], located.scope);
+        match located.group {
+            Some(_) => *at = Match { located, by_subnet: true, scope, ..*at },
             // No network of this client is known: its resolver may be, for all such clients.
-            _ => by_source.add(whose, located.scope, client(whose).by_source()),
+            None => by_source.add(whose, scope, at.client.by_source()),
         }
     }
     for ((whose, scope), located) in by_source.found(directory.resolvers()) {

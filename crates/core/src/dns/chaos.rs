@@ -39,10 +39,10 @@ fn render(query: &Query<'_>, terms: &Terms<'_>, text: &Text, reply: &mut [u8]) -
     writer.set_authoritative();
     // It fits: name and text are short, and an OPT has its bounds ([`Text::MAX`]).
     let _ = record(&mut writer, text);
-    if let Some(asked) = query.edns {
+    if let Some(asked) = &query.edns {
         let _ = Opt { asked, terms, rcode: rcode::NOERROR, subnet: None, ede: None }.write(&mut writer);
     }
-    Rendered { length: writer.length(), truncated: false, authoritative: true, answers: 1 }
+    Rendered { length: writer.finish(), truncated: false, authoritative: true, answers: 1 }
 }
 
 /// The owner is the question's name, by a pointer, so its letter case is kept. TTL 0 (RFC 4892

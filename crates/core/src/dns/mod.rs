@@ -170,6 +170,9 @@ pub enum Decision {
     BadCookie,
     /// More than its network gets: no reply, or a short one instead.
     RateLimited,
+    /// NOTAUTH: signed with a key, of which we have none (RFC 8945 section 5.2.1). The reply is whole
+    /// but for its TSIG record, which says so.
+    Signed,
     /// Who and what the server is, in class CHAOS.
     Chaos,
     /// SERVFAIL with EDE 14: no catalogue or measurement yet.
@@ -197,7 +200,7 @@ pub enum Decision {
 }
 
 /// Number of [`Decision`]s, for tables of counters indexed by `decision as usize`.
-pub const DECISIONS: usize = 17;
+pub const DECISIONS: usize = 18;
 
 impl Decision {
     /// Every decision, in the order of their discriminants.
@@ -207,6 +210,7 @@ impl Decision {
         Self::Refused,
         Self::BadCookie,
         Self::RateLimited,
+        Self::Signed,
         Self::Chaos,
         Self::NotReady,
         Self::Mapped,
@@ -229,6 +233,7 @@ impl Decision {
             Self::Refused => "refused",
             Self::BadCookie => "bad-cookie",
             Self::RateLimited => "rate-limited",
+            Self::Signed => "signed",
             Self::Chaos => "chaos",
             Self::NotReady => "not-ready",
             Self::Mapped => "mapped",

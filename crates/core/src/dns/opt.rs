@@ -19,21 +19,22 @@ const HEAD: usize = 4;
 /// An OPT record that is to be written.
 pub(super) struct Opt<'r> {
     /// The question's.
-    pub(super) asked: Edns<'r>,
+    pub(super) asked: &'r Edns<'r>,
     /// What is owed to whoever asked.
     pub(super) terms: &'r Terms<'r>,
     /// Extended response code.
     pub(super) rcode: u16,
     /// The client subnet that is echoed, with its scope.
-    pub(super) subnet: Option<(Subnet, u8)>,
+    pub(super) subnet: Option<(&'r Subnet, u8)>,
     /// Extended error.
     pub(super) ede: Option<Ede>,
 }
 
 impl Opt<'_> {
     /// Octets that [`Opt::write`] will write, but for padding, which takes what room there is.
+    #[inline]
     pub(super) fn length(&self) -> usize {
-        let subnet = self.subnet.map_or(0, |(subnet, _)| HEAD + 4 + used(&subnet));
+        let subnet = self.subnet.map_or(0, |(subnet, _)| HEAD + 4 + used(subnet));
         let cookie = self.terms.cookie.map_or(0, |cookie| HEAD + cookie.len());
         let nsid = self.nsid().map_or(0, |nsid| HEAD + nsid.len());
         let keepalive = self.keepalive().map_or(0, |_| HEAD + 2);
@@ -41,20 +42,20 @@ impl Opt<'_> {
     }
 
     /// Writes the record and counts it.
+    #[inline]
     pub(super) fn write(&self, writer: &mut Writer<'_>) -> Result<(), Full> {
         writer.count(Section::Additional, 1);
-        writer.bytes(&[0])?;
-        writer.u16(41)?;
-        writer.u16(self.terms.conduct.udp_payload)?;
+        let [p0, p1] = self.terms.conduct.udp_payload.to_be_bytes();
         let flags = if self.asked.dnssec_ok { 0x80 } else { 0 };
         // RFC 6891 section 6.1.3: the upper eight bits of the response code; version 0.
-        writer.bytes(&[(self.rcode >> 4) as u8, 0, flags, 0])?;
+        writer.bytes(&[0, 0, 41, p0, p1, (self.rcode >> 4) as u8, 0, flags, 0])?;
         writer.rdata(|w| self.options(w))
     }
 
+    #[inline]
     fn options(&self, w: &mut Writer<'_>) -> Result<(), Full> {
-        if let Some((subnet, scope)) = &self.subnet {
-            echo(w, subnet, *scope)?;
+        if let Some((subnet, scope)) = self.subnet {
+            echo(w, subnet, scope)?;
         }
         if let Some(cookie) = &self.terms.cookie {
             option(w, edns::COOKIE, cookie)?;
@@ -81,11 +82,13 @@ impl Opt<'_> {
         Ok(())
     }
 
+    #[inline]
     fn nsid(&self) -> Option<&[u8]> {
         self.terms.conduct.nsid.as_ref().filter(|_| self.asked.nsid).map(|nsid| nsid.as_bytes())
     }
 
     /// RFC 7828 section 3.3.2: told to who asks, over connections alone.
+    #[inline]
     fn keepalive(&self) -> Option<u16> {
         self.terms.conduct.keepalive.filter(|_| self.asked.keepalive == Some(0) && self.terms.transport.is_kept_alive())
     }

@@ -1,65 +1,88 @@
 //! The name in a question: lower-cased once, with the places of its labels, so that every name that
 //! it ends with can be looked up and pointed at without walking through it again.
 
-use std::ops::Deref;
-
-use arrayvec::ArrayVec;
+use std::{fmt, ops::Deref};
 
 use crate::name::{MAX_NAME, Name};
 
-/// Most labels of a name, its root label included.
+/// Most labels of a name, its root label included: all but the root have two octets or more.
 const MAX_LABELS: usize = MAX_NAME.div_ceil(2);
 
+/// Octets that are lower-cased at a time.
+const STEP: usize = 32;
+
 /// A name in wire form, lower-cased; empty until one was read.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct QName {
-    octets: ArrayVec<u8, MAX_NAME>,
+    octets: [u8; (MAX_NAME + 1).next_multiple_of(STEP)],
+    length: u8,
+    /// Number of labels without the root.
+    labels: u8,
     /// Where the labels are, the root label included.
-    starts: ArrayVec<u8, MAX_LABELS>,
+    starts: [u8; MAX_LABELS],
 }
 
 impl QName {
     /// Reads an uncompressed name at the start of `octets` and returns its length; `None` if there
     /// is none.
+    #[inline]
     pub fn read(&mut self, octets: &[u8]) -> Option<usize> {
-        self.octets.clear();
-        self.starts.clear();
-        let mut at = 0;
+        (self.length, self.labels) = (0, 0);
+        let (mut at, mut labels) = (0, 0);
         loop {
             let length = usize::from(*octets.get(at)?);
             // RFC 1035 section 2.3.4; a pointer would have nothing before it to point at.
             if length > 63 || at >= MAX_NAME {
                 return None;
             }
-            self.starts.try_push(at as u8).ok()?;
+            self.starts[labels] = at as u8;
             at += 1 + length;
             if length == 0 {
                 break;
             }
+            labels += 1;
         }
-        self.octets.try_extend_from_slice(octets.get(..at)?).ok()?;
+        // No longer than allowed, since the root label begins within [`MAX_NAME`].
+        self.octets.get_mut(..at)?.copy_from_slice(octets.get(..at)?);
         // Length octets are below 0x40, so lower-casing the whole leaves them alone.
-        self.octets.make_ascii_lowercase();
+        let (steps, _) = self.octets.as_chunks_mut::<STEP>();
+        steps[..at.div_ceil(STEP)].iter_mut().for_each(|step| step.make_ascii_lowercase());
+        (self.length, self.labels) = (at as u8, labels as u8);
         Some(at)
     }
 
     /// Number of labels without the root.
+    #[inline]
     pub fn labels(&self) -> usize {
-        self.starts.len().saturating_sub(1)
+        usize::from(self.labels)
     }
 
     /// Octets in front of the label of this number, leftmost first; that of the number
-    /// [`QName::labels`] is the root, and so is any beyond it.
+    /// [`QName::labels`] is the root. Meaningless beyond that.
+    #[inline]
     pub fn start(&self, label: usize) -> usize {
-        self.starts.get(label).or(self.starts.last()).map_or(0, |start| usize::from(*start))
+        self.starts.get(label).map_or(0, |start| usize::from(*start))
+    }
+}
+
+impl Default for QName {
+    fn default() -> Self {
+        Self { octets: [0; (MAX_NAME + 1).next_multiple_of(STEP)], length: 0, labels: 0, starts: [0; MAX_LABELS] }
     }
 }
 
 impl Deref for QName {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
-        &self.octets
+        &self.octets[..usize::from(self.length)]
+    }
+}
+
+impl fmt::Debug for QName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Name::from_wire(self).fmt(f)
     }
 }
 
@@ -80,7 +103,7 @@ mod tests {
         let mut name = QName::default();
         assert_eq!(name.read(b"\x03WwW\x01b\x04TEST\0rest"), Some(12));
         assert_eq!(&*name, b"\x03www\x01b\x04test\0");
-        assert_eq!((name.labels(), [0, 1, 2, 3, 4].map(|n| name.start(n))), (3, [0, 4, 6, 11, 11]));
+        assert_eq!((name.labels(), [0, 1, 2, 3, 4].map(|n| name.start(n))), (3, [0, 4, 6, 11, 0]));
         assert_eq!(name.read(b"\0"), Some(1));
         assert_eq!((name.labels(), name.start(0)), (0, 0));
     }

@@ -13,6 +13,7 @@ const QR: u8 = 0x80;
 const CLASS_IN: u16 = 1;
 const CLASS_CH: u16 = 3;
 const TYPE_OPT: u16 = 41;
+const TYPE_TSIG: u16 = 250;
 
 /// A question that deserves an answer.
 #[derive(Clone, Debug)]
@@ -108,18 +109,23 @@ pub struct Reject<'p> {
 }
 
 /// Reads one packet, and its QNAME into `name`.
+#[inline]
 pub fn parse<'p>(packet: &'p [u8], name: &'p mut QName) -> Parsed<'p> {
-    if packet.len() < HEADER || packet[2] & QR != 0 {
+    let Some([i0, i1, first, second, counts @ ..]) = packet.first_chunk::<HEADER>() else {
+        return Parsed::Drop;
+    };
+    if first & QR != 0 {
         return Parsed::Drop;
     }
     let header = Header {
-        id: u16::from_be_bytes([packet[0], packet[1]]),
-        opcode: packet[2] >> 3 & 0x0f,
-        recursion_desired: packet[2] & 0x01 != 0,
-        checking_disabled: packet[3] & 0x10 != 0,
+        id: u16::from_be_bytes([*i0, *i1]),
+        opcode: first >> 3 & 0x0f,
+        recursion_desired: first & 0x01 != 0,
+        checking_disabled: second & 0x10 != 0,
     };
     let reject = |edns, rcode| Parsed::Reject(Reject { header, question: None, edns, rcode });
-    let counts = [4, 6, 8, 10].map(|at| u16::from_be_bytes([packet[at], packet[at + 1]]));
+    let [q0, q1, a0, a1, n0, n1, r0, r1] = *counts;
+    let counts = [[q0, q1], [a0, a1], [n0, n1], [r0, r1]].map(u16::from_be_bytes);
     let mut cursor = Cursor { packet, at: HEADER };
     if header.opcode != 0 {
         // The body of another opcode is none of our business; the opcode itself is echoed.
@@ -146,7 +152,7 @@ pub fn parse<'p>(packet: &'p [u8], name: &'p mut QName) -> Parsed<'p> {
     Parsed::Query(Query { header, question, name, qtype, class, edns })
 }
 
-/// Why the records behind the question are no good, and whether there was an OPT among them.
+/// Why the records behind the question are no good, or need a look by somebody else, and whether there was an OPT among them.
 struct Malformed<'p> {
     edns: Option<Edns<'p>>,
     rcode: u16,
@@ -158,32 +164,33 @@ struct Cursor<'p> {
 }
 
 impl<'p> Cursor<'p> {
+    #[inline]
     fn take(&mut self, octets: usize) -> Option<&'p [u8]> {
         let taken = self.packet.get(self.at..self.at.checked_add(octets)?)?;
         self.at += octets;
         Some(taken)
     }
 
-    fn u16(&mut self) -> Option<u16> {
-        self.take(2).map(|b| u16::from_be_bytes([b[0], b[1]]))
-    }
-
+    /// QNAME, QTYPE and QCLASS.
+    #[inline]
     fn question(&mut self, name: &mut QName) -> Option<(u16, u16)> {
         self.at += name.read(&self.packet[self.at..])?;
-        Some((self.u16()?, self.u16()?))
+        let [t0, t1, c0, c1] = *self.packet.get(self.at..)?.first_chunk::<4>()?;
+        self.at += 4;
+        Some((u16::from_be_bytes([t0, t1]), u16::from_be_bytes([c0, c1])))
     }
 
     /// A name that is only skipped; returns whether it is the root.
+    #[inline]
     fn skip_name(&mut self) -> Option<bool> {
         let start = self.at;
         loop {
-            let length = *self.packet.get(self.at)?;
-            match length {
+            match *self.packet.get(self.at)? {
                 0 => {
                     self.at += 1;
                     return Some(self.at == start + 1);
                 }
-                1..=63 => self.take(1 + usize::from(length))?,
+                length @ 1..=63 => self.take(1 + usize::from(length))?,
                 0xc0.. => {
                     self.take(2)?;
                     return Some(false);
@@ -194,13 +201,22 @@ impl<'p> Cursor<'p> {
     }
 
     /// Walks over the three record sections; the last may hold one OPT.
+    #[inline]
     fn records(&mut self, answers: u16, authorities: u16, additionals: u16) -> Result<Option<Edns<'p>>, Malformed<'p>> {
         let malformed = |edns| Malformed { edns, rcode: rcode::FORMERR };
-        let mut edns: Option<Edns<'p>> = None;
+        let (mut edns, mut signed): (Option<Edns<'p>>, bool) = (None, false);
         let others = u32::from(answers) + u32::from(authorities);
-        for index in 0..others + u32::from(additionals) {
+        let all = others + u32::from(additionals);
+        for index in 0..all {
             let record = self.record().ok_or_else(|| malformed(edns))?;
             if record.rtype != TYPE_OPT {
+                if record.rtype == TYPE_TSIG {
+                    // RFC 8945 section 5.1: the last record of all, in the additional section.
+                    if index + 1 != all || additionals == 0 {
+                        return Err(malformed(edns));
+                    }
+                    signed = true;
+                }
                 continue;
             }
             // RFC 6891 section 6.1.1: one OPT, in the additional section, owned by the root.
@@ -216,6 +232,9 @@ impl<'p> Cursor<'p> {
         if self.at != self.packet.len() {
             return Err(malformed(edns));
         }
+        if signed {
+            return Err(Malformed { edns, rcode: rcode::NOTAUTH });
+        }
         Ok(edns)
     }
 
@@ -230,16 +249,19 @@ impl<'p> Cursor<'p> {
         for _ in 0..questions {
             self.question(name)?;
         }
-        self.records(answers, authorities, additionals).ok().flatten()
+        match self.records(answers, authorities, additionals) {
+            Ok(edns) => edns,
+            Err(Malformed { edns, rcode }) => edns.filter(|_| rcode == rcode::NOTAUTH),
+        }
     }
 
+    #[inline]
     fn record(&mut self) -> Option<Record<'p>> {
         let root = self.skip_name()?;
-        let (rtype, class) = (self.u16()?, self.u16()?);
-        let ttl = self.take(4)?;
-        let length = self.u16()?;
-        let rdata = self.take(usize::from(length))?;
-        Some(Record { root, rtype, class, ttl: [ttl[0], ttl[1], ttl[2], ttl[3]], rdata })
+        let [t0, t1, c0, c1, ttl @ .., l0, l1] = *self.packet.get(self.at..)?.first_chunk::<10>()?;
+        self.at += 10;
+        let rdata = self.take(usize::from(u16::from_be_bytes([l0, l1])))?;
+        Some(Record { root, rtype: u16::from_be_bytes([t0, t1]), class: u16::from_be_bytes([c0, c1]), ttl, rdata })
     }
 }
 
@@ -374,6 +396,29 @@ mod tests {
         assert_eq!(rejected(&twice), (rcode::FORMERR, true));
         assert_eq!(rejected(&with_opt(good.clone(), b"\x01x\0", [0; 4], &[])), (rcode::FORMERR, true));
         assert_eq!(rejected(&with_opt(good, b"\0", [0; 4], &[0, 3, 0, 1])), (rcode::FORMERR, true));
+    }
+
+    /// RFC 8945 sections 5.1 and 5.2.1: nobody shares a key with us.
+    #[test]
+    fn signed_messages_are_told_apart() {
+        let tsig = |mut p: Vec<u8>| {
+            p[11] += 1;
+            p.extend_from_slice(b"\x03key\0\0\xfa\0\xff\0\0\0\0\0\0");
+            p
+        };
+        let good = question(b"\x03www\0");
+        assert_eq!(rejected(&tsig(good.clone())), (rcode::NOTAUTH, false));
+        let with_edns = with_opt(good.clone(), b"\0", [0; 4], &[]);
+        assert_eq!(rejected(&tsig(with_edns.clone())), (rcode::NOTAUTH, true));
+        assert_eq!(rejected(&with_opt(tsig(good.clone()), b"\0", [0; 4], &[])), (rcode::FORMERR, false));
+        assert_eq!(rejected(&tsig(tsig(good.clone()))), (rcode::FORMERR, false));
+        let mut answer = tsig(good.clone());
+        (answer[7], answer[11]) = (1, 0);
+        assert_eq!(rejected(&answer), (rcode::FORMERR, false));
+        // Of other opcodes, NOTIFY here, nothing is served, whoever signs them.
+        let mut notify = tsig(with_edns);
+        notify[2] = 4 << 3;
+        assert_eq!(rejected(&notify), (rcode::NOTIMP, true));
     }
 
     #[test]

@@ -12,6 +12,8 @@ pub const NXDOMAIN: u16 = 3;
 pub const NOTIMP: u16 = 4;
 /// The server will not answer this.
 pub const REFUSED: u16 = 5;
+/// The signature is not one that we could know (RFC 8945 section 5.2.1).
+pub const NOTAUTH: u16 = 9;
 /// Unknown EDNS version (RFC 6891 section 9).
 pub const BADVERS: u16 = 16;
 /// A cookie is missing or not good (RFC 7873 section 8).

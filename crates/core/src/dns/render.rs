@@ -21,6 +21,7 @@ pub(super) struct Rendered {
 }
 
 /// Writes the reply to a question.
+#[inline]
 pub(super) fn answer(
     query: &Query<'_>,
     answer: &Answer<'_>,
@@ -28,8 +29,8 @@ pub(super) fn answer(
     terms: &Terms<'_>,
     (buffer, limit): (&mut [u8], usize),
 ) -> Rendered {
-    let subnet = client.subnet.map(|subnet| (subnet, answer.scope));
-    let opt = query.edns.map(|asked| Opt { asked, terms, rcode: answer.rcode, subnet, ede: answer.ede });
+    let subnet = client.subnet.as_ref().map(|subnet| (subnet, answer.scope));
+    let opt = query.edns.as_ref().map(|asked| Opt { asked, terms, rcode: answer.rcode, subnet, ede: answer.ede });
     let reserved = opt.as_ref().map_or(0, Opt::length);
     let mut writer = Writer::new(buffer, limit, reserved, query.header, query.question);
     let authoritative = answer.is_authoritative();
@@ -48,7 +49,8 @@ pub(super) fn answer(
         // Exactly this room was reserved.
         let _ = opt.write(&mut writer);
     }
-    Rendered { length: writer.length(), truncated, authoritative, answers: writer.counted(Section::Answer) }
+    let answers = writer.counted(Section::Answer);
+    Rendered { length: writer.finish(), truncated, authoritative, answers }
 }
 
 /// Writes a reply that is a response code and no more.
@@ -56,8 +58,8 @@ pub(super) fn reject(reject: &Reject<'_>, terms: &Terms<'_>, ede: Option<Ede>, b
     let limit = terms.short(buffer.len());
     let mut writer = Writer::new(buffer, limit, 0, reject.header, reject.question.unwrap_or_default());
     writer.set_rcode(reject.rcode);
-    if let Some(asked) = reject.edns {
+    if let Some(asked) = &reject.edns {
         let _ = Opt { asked, terms, rcode: reject.rcode, subnet: None, ede }.write(&mut writer);
     }
-    Rendered { length: writer.length(), truncated: false, authoritative: false, answers: 0 }
+    Rendered { length: writer.finish(), truncated: false, authoritative: false, answers: 0 }
 }

@@ -1,7 +1,9 @@
 //! From packets to packets: the one way that every transport takes.
 
+use arrayvec::ArrayVec;
+
 use super::{
-    Asked, Decision, Exchange, Handled, Kind, Transport, batch,
+    Asked, Decision, Exchange, Handled, Kind, Role, Transport, batch,
     conduct::Conduct,
     cookie::Standing,
     qname::QName,
@@ -11,7 +13,11 @@ use super::{
     render::{self, Rendered},
     terms::Terms,
 };
-use crate::{answer::Answer, directory::Directory, locate::Client};
+use crate::{
+    answer::{Answer, Question},
+    directory::Directory,
+    locate::Client,
+};
 
 /// In the third octet of a header (RFC 1035 section 4.1.1).
 const TC: u8 = 0x02;
@@ -37,7 +43,16 @@ pub(super) struct Admitted<'q> {
     pub(super) query: Query<'q>,
     pub(super) terms: Terms<'q>,
     pub(super) client: Client,
+    role: Role,
     limit: usize,
+}
+
+impl Admitted<'_> {
+    /// What the directory is asked.
+    #[inline]
+    pub(super) fn question(&self) -> Question<'_> {
+        Question { name: self.query.name, qtype: self.query.qtype, role: self.role }
+    }
 }
 
 impl<'a> Responder<'a> {
@@ -61,44 +76,55 @@ impl<'a> Responder<'a> {
         exchanges.chunks_mut(BATCH).for_each(|some| batch::respond::<BATCH>(self, some));
     }
 
-    /// Reads a packet. What needs no directory is replied to at once.
-    pub(super) fn admit<'q>(
+    /// Reads a packet. What needs no directory is replied to at once; else the question is added to
+    /// those that do, of which there is room for one more.
+    #[inline]
+    pub(super) fn admit<'q, const N: usize>(
         &self,
         asked: &Asked<'q>,
         name: &'q mut QName,
         reply: &mut [u8],
-    ) -> Result<Admitted<'q>, Handled>
+        admitted: &mut ArrayVec<Admitted<'q>, N>,
+    ) -> Option<Handled>
     where
         'a: 'q,
     {
         // A source port of 0 can only be a forgery: a reply to it goes nowhere (RFC 6056 section 3.2).
-        let parsed = if asked.peer.port() == 0 { Parsed::Drop } else { query::parse(asked.packet, name) };
-        match parsed {
-            Parsed::Drop => Err(Handled::DROPPED),
+        if asked.peer.port() == 0 {
+            return Some(Handled::DROPPED);
+        }
+        match query::parse(asked.packet, name) {
+            Parsed::Drop => Some(Handled::DROPPED),
             Parsed::Reject(reject) => {
-                let terms = self.terms(asked, reject.edns);
-                Err(terms.handled(&render::reject(&reject, &terms, None, reply), reject.rcode, Decision::Malformed))
+                let terms = self.terms(asked, reject.edns.as_ref());
+                let signed = reject.rcode == rcode::NOTAUTH;
+                let decision = if signed { Decision::Signed } else { Decision::Malformed };
+                Some(terms.handled(&render::reject(&reject, &terms, None, reply), reject.rcode, decision))
             }
             Parsed::Query(query) => {
-                let terms = self.terms(asked, query.edns);
-                if let Some(handled) = terms.without_content(&query, reply) {
-                    return Err(handled);
+                let terms = self.terms(asked, query.edns.as_ref());
+                let handled = terms.without_content(&query, reply);
+                if handled.is_none() {
+                    let subnet = query.edns.as_ref().and_then(|edns| edns.subnet);
+                    let client = Client::new(self.directory, asked.peer.ip(), subnet);
+                    let limit = size_limit(&query, asked.transport, self.conduct);
+                    admitted.push(Admitted { query, terms, client, role: asked.role, limit });
                 }
-                let client = Client::new(self.directory, asked.peer.ip(), query.edns.and_then(|e| e.subnet));
-                let limit = size_limit(&query, asked.transport, self.conduct);
-                Ok(Admitted { query, terms, client, limit })
+                handled
             }
         }
     }
 
     /// Writes the reply with an answer.
+    #[inline]
     pub(super) fn render(&self, admitted: &Admitted<'_>, answer: &Answer<'_>, reply: &mut [u8]) -> Handled {
-        let Admitted { query, terms, client, limit } = admitted;
+        let Admitted { query, terms, client, limit, .. } = admitted;
         let rendered = render::answer(query, answer, client, terms, (reply, *limit));
         terms.handled(&rendered, answer.rcode, answer.decision)
     }
 
-    fn terms(&self, asked: &Asked<'_>, edns: Option<Edns<'_>>) -> Terms<'a> {
+    #[inline]
+    fn terms(&self, asked: &Asked<'_>, edns: Option<&Edns<'_>>) -> Terms<'a> {
         Terms::new(self.conduct, asked.transport, edns, (asked.peer.ip(), self.unix_seconds))
     }
 
@@ -130,12 +156,12 @@ impl<'a> Responder<'a> {
         let mut handled = match query::parse(asked.packet, &mut name) {
             Parsed::Drop => return Handled::DROPPED,
             Parsed::Reject(reject) => {
-                let terms = self.terms(asked, reject.edns);
+                let terms = self.terms(asked, reject.edns.as_ref());
                 let rendered = render::reject(&reject, &terms, None, reply);
                 terms.handled(&rendered, reject.rcode, Decision::RateLimited)
             }
             Parsed::Query(query) => {
-                let terms = self.terms(asked, query.edns);
+                let terms = self.terms(asked, query.edns.as_ref());
                 if terms.could_have_cookie() {
                     return terms.bad_cookie(&query, Decision::RateLimited, reply);
                 }
@@ -151,6 +177,7 @@ impl<'a> Responder<'a> {
 }
 
 /// RFC 1035 section 4.2.1 without EDNS, RFC 6891 section 6.2.3 with it.
+#[inline]
 fn size_limit(query: &Query<'_>, transport: Transport, own: &Conduct) -> usize {
     match (transport.is_datagram(), &query.edns) {
         (false, _) => usize::from(u16::MAX),
@@ -161,6 +188,7 @@ fn size_limit(query: &Query<'_>, transport: Transport, own: &Conduct) -> usize {
 
 impl Rendered {
     /// What sort of reply this is.
+    #[inline]
     pub(super) fn kind(&self, rcode: u16) -> Kind {
         match rcode {
             rcode::NXDOMAIN => Kind::NxDomain,

@@ -34,6 +34,7 @@ pub(super) struct Sections<'s, 'd> {
 
 impl<'d> Sections<'_, 'd> {
     /// Writes them. [`Full`] if something required was left out, which TC says (RFC 2181 section 9).
+    #[inline]
     pub(super) fn write(&self, writer: &mut Writer<'_>, says: &Says<'d>) -> Result<(), Full> {
         let ttl = &self.place.fleet.ttl;
         match *says {
@@ -77,16 +78,19 @@ impl<'d> Sections<'_, 'd> {
     }
 
     /// The apex of the zone, which QNAME ends with.
+    #[inline]
     fn zone(&self) -> Pointer {
         Pointer::into_question(self.name.start(self.place.labels))
     }
 
     /// The apex of the label zone that QNAME is in.
+    #[inline]
     fn label(&self) -> Pointer {
         Pointer::into_question(self.name.start(self.place.labels.saturating_sub(1)))
     }
 
     /// What precedes the zone in QNAME, the DNS-LB's label, the zone.
+    #[inline]
     fn cname(&self, w: &mut Writer<'_>, lb: &LbFacts, ttl: u32) -> Result<u16, Full> {
         let relative = &self.name[..self.name.start(self.place.labels)];
         w.record(QNAME, rtype::CNAME, ttl, relative.len() + lb.label().len() + 2)?;
@@ -148,7 +152,8 @@ impl<'d> Sections<'_, 'd> {
         w.bytes(&owner.wire())?;
         w.bytes(contact)?;
         let timers = &fleet.ttl;
-        [serial, timers.refresh, timers.retry, timers.expire, timers.negative].iter().try_for_each(|n| w.u32(*n))?;
+        let fields = [serial, timers.refresh, timers.retry, timers.expire, timers.negative].map(u32::to_be_bytes);
+        w.bytes(fields.as_flattened())?;
         Ok(1)
     }
 
@@ -220,6 +225,7 @@ impl<'d> Sections<'_, 'd> {
 }
 
 /// One RRset of as many records as `records` says, whole or not at all.
+#[inline]
 fn set(
     writer: &mut Writer<'_>,
     section: Section,
@@ -246,6 +252,7 @@ fn both_families(writer: &mut Writer<'_>, owner: Pointer, ttl: u32, list: &[IpAd
 }
 
 /// Those addresses of a list that a record of this type holds.
+#[inline]
 fn addresses(w: &mut Writer<'_>, owner: Pointer, ttl: u32, (list, rtype): (&[IpAddr], u16)) -> Result<u16, Full> {
     let mut count = 0;
     for address in list.iter().filter(|address| of_family(address, rtype)) {

@@ -29,10 +29,11 @@ pub(super) struct Terms<'r> {
 
 impl<'r> Terms<'r> {
     /// For a question with this OPT from `client`, at `now` in seconds since 1970.
+    #[inline]
     pub(super) fn new(
         conduct: &'r Conduct,
         transport: Transport,
-        edns: Option<Edns<'_>>,
+        edns: Option<&Edns<'_>>,
         (client, now): (IpAddr, u32),
     ) -> Self {
         let sent = edns.and_then(|edns| edns.cookie);
@@ -46,8 +47,9 @@ impl<'r> Terms<'r> {
     /// The reply to a question whose answer no directory has: badly formed for its transport,
     /// without the cookie that it must have, about the server itself, or of a class or type that
     /// is not served.
+    #[inline]
     pub(super) fn without_content(&self, query: &Query<'_>, reply: &mut [u8]) -> Option<Handled> {
-        let malformed = query.edns.is_some_and(|edns| edns.keepalive.is_some_and(|length| length != 0));
+        let malformed = query.edns.as_ref().is_some_and(|edns| edns.keepalive.is_some_and(|length| length != 0));
         if malformed && self.transport.is_kept_alive() {
             // RFC 7828 section 3.2.1: a client's option is empty. Over UDP it is ignored.
             return Some(self.refuse(query, (rcode::FORMERR, None, Decision::Malformed), reply));
@@ -67,6 +69,7 @@ impl<'r> Terms<'r> {
 
     /// RFC 7873 section 5.2.3: a client that knows cookies is told to come back with a good one.
     /// Over a connection its address is not forged (section 5.2.3 speaks of UDP alone).
+    #[inline]
     fn wants_cookie(&self) -> bool {
         let required = self.conduct.cookies.as_ref().is_some_and(|cookies| cookies.require);
         required && self.transport.is_datagram() && self.could_have_cookie()
@@ -94,6 +97,7 @@ impl<'r> Terms<'r> {
     }
 
     /// What is to be counted of a reply.
+    #[inline]
     pub(super) fn handled(&self, rendered: &Rendered, rcode: u16, decision: Decision) -> Handled {
         Handled {
             length: rendered.length,

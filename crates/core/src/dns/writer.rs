@@ -7,15 +7,12 @@ use super::query::{HEADER, Header};
 /// A pointer has 14 bits for the offset.
 const MAX_TARGET: usize = 0x3fff;
 
-/// ANCOUNT, NSCOUNT and ARCOUNT.
-const COUNTS: std::ops::Range<usize> = 6..12;
-
-/// Where the record counts are in the header.
+/// Sections behind the question, in the order of their counts in the header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Section {
-    Answer = 6,
-    Authority = 8,
-    Additional = 10,
+    Answer,
+    Authority,
+    Additional,
 }
 
 /// The message did not fit. What was written since the last [`Writer::mark`] is to be dropped.
@@ -47,76 +44,90 @@ impl Pointer {
     }
 }
 
-/// A message under construction at the start of a buffer.
+/// A message under construction at the start of a buffer. The header comes last.
 pub(super) struct Writer<'b> {
     buffer: &'b mut [u8],
     at: usize,
     limit: usize,
+    id: u16,
+    /// The third and fourth octet of the header.
+    flags: [u8; 2],
+    questions: u8,
+    /// Records by section.
+    counts: [u16; 3],
 }
 
 /// A place to return to when an RRset turns out not to fit.
 #[derive(Clone, Copy)]
 pub(super) struct Mark {
     at: usize,
-    /// The record counts in the header.
-    counts: [u8; 6],
+    counts: [u16; 3],
 }
 
 impl<'b> Writer<'b> {
-    /// Writes header and question; `limit` bounds the whole message, `reserved` octets of it are
-    /// kept for [`Writer::release`].
+    /// Writes the question; `limit` bounds the whole message, `reserved` octets of it are kept for
+    /// [`Writer::release`].
+    #[inline]
     pub(super) fn new(buffer: &'b mut [u8], limit: usize, reserved: usize, header: Header, question: &[u8]) -> Self {
         let limit = limit.min(buffer.len()).saturating_sub(reserved);
-        let mut writer = Self { buffer, at: 0, limit };
-        let flags = u8::from(header.recursion_desired) | header.opcode << 3 | 0x80;
-        let copied = u8::from(header.checking_disabled) << 4;
-        let [i0, i1] = header.id.to_be_bytes();
+        let flags =
+            [u8::from(header.recursion_desired) | header.opcode << 3 | 0x80, u8::from(header.checking_disabled) << 4];
         let questions = u8::from(!question.is_empty());
+        let mut writer = Self { buffer, at: HEADER, limit, id: header.id, flags, questions, counts: [0; 3] };
         // A header and a question as they were received always fit 512 octets.
-        let _ = writer.bytes(&[i0, i1, flags, copied, 0, questions, 0, 0, 0, 0, 0, 0]);
         let _ = writer.bytes(question);
         writer
     }
 
-    pub(super) fn mark(&self) -> Mark {
-        let mut counts = [0; 6];
-        counts.copy_from_slice(&self.buffer[COUNTS]);
-        Mark { at: self.at, counts }
+    /// Writes the header and returns the length of the message.
+    #[inline]
+    pub(super) fn finish(self) -> usize {
+        let ([i0, i1], [f0, f1]) = (self.id.to_be_bytes(), self.flags);
+        let [[a0, a1], [n0, n1], [r0, r1]] = self.counts.map(u16::to_be_bytes);
+        let Some(header) = self.buffer.first_chunk_mut::<HEADER>() else { return 0 };
+        *header = [i0, i1, f0, f1, 0, self.questions, a0, a1, n0, n1, r0, r1];
+        self.at
     }
 
+    #[inline]
+    pub(super) fn mark(&self) -> Mark {
+        Mark { at: self.at, counts: self.counts }
+    }
+
+    #[inline]
     pub(super) fn rewind(&mut self, mark: Mark) {
-        self.at = mark.at;
-        self.buffer[COUNTS].copy_from_slice(&mark.counts);
+        (self.at, self.counts) = (mark.at, mark.counts);
     }
 
     /// Makes `octets` of the reserved room usable.
+    #[inline]
     pub(super) fn release(&mut self, octets: usize) {
         self.limit = (self.limit + octets).min(self.buffer.len());
     }
 
     pub(super) fn set_authoritative(&mut self) {
-        self.buffer[2] |= 0x04;
+        self.flags[0] |= 0x04;
     }
 
     pub(super) fn set_truncated(&mut self) {
-        self.buffer[2] |= 0x02;
+        self.flags[0] |= 0x02;
     }
 
     /// The lower four bits of the response code (RFC 1035 section 4.1.1).
     pub(super) fn set_rcode(&mut self, rcode: u16) {
-        self.buffer[3] |= (rcode & 0x0f) as u8;
+        self.flags[1] |= (rcode & 0x0f) as u8;
     }
 
+    #[inline]
     pub(super) fn count(&mut self, section: Section, records: u16) {
-        let at = section as usize;
-        let sum = self.counted(section).saturating_add(records);
-        self.buffer[at..at + 2].copy_from_slice(&sum.to_be_bytes());
+        let count = &mut self.counts[section as usize];
+        *count = count.saturating_add(records);
     }
 
     /// How many records [`Writer::count`] has counted in a section.
+    #[inline]
     pub(super) fn counted(&self, section: Section) -> u16 {
-        let at = section as usize;
-        u16::from_be_bytes([self.buffer[at], self.buffer[at + 1]])
+        self.counts[section as usize]
     }
 
     pub(super) fn length(&self) -> usize {
@@ -124,6 +135,7 @@ impl<'b> Writer<'b> {
     }
 
     /// The next `octets` octets, to be filled in.
+    #[inline]
     fn room(&mut self, octets: usize) -> Result<&mut [u8], Full> {
         let end = self.at + octets;
         if end > self.limit {
@@ -134,20 +146,24 @@ impl<'b> Writer<'b> {
         Ok(room)
     }
 
+    #[inline]
     pub(super) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Full> {
         self.room(bytes.len())?.copy_from_slice(bytes);
         Ok(())
     }
 
+    #[inline]
     pub(super) fn u16(&mut self, value: u16) -> Result<(), Full> {
         self.bytes(&value.to_be_bytes())
     }
 
+    #[inline]
     pub(super) fn u32(&mut self, value: u32) -> Result<(), Full> {
         self.bytes(&value.to_be_bytes())
     }
 
     /// A record of class IN, but for its RDATA of `length` octets, which comes next.
+    #[inline]
     pub(super) fn record(&mut self, owner: Pointer, rtype: u16, ttl: u32, length: usize) -> Result<(), Full> {
         let ([o0, o1], [t0, t1], [l0, l1, l2, l3]) = (owner.0, rtype.to_be_bytes(), ttl.to_be_bytes());
         // What does not fit 16 bits does not fit the message either.
@@ -156,6 +172,7 @@ impl<'b> Writer<'b> {
     }
 
     /// RDLENGTH, then what `rdata` writes.
+    #[inline]
     pub(super) fn rdata(&mut self, rdata: impl FnOnce(&mut Self) -> Result<(), Full>) -> Result<(), Full> {
         let at = self.at;
         self.u16(0)?;
@@ -184,7 +201,7 @@ mod tests {
         writer.bytes(b"\x02b1").unwrap();
         writer.bytes(&Pointer::into_question(4).wire()).unwrap();
         writer.record(Pointer::to(at).unwrap(), 1, 5, 0).unwrap();
-        let end = writer.length();
+        let end = writer.finish();
         let behind = HEADER + question.len();
         let expected = b"\xc0\x10\0\x02\0\x01\x01\x02\x03\x04\0\x05\x02b1\xc0\x10\xc0\x2a\0\x01\0\x01\0\0\0\x05\0\0";
         assert_eq!(&buffer[behind..end], expected);
@@ -205,5 +222,10 @@ mod tests {
         writer.release(11);
         assert_eq!(writer.bytes(&[0; 11]), Ok(()));
         assert_eq!(writer.bytes(&[0]), Err(Full));
+        writer.count(Section::Authority, 258);
+        assert_eq!(writer.finish(), 40);
+        assert_eq!(buffer[..HEADER], [0, 7, 0x80, 0, 0, 1, 0, 0, 1, 2, 0, 0]);
+        let tiny = Writer::new(&mut buffer[..5], 512, 11, header(), b"\x01a\0\0\x01\0\x01");
+        assert_eq!(tiny.finish(), 0);
     }
 }

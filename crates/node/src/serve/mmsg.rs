@@ -71,6 +71,15 @@ struct Buffer<const N: usize> {
     _apart: [u8; 64],
 }
 
+/// Where a reply goes, and from which address, for who writes it later.
+#[derive(Clone)]
+pub(super) struct ReturnPath {
+    peer: Peer,
+    control: Control,
+    peer_length: libc::socklen_t,
+    control_length: usize,
+}
+
 /// What became of the replies of a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sent {
@@ -163,6 +172,28 @@ impl Batch {
             reply: &mut reply.octets,
             reply_length: &mut slot.reply_length,
         })
+    }
+
+    /// Where the reply to a datagram goes, counted from 0; one of those received last.
+    pub(super) fn return_path(&mut self, at: usize) -> ReturnPath {
+        let Slot { peer, control, peer_length, control_length, .. } = &self.arena().slots[at];
+        ReturnPath {
+            peer: peer.clone(),
+            control: control.clone(),
+            peer_length: *peer_length,
+            control_length: *control_length,
+        }
+    }
+
+    /// Makes this the reply to the first datagram, as if that had come this way; cut to [`REPLY`].
+    pub(super) fn reply_late(&mut self, path: ReturnPath, reply: &[u8]) {
+        let ReturnPath { peer, control, peer_length, control_length } = path;
+        let reply = &reply[..reply.len().min(REPLY)];
+        let arena = self.arena();
+        arena.replies[0].octets[..reply.len()].copy_from_slice(reply);
+        let slot = &mut arena.slots[0];
+        (slot.peer, slot.control) = (peer, control);
+        (slot.peer_length, slot.control_length, slot.reply_length) = (peer_length, control_length, reply.len());
     }
 
     /// Sends the replies to the first `received` datagrams. Waits at most `patience` in all for

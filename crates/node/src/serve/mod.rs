@@ -10,6 +10,7 @@ mod descriptors;
 mod encrypted;
 mod mmsg;
 mod processors;
+mod slow;
 mod socket;
 mod source;
 mod stop;
@@ -27,6 +28,7 @@ use crate::{config::RATE_TABLE, lifecycle::Tasks, metrics::DnsCounters};
 pub use certificate::{CertificateError, CertificateFiles};
 pub use conduct::ConductKeeper;
 pub use encrypted::{EncryptedService, EncryptedSettings, Over};
+use slow::SlowLane;
 use socket::Bound;
 pub use source::{Content, ContentHeld, Held, Source};
 use stream::{Carrier, Listening, Socket};
@@ -125,44 +127,60 @@ impl Server {
     /// # Errors
     /// When the system has no room for a thread.
     pub fn run(self, source: impl Source, counters: &DnsCounters, tasks: &mut Tasks) -> io::Result<()> {
-        let encrypted = self.settings.encrypted.limits;
-        let has_encrypted = !self.settings.encrypted.services.is_empty();
-        descriptors::make_room(self.settings.tcp.connections + if has_encrypted { encrypted.connections } else { 0 });
-        let stop = Arc::new(stop::Stop::new(tasks)?);
-        let mut lanes: Vec<Vec<(Role, std::net::UdpSocket)>> = Vec::new();
-        lanes.resize_with(self.settings.lanes.get(), Vec::new);
-        let mut listeners = Vec::with_capacity(self.bound.len());
-        for bound in self.bound {
-            let socket = Socket::Tcp(bound.listener, Carrier::Tcp);
-            listeners.push(Listening { role: bound.endpoint.role, socket });
-            for (lane, socket) in lanes.iter_mut().zip(bound.sockets) {
-                lane.push((bound.endpoint.role, socket));
-            }
-        }
-        let spread = lanes.len();
-        let processors = if self.settings.pin { processors::one_each(spread) } else { Vec::new() };
-        for (number, sockets) in lanes.into_iter().enumerate() {
-            let limiter = Limiter::new(self.settings.rate_table, rand::random(), spread);
-            let (source, counters, stop) = (source.clone(), counters.lane(), Arc::clone(&stop));
-            let lane = udp::Lane { sockets, source, counters, limiter, stop };
-            let processor = processors.get(number).copied();
-            let run = move || {
-                processor.into_iter().for_each(processors::keep_to);
-                lane.run();
-            };
-            tasks.spawn_thread(format!("dns-udp-{number}"), run)?;
-        }
-        let service = stream::Service { source: source.clone(), counters: counters.lane(), limits: self.settings.tcp };
-        stream::spawn("dns-tcp", listeners, service, tasks)?;
+        let (slow, serve_slow) = SlowLane::new(counters.lane());
+        tasks.spawn_thread("dns-slow", serve_slow)?;
+        let Self { bound, encrypted, settings } = self;
+        let has_encrypted = !settings.encrypted.services.is_empty();
+        let limits = settings.encrypted.limits;
+        descriptors::make_room(settings.tcp.connections + if has_encrypted { limits.connections } else { 0 });
+        let service = move |limits| {
+            let (source, counters, slow) = (source.clone(), counters.lane(), slow.clone());
+            stream::Service { source, counters, slow, limits }
+        };
+        let listening = run_lanes(bound, &settings, || service(settings.tcp), tasks)?;
+        stream::spawn("dns-tcp", listening, service(settings.tcp), tasks)?;
         if !has_encrypted {
             return Ok(());
         }
-        for certificate in &self.encrypted.certificates {
+        for certificate in &encrypted.certificates {
             tasks.spawn("certificate", Arc::clone(certificate).watch(tasks.stop_token()));
         }
-        let service = stream::Service { source, counters: counters.lane(), limits: encrypted };
-        stream::spawn("dns-encrypted", self.encrypted.listening(), service, tasks)
+        stream::spawn("dns-encrypted", encrypted.listening(), service(limits), tasks)
     }
+}
+
+/// Starts the UDP lanes; what is left is for TCP.
+fn run_lanes<S: Source>(
+    bound: Vec<Bound>,
+    settings: &Settings,
+    service: impl Fn() -> stream::Service<S>,
+    tasks: &mut Tasks,
+) -> io::Result<Vec<Listening>> {
+    let stop = Arc::new(stop::Stop::new(tasks)?);
+    let mut lanes: Vec<Vec<(Role, std::net::UdpSocket)>> = Vec::new();
+    lanes.resize_with(settings.lanes.get(), Vec::new);
+    let mut listening = Vec::with_capacity(bound.len());
+    for bound in bound {
+        let socket = Socket::Tcp(bound.listener, Carrier::Tcp);
+        listening.push(Listening { role: bound.endpoint.role, socket });
+        for (lane, socket) in lanes.iter_mut().zip(bound.sockets) {
+            lane.push((bound.endpoint.role, socket));
+        }
+    }
+    let spread = lanes.len();
+    let processors = if settings.pin { processors::one_each(spread) } else { Vec::new() };
+    for (number, sockets) in lanes.into_iter().enumerate() {
+        let limiter = Limiter::new(settings.rate_table, rand::random(), spread);
+        let stream::Service { source, counters, slow, .. } = service();
+        let lane = udp::Lane { sockets, source, counters, limiter, slow, stop: Arc::clone(&stop) };
+        let processor = processors.get(number).copied();
+        let run = move || {
+            processor.into_iter().for_each(processors::keep_to);
+            lane.run();
+        };
+        tasks.spawn_thread(format!("dns-udp-{number}"), run)?;
+    }
+    Ok(listening)
 }
 
 fn hint(error: &io::Error) -> &'static str {

@@ -15,6 +15,7 @@ use dglb_core::{
 mod connections;
 mod encrypted;
 mod limits;
+mod signed;
 
 use super::*;
 use crate::{

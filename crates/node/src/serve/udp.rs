@@ -12,7 +12,8 @@ use arrayvec::ArrayVec;
 use dglb_core::dns::{Asked, Decision, Exchange, Handled, Role, Transport, rate::Limiter};
 
 use super::{
-    mmsg::{BATCH, Batch, REPLY, happened, readable, wait},
+    mmsg::{BATCH, Batch, Datagram, REPLY, happened, readable, wait},
+    slow::{SlowLane, To, Unusual},
     source::{Held, Source},
     stop::Stop,
 };
@@ -34,6 +35,7 @@ pub(super) struct Lane<S> {
     pub(super) source: S,
     pub(super) counters: metrics::Lane,
     pub(super) limiter: Limiter,
+    pub(super) slow: SlowLane,
     pub(super) stop: Arc<Stop>,
 }
 
@@ -77,7 +79,10 @@ impl<S: Source> Lane<S> {
                 return 0;
             }
         };
-        self.answer(role, batch, received, started);
+        let signed = self.answer(role, batch, received, started);
+        if signed != 0 {
+            self.hand_over(socket, batch, received, signed);
+        }
         let sent = batch.send(socket.as_fd(), received, SEND_PATIENCE);
         for _ in 0..sent.refused {
             self.counters.incident(Incident::Unsendable);
@@ -85,8 +90,9 @@ impl<S: Source> Lane<S> {
         received
     }
 
-    /// Answers everything in a batch from one version of the source.
-    fn answer(&mut self, role: Role, batch: &mut Batch, received: usize, started: Instant) {
+    /// Answers everything in a batch from one version of the source; a bit for each of the exchanges
+    /// whose question is signed.
+    fn answer(&mut self, role: Role, batch: &mut Batch, received: usize, started: Instant) -> u32 {
         let mut exchanges: ArrayVec<Exchange<'_>, BATCH> = ArrayVec::new();
         let mut lengths: ArrayVec<&mut usize, BATCH> = ArrayVec::new();
         for datagram in batch.datagrams(received) {
@@ -101,12 +107,43 @@ impl<S: Source> Lane<S> {
         let held = self.source.hold();
         held.respond_batch(&mut exchanges);
         held.limit_batch(&mut exchanges, &mut self.limiter, started.elapsed().as_millis() as u64);
-        for (exchange, length) in exchanges.iter().zip(lengths) {
+        let mut signed = 0;
+        for (number, (exchange, length)) in exchanges.iter().zip(lengths).enumerate() {
             *length = exchange.handled.length.min(REPLY);
             self.counters.count(Transport::Udp, &exchange.handled);
             if exchange.handled.decision == Decision::RateLimited {
                 self.counters.incident(if *length > 0 { Incident::Slipped } else { Incident::RateLimited });
             }
+            signed |= u32::from(exchange.handled.decision == Decision::Signed) << number;
+        }
+        signed
+    }
+
+    /// Leaves what is signed, and was not held back, to the slow lane instead of replying.
+    fn hand_over(&mut self, socket: &UdpSocket, batch: &mut Batch, received: usize, signed: u32) {
+        let mut number = 0;
+        for at in 0..received {
+            let path = batch.return_path(at);
+            let Some(Datagram { peer: Some(_), packet: Some(packet), reply, reply_length }) =
+                batch.datagrams(received).nth(at)
+            else {
+                continue;
+            };
+            let is_signed = signed >> number & 1 == 1;
+            number += 1;
+            let length = if is_signed { std::mem::take(reply_length) } else { 0 };
+            if length > 0
+                && let Ok(socket) = socket.try_clone()
+            {
+                let to = To::Datagram(socket, path);
+                let unusual = Unusual { packet: packet.to_vec(), reply: reply[..length].to_vec(), to };
+                if !self.slow.hand_over(unusual) {
+                    self.counters.incident(Incident::SlowLaneFull);
+                }
+            }
         }
     }
 }
+
+/// Each datagram of a batch has a bit.
+const _: () = assert!(BATCH <= u32::BITS as usize);

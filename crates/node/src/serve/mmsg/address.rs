@@ -9,10 +9,12 @@ use std::{
 /// Room for the longest socket address of ours, `sockaddr_in6`; the kernel never writes more than it
 /// is given.
 #[repr(C, align(8))]
+#[derive(Clone)]
 pub(super) struct Peer([u8; size_of::<libc::sockaddr_in6>()]);
 
 /// Room for one packet-information message of either family; a header must be aligned like a word.
 #[repr(C, align(8))]
+#[derive(Clone)]
 pub(super) struct Control([u8; CONTROL]);
 
 /// Octets of a control message's header, which are a multiple of its alignment.

@@ -6,12 +6,13 @@ use std::{
     io,
     net::SocketAddr,
     pin::Pin,
+    rc::Rc,
     task::{Poll, ready},
     time::Duration,
 };
 
 use dglb_core::dns::{
-    Asked, Role,
+    Asked, Decision, Role,
     framing::{self, Framing},
 };
 use tokio::{
@@ -19,7 +20,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{Buffers, Place};
+use super::{Buffers, Place, Thread, late::Late};
 use crate::{metrics::ConnectionEvent, serve::source::Source};
 
 /// Replies are written out once they are this many octets, before more questions are answered.
@@ -39,6 +40,7 @@ pub(super) struct Connection<IO, S: Source> {
     /// Not written yet, each after its length.
     replies: Vec<u8>,
     answered: u64,
+    late: Late,
     /// When it is to end if no whole message comes.
     deadline: Instant,
 }
@@ -57,7 +59,8 @@ enum Next {
 impl<IO: AsyncRead + AsyncWrite + Unpin, S: Source> Connection<IO, S> {
     pub(super) fn new(io: IO, (peer, role): (SocketAddr, Role), place: Place<S>) -> Self {
         let deadline = Instant::now() + place.thread().limits.idle;
-        Self { io, peer, role, place, framing: Framing::default(), replies: Vec::new(), answered: 0, deadline }
+        let (framing, replies, late) = (Framing::default(), Vec::new(), Late::default());
+        Self { io, peer, role, place, framing, replies, answered: 0, late, deadline }
     }
 
     /// Serves it to its end, and notes how it ended.
@@ -75,9 +78,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Source> Connection<IO, S> {
     }
 
     async fn converse(&mut self) -> io::Result<ConnectionEvent> {
-        let limits = &self.place.thread().limits;
-        let (idle, stop) = (limits.idle, self.place.thread().stop.clone());
-        let end = limits.life.map(|life| Instant::now() + life);
+        let thread = Rc::clone(self.place.thread());
+        let (idle, stop) = (thread.limits.idle, &thread.stop);
+        let end = thread.limits.life.map(|life| Instant::now() + life);
         let mut stopping = stop.is_cancelled();
         if stopping {
             self.deadline = Instant::now() + LAST_QUESTIONS;
@@ -93,7 +96,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Source> Connection<IO, S> {
                 let written = timeout_at(Instant::now() + idle, self.write()).await;
                 let Ok(written) = written else { return Ok(ConnectionEvent::Slow) };
                 written?;
-                self.place.idle();
+                if self.late.waiting() == 0 {
+                    self.place.idle();
+                }
                 self.place.held.hold(self.framing.capacity());
             }
             let now = Instant::now();
@@ -105,6 +110,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Source> Connection<IO, S> {
                 Next::Read if self.answered > before && !stopping => self.deadline = now + idle,
                 Next::Read => {}
             }
+            // More than so many questions are not taken in before some are answered.
+            let has_room = self.late.waiting() < thread.limits.in_flight;
             let deadline = end.map_or(self.deadline, |end| end.min(self.deadline));
             tokio::select! {
                 biased;
@@ -112,7 +119,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Source> Connection<IO, S> {
                     stopping = true;
                     self.deadline = Instant::now() + LAST_QUESTIONS;
                 }
-                read = timeout_at(deadline, self.read()) => match read {
+                reply = self.late.next() => append(&mut self.replies, &reply),
+                read = timeout_at(deadline, read(&mut self.io, &mut self.framing, &thread)), if has_room => match read {
                     Ok(read) => if read? == 0 { return Ok(ConnectionEvent::Finished) },
                     Err(_) if stopping => return Ok(ConnectionEvent::Stopped),
                     Err(_) if end.is_some_and(|end| end <= deadline) => return Ok(ConnectionEvent::Expired),
@@ -130,17 +138,23 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Source> Connection<IO, S> {
             // One version of everything for all of them.
             let held = thread.source.hold();
             let reply = &mut *thread.buffers.borrow_mut().reply;
-            while let Some(packet) = self.framing.take() {
+            while self.late.waiting() < thread.limits.in_flight
+                && let Some(packet) = self.framing.take()
+            {
                 let asked = Asked { packet, peer: self.peer, transport: self.place.transport, role: self.role };
-                let length = thread.respond(&held, &asked, reply).length;
+                let handled = thread.respond(&held, &asked, reply);
+                let reply = &reply[..handled.length];
                 self.answered += 1;
                 // Who gets no answer does not speak DNS, and would wait for one.
-                let Some(prefix) = framing::prefix(length).filter(|_| length > 0) else {
+                if reply.is_empty() {
                     next = Next::Close(ConnectionEvent::Nonsense);
                     break;
-                };
-                self.replies.extend_from_slice(&prefix);
-                self.replies.extend_from_slice(&reply[..length]);
+                }
+                if handled.decision == Decision::Signed && thread.is_taken(&mut self.late, packet, reply) {
+                    self.place.busy();
+                } else {
+                    append(&mut self.replies, reply);
+                }
                 if self.answered >= thread.limits.messages_per_connection {
                     next = Next::Close(ConnectionEvent::Expired);
                     break;
@@ -165,31 +179,43 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Source> Connection<IO, S> {
         Ok(())
     }
 
-    /// Reads what there is, at least an octet; 0 at the end. Until something comes no buffer is held.
-    async fn read(&mut self) -> io::Result<usize> {
-        let (io, framing, thread) = (&mut self.io, &mut self.framing, self.place.thread());
-        poll_fn(|context| {
-            let Buffers { received, .. } = &mut *thread.buffers.borrow_mut();
-            let mut received = ReadBuf::new(received);
-            ready!(Pin::new(&mut *io).poll_read(context, &mut received))?;
-            framing.feed(received.filled());
-            Poll::Ready(Ok(received.filled().len()))
-        })
-        .await
-    }
-
     /// Says that nothing follows, and throws away what is there to read: the system would otherwise
     /// answer it with a reset, and the last replies would be lost.
     async fn farewell(&mut self) -> io::Result<()> {
         self.io.shutdown().await?;
+        let thread = Rc::clone(self.place.thread());
         let mut discarded = 0;
         while discarded < DISCARD {
-            match self.read().await? {
+            match read(&mut self.io, &mut self.framing, &thread).await? {
                 0 => break,
                 read => discarded += read,
             }
             self.framing = Framing::default();
         }
         Ok(())
+    }
+}
+
+/// Reads what there is, at least an octet; 0 at the end. Until something comes no buffer is held.
+async fn read<S: Source>(
+    io: &mut (impl AsyncRead + Unpin),
+    framing: &mut Framing,
+    thread: &Thread<S>,
+) -> io::Result<usize> {
+    poll_fn(|context| {
+        let Buffers { received, .. } = &mut *thread.buffers.borrow_mut();
+        let mut received = ReadBuf::new(received);
+        ready!(Pin::new(&mut *io).poll_read(context, &mut received))?;
+        framing.feed(received.filled());
+        Poll::Ready(Ok(received.filled().len()))
+    })
+    .await
+}
+
+/// Appends a reply after its length; none is too long.
+fn append(replies: &mut Vec<u8>, reply: &[u8]) {
+    if let Some(prefix) = framing::prefix(reply.len()) {
+        replies.extend_from_slice(&prefix);
+        replies.extend_from_slice(reply);
     }
 }

@@ -153,7 +153,7 @@ impl<S: Source> Conversation<S> {
         };
         let thread = Rc::clone(self.place.borrow().thread());
         let asked = Asked { packet: &question, peer: self.peer, transport: Transport::Https, role: self.role };
-        let reply = thread.reply(&asked);
+        let reply = thread.reply(&asked).await;
         self.place.borrow().idle();
         self.last.set(Instant::now());
         self.answered.set(self.answered.get() + 1);

@@ -7,6 +7,7 @@
 //! | `places` | who may stay, who has to go |
 //! | `connection` | TCP and TLS: one connection from its first octet to its last |
 //! | `https` | DNS over HTTPS: the same for HTTP/1.1 and HTTP/2 |
+//! | `late` | replies of the slow lane |
 //! | `quic` | DNS over QUIC: the same for QUIC, which accepts by itself |
 //! | `settings` | limits |
 //!
@@ -15,6 +16,7 @@
 
 mod connection;
 mod https;
+mod late;
 mod listener;
 mod places;
 mod quic;
@@ -29,7 +31,7 @@ use std::{
     time::Duration,
 };
 
-use dglb_core::dns::{Asked, Handled, Role, Transport, framing::MAX_MESSAGE};
+use dglb_core::dns::{Asked, Decision, Handled, Role, Transport, framing::MAX_MESSAGE};
 use tokio::{
     net::TcpListener,
     task::{AbortHandle, LocalSet},
@@ -40,11 +42,15 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub(super) use listener::bind;
 pub use settings::{FREE, StreamSettings};
 
-use super::source::{Held, Source};
+use super::{
+    slow::SlowLane,
+    source::{Held, Source},
+};
 use crate::{
     lifecycle::Tasks,
-    metrics::{ConnectionEvent, Lane},
+    metrics::{ConnectionEvent, Incident, Lane},
 };
+use late::Late;
 use places::{Id, Places};
 
 /// How long the last replies may take once the daemon stops.
@@ -116,6 +122,7 @@ impl Accepting {
 pub(super) struct Service<S> {
     pub(super) source: S,
     pub(super) counters: Lane,
+    pub(super) slow: SlowLane,
     pub(super) limits: StreamSettings,
 }
 
@@ -123,6 +130,7 @@ pub(super) struct Service<S> {
 struct Thread<S> {
     source: S,
     limits: StreamSettings,
+    slow: SlowLane,
     stop: CancellationToken,
     connections: TaskTracker,
     counters: RefCell<Lane>,
@@ -142,9 +150,10 @@ struct Buffers {
 
 impl<S: Source> Thread<S> {
     fn new(service: Service<S>, stop: CancellationToken) -> Self {
-        let Service { source, counters, limits } = service;
+        let Service { source, counters, slow, limits } = service;
         Self {
             source,
+            slow,
             stop,
             connections: TaskTracker::new(),
             counters: RefCell::new(counters),
@@ -184,10 +193,26 @@ impl<S: Source> Thread<S> {
     }
 
     /// The reply to one message; none for what gets none.
-    fn reply(&self, asked: &Asked<'_>) -> Option<Vec<u8>> {
-        let Buffers { reply, .. } = &mut *self.buffers.borrow_mut();
-        let length = self.respond(&self.source.hold(), asked, reply).length;
-        (length > 0).then(|| reply[..length].to_vec())
+    async fn reply(&self, asked: &Asked<'_>) -> Option<Vec<u8>> {
+        let (reply, decision) = {
+            let Buffers { reply, .. } = &mut *self.buffers.borrow_mut();
+            let handled = self.respond(&self.source.hold(), asked, reply);
+            (reply[..handled.length].to_vec(), handled.decision)
+        };
+        let mut late = Late::default();
+        if decision == Decision::Signed && self.is_taken(&mut late, asked.packet, &reply) {
+            return Some(late.next().await);
+        }
+        Some(reply).filter(|reply| !reply.is_empty())
+    }
+
+    /// Whether the slow lane has taken a message, which then gets its reply later.
+    fn is_taken(&self, late: &mut Late, packet: &[u8], reply: &[u8]) -> bool {
+        let taken = late.hand_over(&self.slow, packet, reply);
+        if !taken {
+            self.counters.borrow_mut().incident(Incident::SlowLaneFull);
+        }
+        taken
     }
 
     /// A place for a connection that was accepted; `None` when it is to be closed at once.
@@ -271,3 +296,6 @@ impl<S: Source> Drop for Loan<S> {
         self.thread.held.set(self.thread.held.get() - self.octets);
     }
 }
+
+#[cfg(test)]
+mod tests;

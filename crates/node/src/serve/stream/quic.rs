@@ -225,7 +225,7 @@ impl<S: Source> Stream<S> {
         }
         let Some(packet) = only_message(&stream).filter(|packet| is_allowed(packet)) else { return Outcome::Nonsense };
         let asked = Asked { packet, peer: self.peer, transport: Transport::Quic, role: self.role };
-        let Some(reply) = self.thread.reply(&asked) else { return Outcome::Nonsense };
+        let Some(reply) = self.thread.reply(&asked).await else { return Outcome::Nonsense };
         let Some(length) = prefix(reply.len()) else { return Outcome::Lost };
         if send.write_all(&[&length[..], &reply].concat()).await.is_err() {
             return Outcome::Lost;

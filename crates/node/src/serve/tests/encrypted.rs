@@ -1,11 +1,10 @@
-//! TLS, HTTPS and QUIC, asked by clients of other libraries than the one that serves, where there
-//! are such, and by kdig.
+//! TLS, HTTPS and QUIC: what they carry, who may stay, and how each of them ends.
 
 mod certificates;
 mod https;
 mod quic;
 
-use std::{path::Path, process::Command};
+use std::path::Path;
 
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned,
@@ -177,17 +176,4 @@ async fn caps_and_time_outs_hold_for_all_encrypted_transports_together() {
     closed(&mut third);
     encrypted.expect(Transport::Https, ConnectionEvent::Idle, 1);
     encrypted.expect(Transport::Tls, ConnectionEvent::Idle, 1);
-}
-
-/// `None`, loudly, where kdig is not installed.
-fn kdig(arguments: &[&str]) -> Option<String> {
-    let output = match Command::new("kdig").args(arguments).output() {
-        Ok(output) => output,
-        Err(error) => {
-            assert!(std::env::var_os("CI").is_none(), "kdig: {error}; apt-get install knot-dnsutils");
-            eprintln!("SKIPPED: kdig: {error}; apt-get install knot-dnsutils");
-            return None;
-        }
-    };
-    Some(String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr))
 }

@@ -1,0 +1,123 @@
+//! The slow lane: what is too unusual for the lanes that answer at once. One thread takes it from a
+//! bounded queue, and who is asked by whom and over what is none of its business.
+//!
+//! Messages that are signed with a key come here (RFC 8945): nobody shares one with us, so each gets
+//! NOTAUTH with a TSIG record that says BADKEY, read and written by hickory.
+
+use std::{
+    net::UdpSocket,
+    os::fd::AsFd,
+    sync::mpsc::{Receiver, SyncSender, sync_channel},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use dglb_core::dns::framing::MAX_MESSAGE;
+use hickory_proto::{
+    op::{Message, ResponseCode},
+    rr::rdata::tsig::{TSIG, TsigError, make_tsig_record},
+};
+
+use super::mmsg::{Batch, ReturnPath};
+use crate::metrics::{Incident, Lane};
+
+/// Messages that may wait; more are refused.
+const QUEUE: usize = 256;
+/// Longest wait for room in a full send buffer; then a reply is given up.
+const SEND_PATIENCE: Duration = Duration::from_millis(10);
+/// What a reply over UDP may always be long (RFC 1035 section 4.2.1).
+const LEAST_UDP: usize = 512;
+
+/// A message, and what it would get if nobody looked closer.
+pub(super) struct Unusual {
+    /// The message.
+    pub(super) packet: Vec<u8>,
+    /// A whole reply with its response code, but without a TSIG record.
+    pub(super) reply: Vec<u8>,
+    /// Where the better one goes.
+    pub(super) to: To,
+}
+
+/// Where a late reply goes.
+pub(super) enum To {
+    /// Out of this socket.
+    Datagram(UdpSocket, ReturnPath),
+    /// To who waits for it; one that does not wait any more does no harm.
+    Waiting(Box<dyn FnOnce(Vec<u8>) + Send>),
+}
+
+/// The queue's end for those who answer at once.
+#[derive(Clone)]
+pub(super) struct SlowLane(SyncSender<Unusual>);
+
+impl SlowLane {
+    /// The queue, and the thread that serves it until everybody has dropped the other end.
+    pub(super) fn new(mut counters: Lane) -> (Self, impl FnOnce() + Send) {
+        let (sender, queue): (_, Receiver<Unusual>) = sync_channel(QUEUE);
+        let serve = move || {
+            let mut batch = Batch::new();
+            for Unusual { packet, reply, to } in queue {
+                let reply = refuse(&packet, reply, &to, unix_seconds());
+                match to {
+                    To::Waiting(deliver) => deliver(reply),
+                    To::Datagram(socket, path) => {
+                        batch.reply_late(path, &reply);
+                        if batch.send(socket.as_fd(), 1, SEND_PATIENCE).sent == 0 {
+                            counters.incident(Incident::Unsendable);
+                        }
+                    }
+                }
+            }
+        };
+        (Self(sender), serve)
+    }
+
+    /// Hands a message over; false if there is no room.
+    pub(super) fn hand_over(&self, unusual: Unusual) -> bool {
+        self.0.try_send(unusual).is_ok()
+    }
+}
+
+fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+/// NOTAUTH and BADKEY, unsigned (RFC 8945 section 5.2.1), or FORMERR if the record is none.
+fn refuse(packet: &[u8], reply: Vec<u8>, to: &To, now: u64) -> Vec<u8> {
+    match signed_refusal(packet, &reply, now) {
+        // What does not fit is asked again over TCP; a signature is never cut (section 5.3).
+        Some(better) if matches!(to, To::Datagram(..)) && better.len() > limit(packet) => truncated(reply),
+        Some(better) => better,
+        None => with_rcode(reply, ResponseCode::FormErr),
+    }
+}
+
+/// The reply with a TSIG record of the name and algorithm that the client used.
+fn signed_refusal(packet: &[u8], reply: &[u8], now: u64) -> Option<Vec<u8>> {
+    let question = Message::from_vec(packet).ok()?;
+    let record = question.signature()?;
+    let TSIG { algorithm, fudge, oid, .. } = &record.data;
+    let refusal = TSIG::new(algorithm.clone(), now, *fudge, Vec::new(), *oid, Some(TsigError::BadKey), Vec::new());
+    let mut better = Message::from_vec(reply).ok()?;
+    better.set_signature(Box::new(make_tsig_record(record.name.clone(), refusal)));
+    better.to_vec().ok().filter(|octets| octets.len() <= MAX_MESSAGE)
+}
+
+/// Octets of a reply over UDP: what the client says it takes, and never more than it sent us and
+/// the least that everybody takes.
+fn limit(packet: &[u8]) -> usize {
+    LEAST_UDP.max(packet.len())
+}
+
+fn truncated(mut reply: Vec<u8>) -> Vec<u8> {
+    if let Some(flags) = reply.get_mut(2) {
+        *flags |= 0x02;
+    }
+    reply
+}
+
+fn with_rcode(mut reply: Vec<u8>, rcode: ResponseCode) -> Vec<u8> {
+    if let Some(flags) = reply.get_mut(3) {
+        *flags = *flags & 0xf0 | rcode.low();
+    }
+    reply
+}
