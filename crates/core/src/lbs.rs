@@ -170,3 +170,6 @@ impl Lbs {
         self.whole.iter().enumerate().map(|(number, lb)| (LbIndex(number as u32), &**lb))
     }
 }
+
+// One cache line, or choosing waits twice.
+const _: () = assert!(size_of::<LbFacts>() == 64);
