@@ -3,12 +3,15 @@
 //! reply the counters that it must have moved.
 
 mod any;
+mod clients;
 mod cookies;
 mod ecs;
 mod ede;
 mod edns;
+mod encrypted;
 mod header;
 mod identity;
+mod lanes;
 mod names;
 mod outside;
 mod reader;

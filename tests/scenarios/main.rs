@@ -13,4 +13,5 @@ mod matrix;
 mod smoke;
 mod stop;
 mod tours;
+mod transcripts;
 mod unsafe_code;

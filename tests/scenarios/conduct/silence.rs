@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use dglb_lab::sandbox::skip;
 use dglb_scenarios::{
     configs::WWW,
     eventually,
@@ -80,10 +81,7 @@ async fn nobody_asks_from_port_0(world: &World) {
         let question = Packet::new(WWW, rtype::A).octets();
         match forged(world.ground.isp(1), way.place.server, &question) {
             Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                eprintln!("SKIPPED: needs a raw socket to ask from port 0");
-                return;
-            }
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return skip("a raw socket"),
             Err(error) => panic!("{way}: {error}"),
         }
         eventually("it is counted as dropped", async || {

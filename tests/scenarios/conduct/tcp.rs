@@ -7,16 +7,17 @@ use dglb_scenarios::{
     LONG,
     configs::{WWW, ZONE},
     eventually,
-    packet::{Packet, rtype},
+    packet::{Packet, option, rtype},
     raw, scenario, so,
     strict::Strict,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
     time::timeout,
 };
 
-use super::world::{Role, Way, World, connections};
+use super::world::{Role, Setup, Way, World, connections};
 
 #[test]
 fn connections_are_used_as_the_client_likes() {
@@ -29,10 +30,26 @@ fn connections_are_used_as_the_client_likes() {
     });
 }
 
+/// RFC 7828, and RFC 7766 section 6.1: caps per client and overall, and who has been idle for
+/// longest makes room.
+#[test]
+fn idle_times_and_caps_are_as_configured() {
+    scenario("conduct::tcp::idle_times_and_caps_are_as_configured", async |ground| {
+        let dns = "[dns.tcp]\nidle = '20s'\nconnections = 8\nconnections-per-client = 3\n";
+        let world = World::start(ground, Setup { dns, ..Setup::default() }).await;
+        clients_are_told_how_long_they_may_be_idle(&world, 200).await;
+        for role in [Role::Referral, Role::Fallback, Role::Lb] {
+            one_s_own_longest_idle_makes_room(&world.way(role, true)).await;
+        }
+        the_longest_idle_of_all_makes_room(&world).await;
+    });
+}
+
 #[test]
 fn who_stays_without_asking_is_let_go() {
     scenario("conduct::tcp::who_stays_without_asking_is_let_go", async |ground| {
         let world = World::plain(ground).await;
+        clients_are_told_how_long_they_may_be_idle(&world, 100).await;
         let [b, lb] = [world.way(Role::Referral, true), world.way(Role::Lb, true)];
         tokio::join!(idle(&b), idle(&lb));
     });
@@ -174,4 +191,70 @@ async fn idle(way: &Way<'_>) {
         so(now == 2, now)
     })
     .await;
+}
+
+/// RFC 7828 section 3: over connections, who asks is told, in units of 100 ms.
+async fn clients_are_told_how_long_they_may_be_idle(world: &World, units: u16) {
+    for way in world.everywhere() {
+        let asked = |data: &[u8]| Packet::new(WWW, rtype::A).option(option::KEEPALIVE, data);
+        let reply = way.ask(&asked(&[]), decision(&way)).await;
+        let told = way.tcp.then_some(units.to_be_bytes());
+        assert_eq!(reply.option(option::KEEPALIVE), told.as_ref().map(|told| &told[..]), "{way}");
+        let reply = way.ask(&Packet::new(WWW, rtype::A).edns(1_232), decision(&way)).await;
+        assert_eq!(reply.option(option::KEEPALIVE), None, "{way}: nobody asked");
+        // Section 3.2.1: a client's option is empty; over UDP it is passed over.
+        let reply = way.ask(&asked(&[0, 1]), if way.tcp { "malformed" } else { decision(&way) }).await;
+        assert_eq!(reply.rcode(), u16::from(way.tcp), "{way}");
+    }
+}
+
+/// Whether a question on this connection is answered; false if it has been closed.
+async fn serves(stream: &mut TcpStream) -> bool {
+    let packet = raw::framed(&Packet::new(WWW, rtype::A).octets());
+    stream.write_all(&packet).await.is_ok() && raw::next_message(stream).await.is_some()
+}
+
+async fn one_s_own_longest_idle_makes_room(way: &Way<'_>) {
+    let before = way.counters().await;
+    let mut open = vec![];
+    for _ in 0..3 {
+        let mut stream = raw::connect(way.place.from, way.place.server).await;
+        assert!(serves(&mut stream).await, "{way}");
+        open.push(stream);
+    }
+    // The first one asks again, so that the second has been idle for longest.
+    assert!(serves(&mut open[0]).await, "{way}");
+    let mut fourth = raw::connect(way.place.from, way.place.server).await;
+    assert!(serves(&mut fourth).await, "{way}: there is room for the fourth");
+    assert!(raw::until_closed(&mut open[1]).await.is_empty(), "{way}");
+    assert!(serves(&mut open[0]).await && serves(&mut open[2]).await && serves(&mut fourth).await, "{way}");
+    let evicted = connections("evicted");
+    assert_eq!(way.counters().await.of(&evicted) - before.of(&evicted), 1, "{way}");
+}
+
+/// Eight connections of eight clients, and a ninth.
+async fn the_longest_idle_of_all_makes_room(world: &World) {
+    let way = world.way(Role::Referral, true);
+    eventually("those of before are closed", async || {
+        let open = way.counters().await.of("dglb_dns_connections_open{transport=\"tcp\"}");
+        so(open == 0, open)
+    })
+    .await;
+    let before = way.counters().await;
+    let mut open = vec![];
+    for client in 1..=8 {
+        let mut stream = raw::connect(world.ground.ip(220 + client), way.place.server).await;
+        assert!(serves(&mut stream).await, "{way}");
+        open.push(stream);
+    }
+    assert!(serves(&mut open[0]).await, "{way}");
+    let mut ninth = raw::connect(world.ground.ip(230), way.place.server).await;
+    assert!(serves(&mut ninth).await, "{way}: there is room for the ninth");
+    let mut second = open.remove(1);
+    assert!(raw::until_closed(&mut second).await.is_empty(), "{way}");
+    for stream in open.iter_mut().chain([&mut ninth]) {
+        assert!(serves(stream).await, "{way}");
+    }
+    let evicted = connections("evicted");
+    assert_eq!(way.counters().await.of(&evicted) - before.of(&evicted), 1, "{way}");
 }
