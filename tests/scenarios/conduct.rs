@@ -3,10 +3,12 @@
 //! reply the counters that it must have moved.
 
 mod any;
+mod clients;
 mod cookies;
 mod ecs;
 mod ede;
 mod edns;
+mod encrypted;
 mod header;
 mod identity;
 mod lanes;

@@ -390,6 +390,11 @@ impl Directory {
         self.lbs.of_label(hash, label)
     }
 
+    /// Reads what [`Directory::lb_of_label`] is going to compare, so that it comes into the cache.
+    pub(crate) fn touch_label(&self, hash: u32) -> usize {
+        self.lbs.touch(hash)
+    }
+
     /// The dns-b of a label in wire form, which has this hash.
     #[inline]
     pub(crate) fn server_of_label(&self, hash: u32, label: &[u8]) -> Option<usize> {

@@ -157,6 +157,11 @@ impl Lbs {
         self.labels.find(hash, is).map(LbIndex)
     }
 
+    /// Reads what [`Lbs::of_label`] is going to compare.
+    pub(crate) fn touch(&self, hash: u32) -> usize {
+        self.facts(LbIndex(self.labels.guess(hash))).map_or(0, |facts| usize::from(facts.label[0]))
+    }
+
     pub(crate) fn of_identity(&self, identity: &Identity) -> Option<LbIndex> {
         self.of_label(self.seed.hash(identity.wire_label()), identity.wire_label())
     }

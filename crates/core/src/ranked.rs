@@ -87,6 +87,12 @@ impl RankedSites {
         self.0.iter().all(|s| s.usable == 0)
     }
 
+    /// Reads what [`RankedSites::addresses`] is going to read first.
+    pub(crate) fn touch(&self, service: &Service) -> usize {
+        let best = self.0.first().and_then(|rank| service.sites.get(usize::from(rank.site)));
+        best.and_then(|site| site.addresses.first()).map_or(0, |address| usize::from(address.is_ipv4()))
+    }
+
     /// The addresses to answer with, for IPv4 or IPv6.
     ///
     /// The site is chosen once for both families (design section 5): the best with any usable

@@ -22,7 +22,7 @@ const CLIENT: [u8; 8] = *b"a client";
 
 /// Everybody has the same secret; `more` of `[dns.cookies]`.
 async fn world(ground: dglb_scenarios::Ground, dns: &'static str) -> World {
-    World::start(ground, Setup { dns, beside: Some((FILE, format!("{SECRET}\n"))), ..Setup::default() }).await
+    World::start(ground, Setup { dns, beside: vec![(FILE, format!("{SECRET}\n"))], ..Setup::default() }).await
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! All ways lead to the same answer: whatever is sent, over UDP and over TCP the decoded replies are
-//! equal, but for what a transport demands.
+//! All ways lead to the same answer: whatever is sent, over UDP, TCP, TLS, HTTPS and QUIC the decoded
+//! replies are equal, but for what a transport demands.
 
 use std::time::Duration;
 
@@ -12,23 +12,31 @@ use dglb_scenarios::{
 use proptest::{collection::vec, prelude::*, sample::select, strategy::ValueTree, test_runner::TestRunner};
 use tokio::net::UdpSocket;
 
-use super::world::{LONG, Role, Way, World};
+use super::{
+    clients::{Client, Over},
+    encrypted::world,
+    world::{LONG, Role, Way},
+};
 
-/// Messages that every address is sent.
+/// Messages that every address is sent, and every how many-th goes over encrypted transports, too.
 const MESSAGES: usize = 400;
+const ENCRYPTED: usize = 4;
 
 #[test]
 fn every_lane_says_the_same() {
     scenario("conduct::lanes::every_lane_says_the_same", async |ground| {
-        let world = World::plain(ground).await;
+        let (world, client) = world(ground).await;
         let mut runner = TestRunner::default();
         let mut outcomes = [0; 3];
         for role in [Role::Referral, Role::Fallback, Role::Lb] {
             let [udp, tcp] = world.ways(role);
-            for _ in 0..MESSAGES {
+            for n in 0..MESSAGES {
                 let octets = message().new_tree(&mut runner).expect("there is always a message").current();
                 let (over_udp, over_tcp) = (datagram(&udp, &octets).await, stream(&tcp, &octets).await);
-                outcomes[compare(&octets, over_udp, over_tcp, &udp)] += 1;
+                outcomes[compare(&octets, over_udp, over_tcp.clone(), &format!("{role:?}, UDP"))] += 1;
+                if n % ENCRYPTED == 0 {
+                    over_the_others(&client, &tcp, &octets, over_tcp).await;
+                }
             }
         }
         // Silence, response codes and answers: none of it may be all there is.
@@ -151,25 +159,51 @@ async fn stream(way: &Way<'_>, octets: &[u8]) -> Option<Vec<u8>> {
     replies.pop()
 }
 
+/// The same over the encrypted transports.
+async fn over_the_others(client: &Client, tcp: &Way<'_>, octets: &[u8], over_tcp: Option<Vec<u8>>) {
+    for over in Over::ALL {
+        let what = format!("{:?}, {over:?}", tcp.place.role);
+        let mut sent = octets.to_vec();
+        if over == Over::Quic {
+            // RFC 9250 sections 4.2.1 and 5.5.2: the id is 0, and keepalive ends the connection.
+            sent.iter_mut().take(2).for_each(|octet| *octet = 0);
+            if keepalive(octets) {
+                continue;
+            }
+        }
+        let mut reply = client.ask(over, tcp.place.server.ip(), &sent).await;
+        if let Some(reply) = &mut reply {
+            assert_eq!(reply[..2], sent[..2], "{what}");
+            reply[..2].copy_from_slice(&octets[..2]);
+            assert_eq!(reply[2] & 0x02, 0, "{what}: cut short over a stream");
+        }
+        compare(octets, reply, over_tcp.clone(), &what);
+    }
+}
+
+/// Whether the option may be in there.
+fn keepalive(octets: &[u8]) -> bool {
+    octets.windows(2).any(|pair| pair == [0, 11])
+}
+
 /// Both replies are one; what sort of one.
-fn compare(octets: &[u8], over_udp: Option<Vec<u8>>, over_tcp: Option<Vec<u8>>, way: &Way<'_>) -> usize {
-    let what = format!("{:?}: {octets:02x?}: {over_udp:02x?} and {over_tcp:02x?}", way.place.role);
-    let (udp, tcp) = match (over_udp, over_tcp) {
-        (Some(udp), Some(tcp)) => (Strict::read(&udp), Strict::read(&tcp)),
+fn compare(octets: &[u8], one: Option<Vec<u8>>, over_tcp: Option<Vec<u8>>, lane: &str) -> usize {
+    let what = format!("{lane}: {octets:02x?}: {one:02x?} and over TCP {over_tcp:02x?}");
+    let (one, tcp) = match (one, over_tcp) {
+        (Some(one), Some(tcp)) => (Strict::read(&one), Strict::read(&tcp)),
         (None, None) => return 0,
         _ => panic!("one lane answers, the other does not: {what}"),
     };
     let read = |reply: Result<Strict, String>| reply.unwrap_or_else(|wrong| panic!("{wrong}: {what}"));
-    let (udp, tcp) = (read(udp), read(tcp));
-    if udp.rcode() != tcp.rcode() {
+    let (one, tcp) = (read(one), read(tcp));
+    if one.rcode() != tcp.rcode() {
         // RFC 7828 section 3.2.1: a client's keepalive that says something is wrong over TCP alone.
-        let keepalive = octets.windows(2).any(|pair| pair == [0, 11]);
-        assert!(keepalive && tcp.rcode() == 1, "{what}");
+        assert!(keepalive(octets) && tcp.rcode() == 1, "{what}");
         return 1;
     }
     const TC: u16 = 0x0200;
-    assert_eq!((udp.id, udp.flags & !TC, tcp.flags), (tcp.id, tcp.flags, tcp.flags & !TC), "{what}");
-    assert_eq!(udp.question, tcp.question, "{what}");
+    assert_eq!((one.id, one.flags & !TC, tcp.flags), (tcp.id, tcp.flags, tcp.flags & !TC), "{what}");
+    assert_eq!(one.question, tcp.question, "{what}");
     let opt = |reply: &Strict| {
         let opt = reply.opt.as_ref()?;
         // The time stands in cookies, and sizes are padded, as connections are kept, over some
@@ -178,12 +212,12 @@ fn compare(octets: &[u8], over_udp: Option<Vec<u8>>, over_tcp: Option<Vec<u8>>, 
         let options: Vec<_> = opt.options.iter().filter(|(code, _)| !apart.contains(code)).cloned().collect();
         Some((opt.payload, opt.flags, opt.version, options, reply.option(option::COOKIE).map(<[u8]>::len)))
     };
-    assert_eq!(opt(&udp), opt(&tcp), "{what}");
-    if !udp.is_truncated() {
-        assert_eq!((udp.answers(), udp.authorities()), (tcp.answers(), tcp.authorities()), "{what}");
+    assert_eq!(opt(&one), opt(&tcp), "{what}");
+    if !one.is_truncated() {
+        assert_eq!((one.answers(), one.authorities()), (tcp.answers(), tcp.authorities()), "{what}");
         // What is a courtesy is left out where there is no room for it.
-        let courtesy = tcp.additionals().starts_with(&udp.additionals());
-        assert!(udp.additional.len() == tcp.additional.len() || !udp.answer.is_empty(), "{what}");
+        let courtesy = tcp.additionals().starts_with(&one.additionals());
+        assert!(one.additional.len() == tcp.additional.len() || !one.answer.is_empty(), "{what}");
         assert!(courtesy, "{what}");
     }
     1 + usize::from(tcp.rcode() == 0)

@@ -38,8 +38,10 @@ pub(super) struct Setup {
     pub(super) extra: String,
     /// More `[[dns-b]]` of the fleet document, which never run.
     pub(super) fleet: String,
-    /// A file that lies beside every daemon's own, and what is in it.
-    pub(super) beside: Option<(&'static str, String)>,
+    /// Files that lie beside every daemon's own, and what is in them.
+    pub(super) beside: Vec<(&'static str, String)>,
+    /// Whether TLS, HTTPS and QUIC are served, with `cert.pem` and `key.pem`.
+    pub(super) encrypted: bool,
     /// Networks of the DNS-LB's clients, instead of 10.1.0.0/16.
     pub(super) networks: &'static [&'static str],
 }
@@ -91,10 +93,12 @@ impl World {
         let fleet = format!("{}{}", configs::fleet(&ground, 2), setup.fleet);
         let (mut files, mut publishers) = (vec![], vec![]);
         let catalogue = catalogue(&ground);
+        let encrypted = |keys: &[(&str, IpAddr)]| if setup.encrypted { encrypted(keys) } else { String::new() };
         let write = |files: &Files| setup.beside.iter().for_each(|(name, text)| files.write(name, text));
         let mut server = async |n| {
             let own = configs::dns_b(&ground, n, 2, 1, &setup.extra);
-            own.replace("lanes = 1\n", &lanes);
+            let roles = [("referral", ground.referral(n)), ("fallback", ground.fallback(n))];
+            own.replace("lanes = 1\n", &format!("{lanes}{}", encrypted(&roles)));
             own.replace("'10.1.0.0/16'", &networks);
             own.write("fleet.toml", &fleet);
             write(&own);
@@ -105,7 +109,7 @@ impl World {
         };
         let servers = [server(1).await, server(2).await];
         let own = configs::dns_lb(&ground, 1, 2);
-        own.replace("lanes = 1\n", &lanes);
+        own.replace("lanes = 1\n", &format!("{lanes}{}", encrypted(&[("listen", ground.lb(1))])));
         own.replace("'10.1.0.0/16'", &networks);
         write(&own);
         let lb = Running::start(&own).await;
@@ -155,6 +159,15 @@ impl World {
     pub(super) fn ways(&self, role: Role) -> [Way<'_>; 2] {
         [false, true].map(|tcp| self.way(role, tcp))
     }
+}
+
+/// The tables of the encrypted transports, each at its own port of these addresses.
+fn encrypted(keys: &[(&str, IpAddr)]) -> String {
+    let table = |(name, port): (&str, u16)| {
+        let listen = keys.iter().map(|(key, address)| format!("{key} = ['{address}:{port}']\n"));
+        format!("[dns.{name}]\ncertificate = 'cert.pem'\nkey = 'key.pem'\n{}", listen.collect::<String>())
+    };
+    [("tls", 853), ("https", 443), ("quic", 853)].map(table).concat()
 }
 
 impl fmt::Display for Way<'_> {
