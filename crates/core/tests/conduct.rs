@@ -162,8 +162,14 @@ fn options(mut data: &[u8]) -> Vec<(u16, Vec<u8>)> {
     options
 }
 
+/// A server that takes everybody's client subnets, and has nothing else.
+fn empty() -> Directory {
+    let everybody = ["0.0.0.0/0", "::/0"].map(|prefix| prefix.parse().unwrap());
+    Directory::new(Settings { ecs_from: everybody.into(), ..Settings::default() })
+}
+
 fn ask_at(conduct: &Conduct, transport: Transport, packet: &[u8], unix_seconds: u32) -> Reply {
-    let directory = Directory::new(Settings::default());
+    let directory = empty();
     let responder = Responder { directory: &directory, conduct, unix_seconds };
     let mut reply = vec![0; 65_535];
     let asked = Asked { packet, peer: PEER.parse().unwrap(), transport, role: Role::Referral };
@@ -391,8 +397,30 @@ fn all_options_fit_the_smallest_reply() {
     let reply = udp(&longest, &packet);
     assert_eq!(reply.option(NSID).map(<[u8]>::len), Some(Text::MAX));
     assert_eq!((reply.option(COOKIE).map(<[u8]>::len), reply.error()), (Some(24), Some(14)));
+    assert_eq!(reply.option(CLIENT_SUBNET).map(<[u8]>::len), Some(20));
     assert!(!reply.handled.truncated && reply.octets.len() <= 512, "{}", reply.octets.len());
     assert!(Text::new([b'n'; Text::MAX + 1]).is_err() && Text::new("").is_err());
+}
+
+#[test]
+fn padding_never_goes_beyond_the_room_there_is() {
+    let name = [63, 63, 63, 61].map(|length| "n".repeat(length)).join(".");
+    let subnet = [&[0, 2, 128, 0, 0x20][..], &[1; 15]].concat();
+    let asked: [(u16, &[u8]); 4] = [(PADDING, b""), (NSID, b""), (COOKIE, &[7; 8]), (CLIENT_SUBNET, &subnet)];
+    let packet = with_options(question(&name, A, IN), &asked);
+    let longest = Conduct { nsid: Some(Text::new([b'n'; Text::MAX]).unwrap()), ..everything() };
+    let directory = empty();
+    let responder = Responder { directory: &directory, conduct: &longest, unix_seconds: NOW };
+    let asked = Asked { packet: &packet, peer: PEER.parse().unwrap(), transport: Transport::Tls, role: Role::Referral };
+    // More than one block of 468 octets without padding, and room for less than two, or for two.
+    for (room, padded) in [(935, false), (936, true), (2_000, true)] {
+        let mut reply = vec![0; room];
+        let handled = responder.respond(&asked, &mut reply);
+        let reply = Reply::read(&reply[..handled.length], handled);
+        assert_eq!(reply.option(PADDING).is_some(), padded, "room for {room}");
+        assert_eq!(reply.octets.len() == 936, padded, "room for {room}");
+        assert!(reply.octets.len() > 468 && reply.option(NSID).is_some());
+    }
 }
 
 /// Answers and limits these packets as one batch.
