@@ -169,12 +169,12 @@ impl<'d> Sections<'_, 'd> {
             }
             Ok(servers.len() as u16)
         })?;
-        let mut glue = |server: &FleetServer| {
+        let glue = |server: &FleetServer| {
             let name = Pointer::to(at)?;
             at += server.label().len() + 2 + HEAD;
             both_families(writer, name, ttl, &server.referral)
         };
-        let _ = servers.iter().try_for_each(&mut glue);
+        let _ = servers.iter().try_for_each(glue);
         Ok(())
     }
 
