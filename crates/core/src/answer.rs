@@ -7,7 +7,7 @@
 //!                        └ label zone → refer, or answer for it   → referral or addresses
 //! ```
 //!
-//! It takes no lock, no clock, no I/O and no allocation: an [`Answer`] borrows from the directory
+//! It takes no lock, no clock, no I/O and no allocation: an `Answer` borrows from the directory
 //! and says what is to be written, not the octets. It comes in two steps, since a batch of
 //! questions looks all of its addresses up between them.
 

@@ -28,7 +28,7 @@ pub struct Lb {
     pub handed_out: bool,
     /// The operator wants no new clients sent there.
     pub drained: bool,
-    /// Whose rankings stand in for its own, which are too old.
+    /// Whose rankings stand in for its own, which are too old; its own where nobody else's can.
     pub borrows: Option<LbIndex>,
     /// Its rankings are fresh enough to count in the aggregate.
     pub(crate) counted: bool,
@@ -170,3 +170,6 @@ impl Lbs {
         self.whole.iter().enumerate().map(|(number, lb)| (LbIndex(number as u32), &**lb))
     }
 }
+
+// One cache line, or choosing waits twice.
+const _: () = assert!(size_of::<LbFacts>() == 64);

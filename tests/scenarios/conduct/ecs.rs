@@ -31,6 +31,23 @@ fn client_subnets_are_read_strictly_and_answered_truly() {
     });
 }
 
+/// Where the operator wants nobody's subnets: the resolver's own address decides.
+#[test]
+fn a_zone_can_do_without_client_subnets() {
+    scenario("conduct::ecs::a_zone_can_do_without_client_subnets", async |ground| {
+        let extra = format!("[locate]\necs-from = ['{}']\necs-off-zones = ['{ZONE}']\n", ground.isp(FORWARDER));
+        let world = World::start(ground, Setup { extra, networks: &NETWORKS, ..Setup::default() }).await;
+        for role in [Role::Referral, Role::Fallback] {
+            for way in world.ways(role) {
+                let way = way.from(world.ground.isp(FORWARDER));
+                let reply = way.ask(&Packet::new(WWW, rtype::A).subnet(1, 24, &[10, 1, 7]), "aggregate").await;
+                assert_eq!((reply.answer.len(), echoed(&reply)), (1, None), "{way}");
+            }
+        }
+        malformed_ones_are_said_to_be_so(&world).await;
+    });
+}
+
 /// Section 6 and 7.1.2.
 async fn malformed_ones_are_said_to_be_so(world: &World) {
     let address = [192, 0, 2, 0x80, 0];

@@ -67,33 +67,40 @@ async fn not_ready(ground: &Ground, (admin, address): (&Admin, std::net::IpAddr)
     assert_eq!(now.replies("SERVFAIL") - before.replies("SERVFAIL"), 1);
 }
 
-/// A ranking that is too old is replaced by a neighbour's, and called stale (section 4.4).
+/// A ranking that is too old is called stale (section 4.4), be it a neighbour's that stands in for it
+/// or, where there is no neighbour, itself.
 #[test]
 fn a_stale_ranking_is_said_to_be_one() {
     scenario("conduct::ede::a_stale_ranking_is_said_to_be_one", async |ground| {
         let brief = |_: &Ground, _| "report-stale-after = '3s'\n".to_owned();
         let mut chain = Chain::settled(ground, Size { servers: 1, lbs: 2, sites: 1 }, brief).await;
-        let octets = || Packet::new(&in_label("lb1"), rtype::A).edns(1_232).octets();
-        let server = dns(chain.ground.fallback(1));
-        let from = chain.ground.isp(1);
-        let fresh = Strict::read(&raw::over_udp(from, server, &octets()).await.unwrap()).unwrap();
-        assert_eq!((fresh.answer.len(), fresh.extended_error()), (1, None));
-        chain.stop_lb(1).await;
-        for tcp in [false, true] {
-            let reply = eventually("the fall-back says that the ranking is old", async || {
-                let reply = if tcp {
-                    raw::over_tcp(from, server, &raw::framed(&octets())).await.pop()
-                } else {
-                    raw::over_udp(from, server, &octets()).await
-                };
-                let reply = Strict::read(&reply.expect("a reply"))?;
-                so(reply.extended_error() == Some(3), &reply)?;
-                Ok(reply)
-            })
-            .await;
-            assert_eq!((reply.rcode(), reply.answers()), (0, fresh.answers()));
-            let text = reply.option(option::EXTENDED_ERROR).map(|data| &data[2..]);
-            assert!(text.is_some_and(|text| std::str::from_utf8(text).is_ok()), "EXTRA-TEXT is UTF-8");
+        for (lb, first) in [(1, true), (2, false)] {
+            let fresh = at_fallback(&chain, lb, first).await;
+            assert_eq!((fresh.answer.len(), fresh.extended_error()), (1, None));
+            chain.stop_lb(lb).await;
+            for tcp in [false, true] {
+                let reply = eventually("the fall-back says that the ranking is old", async || {
+                    let reply = at_fallback(&chain, lb, tcp).await;
+                    so(reply.extended_error() == Some(3), &reply)?;
+                    Ok(reply)
+                })
+                .await;
+                assert_eq!((reply.rcode(), reply.answers()), (0, fresh.answers()));
+                let text = reply.option(option::EXTENDED_ERROR).map(|data| &data[2..]);
+                assert!(text.is_some_and(|text| std::str::from_utf8(text).is_ok()), "EXTRA-TEXT is UTF-8");
+            }
         }
     });
+}
+
+/// What the fall-back answers in a DNS-LB's name.
+async fn at_fallback(chain: &Chain, lb: usize, tcp: bool) -> Strict {
+    let (from, server) = (chain.ground.isp(1), dns(chain.ground.fallback(1)));
+    let octets = Packet::new(&in_label(&format!("lb{lb}")), rtype::A).edns(1_232).octets();
+    let reply = if tcp {
+        raw::over_tcp(from, server, &raw::framed(&octets)).await.pop()
+    } else {
+        raw::over_udp(from, server, &octets).await
+    };
+    Strict::read(&reply.expect("a reply")).unwrap()
 }

@@ -19,6 +19,7 @@ fn every_type_is_answered_or_empty() {
         what_the_label_zone_has(&world).await;
         what_the_dns_lb_answers_for_its_isp(&world).await;
         every_type_of_a_service_leads_to_its_alias(&world).await;
+        https_has_the_addresses_of_a(&world).await;
         nothing_else_is_there(&world).await;
         families_that_are_down_or_missing_are_empty(&world).await;
     });
@@ -93,6 +94,25 @@ async fn every_type_of_a_service_leads_to_its_alias(world: &World) {
                 let reply = way.ask(&Packet::new(WWW, kind), "mapped").await;
                 assert_eq!(reply.answers(), [format!("{WWW}. 3600 CNAME {}.", in_label("lb1"))], "{way}: {kind}");
             }
+        }
+    }
+}
+
+/// RFC 9460 section 2.2: priority 1, the owner as target, keys in order; and the hints are what the
+/// address types are answered with (section 7.3).
+async fn https_has_the_addresses_of_a(world: &World) {
+    let name = format!("web.lb1.{ZONE}");
+    for role in [Role::Fallback, Role::Lb] {
+        for way in world.ways(role) {
+            let a = way.ask(&Packet::new(&name, rtype::A), "label").await;
+            let reply = way.ask(&Packet::new(&name, rtype::HTTPS).edns(1_232), "label").await;
+            let [record] = &reply.answer[..] else { panic!("{way}: {:?}", reply.answers()) };
+            let fixed = b"\0\x01\0\0\x01\0\x06\x02h3\x02h2\0\x02\0\0\0\x03\0\x02\x20\xfb\0\x04\0\x04";
+            assert_eq!(record.rdata, [&fixed[..], &a.answer[0].rdata].concat(), "{way}");
+            assert_eq!((record.ttl, reply.is_authoritative()), (ADDRESS_TTL, true), "{way}");
+            // The other type of the same form is not there.
+            let reply = way.ask(&Packet::new(&name, rtype::SVCB), "label").await;
+            assert_eq!((reply.rcode(), reply.answer.len()), (0, 0), "{way}");
         }
     }
 }

@@ -7,7 +7,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use dglb_core::catalogue::{Mode, Service, Site as CatalogueSite, StaticRecord, ZoneCatalogue};
+use dglb_core::catalogue::{HttpsRecord, Mode, Service, Site as CatalogueSite, StaticRecord, ZoneCatalogue};
 use dglb_scenarios::{
     Admin, Counters, Ground, Running,
     configs::{self, Files},
@@ -351,6 +351,7 @@ fn catalogue(ground: &Ground) -> ZoneCatalogue {
         service("svc.ent", &|_| {}),
         service(LONG, &|s| (s.answers, s.sites) = (16, site("v6", &nowhere))),
         service("dead", &|s| s.sites = site("gone", &[ground.site(9)])),
+        service("web", &|s| s.https = Some(https())),
         service("both", &|s| s.sites = site("half", &[ground.site(1), nowhere[0]])),
     ];
     let record = |name: &str, rtype, rdata: Vec<u8>| StaticRecord { name: owner(name), rtype, ttl: 600, rdata };
@@ -366,6 +367,11 @@ fn catalogue(ground: &Ground) -> ZoneCatalogue {
     records.extend((0..3).map(|n| record("big", rtype::TXT, text(200, n))));
     records.extend((0..9).map(|n| record("huge", rtype::TXT, text(250, n))));
     ZoneCatalogue { services, records, ..plain }
+}
+
+/// What the service `web` says of itself (RFC 9460).
+fn https() -> HttpsRecord {
+    HttpsRecord { alpn: vec!["h3".into(), "h2".into()], no_default_alpn: true, port: Some(8_443), hints: true }
 }
 
 fn owner(name: &str) -> dglb_core::name::Name {

@@ -402,7 +402,8 @@ impl Keeper {
                     let near = fresh().filter_map(|(other, t)| Some((distance(&truth.rankings, &t.rankings)?, *other)));
                     near.min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1))).map(|(_, other)| other)
                 };
-                (*index, if stale(truth) { nearest() } else { None })
+                // Where nobody is near, its own are all there is, and still too old.
+                (*index, if stale(truth) { nearest().or(Some(*index)) } else { None })
             })
             .collect();
         for (index, borrows) in wanted {

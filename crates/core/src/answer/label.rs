@@ -94,7 +94,7 @@ impl<'d> Asking<'d, '_> {
             },
         };
         let mut answer = self.sites(service, ranking, ttl, (decision, Apex::Label(cut)));
-        if lent.is_some() {
+        if lender.is_some() && reported.is_some() {
             answer.ede = answer.ede.or(Some(Ede::StaleRanking));
         }
         answer
