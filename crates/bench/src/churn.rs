@@ -16,6 +16,7 @@ use crate::{
     stats::Median,
 };
 
+pub(crate) use consistency::map_decides;
 pub(crate) use writer::Writer;
 
 /// The most that a query may cost with changes, in units of one without.

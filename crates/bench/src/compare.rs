@@ -9,6 +9,7 @@ use std::{
 use clap::{Args, ValueEnum};
 
 use crate::{
+    churn::map_decides,
     client::{Client, OUTSTANDING, Tally},
     cpu::{self, Cores},
     questions::Scenario,
@@ -22,6 +23,8 @@ const GOAL: f64 = 1.02;
 const MEMORY: u64 = 3 << 29;
 /// Length of replies in octets where there are only floors.
 const USUAL: usize = 76;
+/// Clients of which we make sure that the map decides what they are answered.
+const CLIENTS: u32 = 200;
 /// Share of questions that may go unanswered: the client's own buffers may overflow.
 const LOST: f64 = 0.001;
 
@@ -75,6 +78,9 @@ impl Compare {
         for kind in self.kinds() {
             let server = Running::start(kind, cores.server, self.beside.as_deref())?;
             eprintln!("{} answers ({} MiB)", kind.title(), server.resident()? >> 20);
+            if kind == Kind::Dglb {
+                map_decides(server.address, CLIENTS)?;
+            }
             servers.push(server);
         }
         let mut missed = Vec::new();

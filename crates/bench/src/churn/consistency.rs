@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::writer::{WATCHED, ttl_of};
-use crate::{questions::packet, world};
+use crate::{questions::packet, random::Random, world};
 
 /// Longest wait for one answer.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -53,6 +53,28 @@ pub(super) fn check(server: SocketAddrV4, time: Duration) -> io::Result<Seen> {
         return Err(io::Error::other(format!("only {} versions were seen", seen.len())));
     }
     Ok(Seen { answers, versions: seen.len() })
+}
+
+/// Asks once from each of so many addresses of loopback whether the map decides what ours answers.
+///
+/// # Errors
+/// When an answer is missing, or names another DNS-LB than the map.
+pub(crate) fn map_decides(server: SocketAddrV4, clients: u32) -> io::Result<()> {
+    let (mut random, mut reply) = (Random(7), [0; 1_500]);
+    let question = packet(&world::name(0), &[]);
+    for _ in 0..clients {
+        let client = Ipv4Addr::from_bits(0x7f00_0001 + (random.below(1 << 16) << 8));
+        let socket = UdpSocket::bind((client, 0))?;
+        socket.connect(server)?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.send(&question)?;
+        let length = socket.recv(&mut reply)?;
+        let (found, wanted) = (read(&reply[..length], question.len()), world::lb_of_loopback(client));
+        if found.map(|(lb, _)| lb) != Some(wanted) {
+            return Err(io::Error::other(format!("{client} belongs to lb{wanted}, but was given {found:?}")));
+        }
+    }
+    Ok(())
 }
 
 /// Number of the DNS-LB in the CNAME of a reply to a question of this length (with its OPT), and the
