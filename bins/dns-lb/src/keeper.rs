@@ -19,6 +19,7 @@ use dglb_core::{
     directory::{Directory, LbIndex, LbState},
     fleet::Fleet,
     identity::Identity,
+    index::Seed,
     name::Name,
     proto::message::{CatalogueAck, Message, Resync, Welcome},
     report::Ranking,
@@ -103,7 +104,7 @@ pub struct Keeper {
 impl Keeper {
     /// A DNS-LB that knows nothing and answers "not ready".
     pub fn new(settings: Settings, metrics: Metrics, now: Instant) -> Self {
-        let mut directory = Directory::new(dglb_core::directory::Settings::default());
+        let mut directory = Directory::seeded(dglb_core::directory::Settings::default(), Seed(rand::random()));
         let own = directory.upsert_lb(&settings.identity, &settings.claim.addresses);
         directory.set_own(own);
         directory.update_lb(own, |lb| lb.state = LbState::Alive);

@@ -6,7 +6,7 @@ use std::{
     net::{SocketAddr, SocketAddrV4},
     os::unix::process::CommandExt,
     path::Path,
-    process::{Command, Stdio},
+    process::{ChildStdout, Command, Stdio},
 };
 
 use rustix::process::{Signal, set_parent_process_death_signal};
@@ -20,6 +20,8 @@ const LISTENING: &str = "listening on ";
 #[derive(Debug)]
 pub(crate) struct Child {
     process: std::process::Child,
+    /// What ours say.
+    said: Option<BufReader<ChildStdout>>,
 }
 
 impl Child {
@@ -31,7 +33,7 @@ impl Child {
         let log = File::create(log)?;
         let mut command = held(core, program)?;
         command.args(arguments).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        Ok(Self { process: command.spawn()? })
+        Ok(Self { process: command.spawn()?, said: None })
     }
 
     /// Starts this very program, or another `build` of it, on one processor, and waits until it has
@@ -47,16 +49,38 @@ impl Child {
         let own = build.map_or_else(std::env::current_exe, |build| Ok(build.to_owned()))?;
         let own = own.to_str().ok_or_else(|| io::Error::other("the path of this program is not UTF-8"))?;
         let mut command = held(core, own)?;
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut child = Self { process: command.spawn()? };
-        let mut line = String::new();
-        if let Some(said) = child.process.stdout.take() {
-            BufReader::new(said).read_line(&mut line)?;
-        }
-        let address = line.trim_end().strip_prefix(LISTENING).and_then(|address| address.parse().ok());
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = command.spawn()?;
+        let said = process.stdout.take().map(BufReader::new);
+        let mut child = Self { process, said };
+        let line = child.hear()?;
+        let address = line.strip_prefix(LISTENING).and_then(|address| address.parse().ok());
         match address {
             Some(SocketAddr::V4(address)) => Ok((child, address)),
             _ => Err(io::Error::other(format!("\"{}\" ended or said {line:?}", arguments.join(" ")))),
+        }
+    }
+
+    /// Gives one of ours an order; what it says to it.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub(crate) fn order(&mut self, order: &str) -> io::Result<String> {
+        if let Some(orders) = &mut self.process.stdin {
+            writeln!(orders, "{order}")?;
+        }
+        self.hear()
+    }
+
+    fn hear(&mut self) -> io::Result<String> {
+        let mut line = String::new();
+        if let Some(said) = &mut self.said {
+            said.read_line(&mut line)?;
+        }
+        if line.is_empty() {
+            Err(io::Error::other("a child of ours has ended"))
+        } else {
+            Ok(line.trim_end().to_owned())
         }
     }
 
@@ -91,8 +115,16 @@ impl Drop for Child {
 /// # Errors
 /// When nobody reads.
 pub(crate) fn announce(address: SocketAddr) -> io::Result<()> {
+    say(&format!("{LISTENING}{address}"))
+}
+
+/// Says a line to the parent.
+///
+/// # Errors
+/// When nobody reads.
+pub(crate) fn say(line: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    writeln!(out, "{LISTENING}{address}")?;
+    writeln!(out, "{line}")?;
     out.flush()
 }
 

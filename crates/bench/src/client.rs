@@ -118,6 +118,36 @@ impl Client {
         }
     }
 
+    /// Sends at this rate in questions a second for `time`, whatever comes back. Fewer are sent if
+    /// this processor cannot do more.
+    ///
+    /// # Errors
+    /// When the server's socket is gone.
+    pub(crate) fn flood(&mut self, rate: f64, time: Duration) -> io::Result<Tally> {
+        let begin = Instant::now();
+        let mut tally = Tally::default();
+        loop {
+            let elapsed = begin.elapsed();
+            if elapsed >= time {
+                break;
+            }
+            let due = (rate * elapsed.as_secs_f64()) as u64;
+            let missing = due.saturating_sub(tally.sent).min(SLOTS as u64 / 2) as usize;
+            if missing > 0 {
+                self.send(missing, &mut tally)?;
+            }
+            self.take_in(&mut tally)?;
+        }
+        tally.took = begin.elapsed();
+        // What is still under way belongs to nobody.
+        let end = Instant::now() + PATIENCE;
+        while Instant::now() < end {
+            self.take_in(&mut Tally::default())?;
+        }
+        self.give_up();
+        Ok(tally)
+    }
+
     fn fill(&mut self, tally: &mut Tally) -> io::Result<()> {
         while self.in_flight < OUTSTANDING {
             let wanted = (OUTSTANDING - self.in_flight).min(SLOTS);

@@ -28,14 +28,25 @@ impl Cores {
     }
 }
 
-/// Keeps the calling thread, and what it starts from now on, on one processor.
+/// Keeps the calling thread, and what it starts from now on, on one processor; where it could run
+/// until now.
 ///
 /// # Errors
 /// When the processor is not there or not allowed.
-pub(crate) fn pin(core: usize) -> io::Result<()> {
+pub(crate) fn pin(core: usize) -> io::Result<CpuSet> {
+    let before = sched_getaffinity(None)?;
     let mut set = CpuSet::new();
     set.set(core);
-    Ok(sched_setaffinity(None, &set)?)
+    sched_setaffinity(None, &set)?;
+    Ok(before)
+}
+
+/// Lets the calling thread run there again.
+///
+/// # Errors
+/// When the system does not.
+pub(crate) fn unpin(before: &CpuSet) -> io::Result<()> {
+    Ok(sched_setaffinity(None, before)?)
 }
 
 /// What a process and its descendants have used of processors, in nanoseconds. Exact for threads
@@ -52,6 +63,22 @@ pub(crate) fn used(pid: u32) -> io::Result<u64> {
         }
     }
     Ok(sum)
+}
+
+/// What the threads of this name of a process have used, in nanoseconds; a name ends at 15 octets.
+///
+/// # Errors
+/// When the process is gone or has no such thread.
+pub(crate) fn used_by_threads(pid: u32, name: &str) -> io::Result<u64> {
+    let mut sum = None;
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let task = task?.path();
+        if fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.trim_end().starts_with(name)) {
+            let used = fs::read_to_string(task.join("schedstat")).ok().and_then(|text| runtime(&text));
+            sum = Some(sum.unwrap_or(0) + used.unwrap_or(0));
+        }
+    }
+    sum.ok_or_else(|| io::Error::other(format!("process {pid} has no thread {name}")))
 }
 
 /// Resident octets of a process and its descendants.
@@ -116,6 +143,9 @@ mod tests {
             work = (0..100_000).fold(work, |sum, n| std::hint::black_box(sum ^ n));
         }
         assert!(resident(pid).unwrap() > 100_000);
+        assert!(used_by_threads(pid, "no-such-thread").is_err());
+        let name = fs::read_to_string("/proc/thread-self/comm").unwrap();
+        assert!(used_by_threads(pid, name.trim_end()).unwrap() > 0);
     }
 
     #[test]

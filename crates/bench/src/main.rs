@@ -3,11 +3,14 @@
 //! ends by itself, and with an exit code other than 0 if what it shows does not hold.
 
 mod child;
+mod churn;
 mod client;
 mod compare;
+mod connections;
 mod cpu;
 mod echo;
 mod instructions;
+mod overload;
 mod questions;
 mod random;
 mod serve;
@@ -16,7 +19,7 @@ mod stats;
 mod sys;
 mod world;
 
-use std::{io, process::ExitCode};
+use std::{io, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -32,17 +35,32 @@ struct Arguments {
 enum Command {
     /// What a query costs: ours beside an echo, gdnsd, Knot and NSD
     Compare(compare::Compare),
+    /// A dns-b that is asked twice what it can answer
+    Overload(overload::Overload),
+    /// Thousands of TCP connections, slow ones among them
+    Connections(connections::Connections),
+    /// What a query costs while the map changes, and that no answer mixes two versions
+    Churn(churn::Churn),
     /// How many instructions an answer takes, against bounds
     Instructions(instructions::Instructions),
     /// Serve what the shows ask for (a child of the others)
     #[command(hide = true)]
-    Serve,
+    Serve(serve::Serve),
     /// Answer with what was asked (a child of `compare`)
     #[command(hide = true)]
     Echo(servers::Shape),
     /// Answer with a header through our lanes (a child of `compare`)
     #[command(hide = true)]
     Lanes(servers::Shape),
+    /// Be a dns-b (a child of `overload`)
+    #[command(hide = true)]
+    Daemon { config: PathBuf },
+    /// Keep a processor busy (a child of `overload`)
+    #[command(hide = true)]
+    Spin,
+    /// Open connections (a child of `connections`)
+    #[command(hide = true)]
+    Crowd(connections::Crowd),
     /// Become another program on one processor (a child of the others)
     #[command(hide = true)]
     Hold {
@@ -53,20 +71,27 @@ enum Command {
     },
 }
 
-fn run(command: Command) -> io::Result<()> {
+fn run(command: Command) -> io::Result<ExitCode> {
     match command {
+        Command::Daemon { config } => return Ok(overload::run_daemon(&config)),
+        Command::Spin => overload::spin(),
+        Command::Crowd(crowd) => connections::run_crowd(crowd),
+        Command::Overload(overload) => overload.run(),
+        Command::Connections(connections) => connections.run(),
         Command::Compare(compare) => compare.run(),
+        Command::Churn(churn) => churn.run(),
         Command::Instructions(instructions) => instructions.run(),
-        Command::Serve => serve::run(),
+        Command::Serve(serve) => serve::run(serve),
         Command::Echo(shape) => echo::run(shape),
         Command::Lanes(shape) => serve::lanes(shape),
         Command::Hold { core, program } => Err(child::hold(core, &program)),
-    }
+    }?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn main() -> ExitCode {
     match run(Arguments::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("dglb-bench: {error}");
             ExitCode::FAILURE

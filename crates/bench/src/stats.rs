@@ -1,5 +1,7 @@
 //! Medians and how far they can be trusted, without an assumption about how figures are spread.
 
+use std::fmt;
+
 /// A median with its interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Median {
@@ -21,6 +23,12 @@ impl Median {
         let middle = f64::midpoint(sorted[(n - 1) / 2], sorted[n / 2]);
         let cut = outside(n);
         Self { middle, low: sorted[cut], high: sorted[n - 1 - cut] }
+    }
+}
+
+impl fmt::Display for Median {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.3} ({:.3} to {:.3})", self.middle, self.low, self.high)
     }
 }
 

@@ -179,7 +179,8 @@ fn domain(text: &str) -> Name {
     text.parse().expect("a name")
 }
 
-fn catalogue(number: u32) -> ZoneCatalogue {
+/// The catalogue of a zone.
+pub(crate) fn catalogue(number: u32) -> ZoneCatalogue {
     ZoneCatalogue {
         zone: domain(&zone(number)),
         generation: 1,

@@ -7,7 +7,7 @@
 //!                        └ label zone → refer, or answer for it   → referral or addresses
 //! ```
 //!
-//! It takes no lock, no clock, no I/O and no allocation: an [`Answer`] borrows from the directory
+//! It takes no lock, no clock, no I/O and no allocation: an `Answer` borrows from the directory
 //! and says what is to be written, not the octets. It comes in two steps, since a batch of
 //! questions looks all of its addresses up between them.
 
@@ -21,7 +21,7 @@ use crate::{
     dns::{Decision, Role, qname::QName, rcode, rrset::Ede, rrset::family, rtype},
     fleet::{Fallbacks, Fleet},
     lbs::LbFacts,
-    locate::{Match, Route, choose},
+    locate::{self, Match, Route, choose},
 };
 
 /// Most addresses in one answer; a service's setting may ask for fewer.
@@ -39,7 +39,7 @@ pub(crate) struct Question<'q> {
 }
 
 /// An answer, from which the renderer makes sections.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Answer<'d> {
     /// Extended response code.
     pub(crate) rcode: u16,
@@ -103,13 +103,17 @@ pub(crate) enum Says<'d> {
     Nothing(Apex<'d>),
 }
 
-/// How far a question is answered from its name alone.
-#[derive(Clone, Debug)]
+/// How far a question has come.
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Step<'d> {
-    /// Wholly.
-    Answered(Answer<'d>),
+    /// In a zone of ours; with the hash of the label next to the zone.
+    Placed(Place<'d>, u32),
     /// It is for this service of the zone, and who asks decides.
     Locate(Place<'d>, usize),
+    /// It is for this service in a label zone, and a ranking decides.
+    Ranked(Place<'d>, usize, Cut<'d>),
+    /// The end.
+    Answered(Answer<'d>),
 }
 
 impl<'d> Step<'d> {
@@ -117,7 +121,7 @@ impl<'d> Step<'d> {
     pub(crate) fn zone(&self) -> Option<&'d ZoneEntry> {
         match self {
             Self::Answered(answer) => answer.content.as_ref().map(|(place, _)| place.zone),
-            Self::Locate(place, _) => Some(place.zone),
+            Self::Placed(place, _) | Self::Locate(place, _) | Self::Ranked(place, ..) => Some(place.zone),
         }
     }
 }
@@ -141,37 +145,66 @@ impl<'d> Answer<'d> {
     }
 }
 
-/// The first step: what the name says.
-#[inline]
-pub(crate) fn begin<'d>(directory: &'d Directory, question: &Question<'_>) -> Step<'d> {
+/// The first step: which zone the name is in.
+#[inline(always)]
+pub(crate) fn place<'d>(directory: &'d Directory, name: &QName) -> Step<'d> {
     let Some(fleet) = directory.fleet() else {
         return Step::Answered(Answer::not_ready());
     };
-    let Some((zone, labels)) = directory.zone_of(question.name) else {
+    let Some((zone, labels)) = directory.zone_of(name) else {
         return Step::Answered(if directory.has_zones() { Answer::refused() } else { Answer::not_ready() });
     };
-    Asking { directory, question, place: Place { fleet, zone, labels } }.begin()
+    let place = Place { fleet, zone, labels };
+    Step::Placed(place, directory.hash(place.label(name)))
 }
 
-/// The second step for a service: what follows from who asks.
-#[inline]
-pub(crate) fn finish<'d>(
-    directory: &'d Directory,
-    question: &Question<'_>,
-    (place, service): (Place<'d>, usize),
-    matched: &Match<'d>,
-) -> Answer<'d> {
-    let at = Asking { directory, question, place };
-    let mut answer = match choose(directory, place.zone, service, matched) {
-        Route::Refer { lb: (index, lb), ttl, decision } => {
-            let referral = directory.settings().referral_with_cname && !lb.addresses.is_empty();
-            let referral = referral.then_some(Cut { lb: Some((index, lb)), fallbacks: lb.fallbacks });
-            at.say(decision, Says::Cname { lb, ttl, referral })
+impl<'d> Step<'d> {
+    /// The second step: what the name says.
+    #[inline(always)]
+    pub(crate) fn named(self, directory: &'d Directory, question: &Question<'_>) -> Self {
+        match self {
+            Step::Placed(place, hash) => Asking { directory, question, place }.named(hash),
+            _ => self,
         }
-        Route::Sites { ranking, ttl, decision } => at.sites(service, ranking, ttl, (decision, Apex::Zone)),
-    };
-    answer.scope = matched.scope;
-    answer
+    }
+
+    /// The last step for a service: what follows from who asks, or from a ranking.
+    #[inline]
+    pub(crate) fn answered(
+        &self,
+        directory: &'d Directory,
+        question: &Question<'_>,
+        matched: &Match<'d>,
+    ) -> Answer<'d> {
+        match *self {
+            Step::Answered(answer) => answer,
+            Step::Locate(place, service) => Asking { directory, question, place }.located(service, matched),
+            Step::Ranked(place, service, cut) => Asking { directory, question, place }.ranked(service, cut),
+            // Nobody leaves the second step out.
+            Step::Placed(..) => Answer::not_ready(),
+        }
+    }
+
+    /// Reads what the last step and the writing will ask for, so that it comes into the cache.
+    #[inline]
+    pub(crate) fn touch(&self, directory: &Directory, matched: &Match<'_>) -> usize {
+        match self {
+            Step::Locate(place, service) => locate::touch(directory, place.zone, *service, matched),
+            Step::Ranked(place, service, Cut { lb: Some((lb, facts)), .. }) => {
+                let ranking = directory.ranking(facts.borrows.unwrap_or(*lb), place.zone.facts(*service).id);
+                ranking.map_or(0, |ranking| ranking.touch(&place.zone.catalogue().services[*service]))
+            }
+            Step::Answered(Answer { content: Some((_, Says::Referral(cut))), .. }) => cut.addresses().len(),
+            _ => 0,
+        }
+    }
+}
+
+impl Place<'_> {
+    /// The label next to the zone in wire form; empty at the zone itself.
+    fn label<'q>(&self, name: &'q QName) -> &'q [u8] {
+        &name[name.start(self.labels.saturating_sub(1))..name.start(self.labels)]
+    }
 }
 
 /// A question at its place: everything that the ways below share.
@@ -182,14 +215,14 @@ struct Asking<'d, 'q> {
 }
 
 impl<'d> Asking<'d, '_> {
-    fn begin(&self) -> Step<'d> {
+    /// `hash` is that of the label next to the zone.
+    fn named(&self, hash: u32) -> Step<'d> {
         let Place { fleet, zone, labels } = self.place;
         if labels == 0 {
             return self.own_node(zone.apex());
         }
         let name = self.question.name;
-        let (relative, label) = (&name[..name.start(labels)], &name[name.start(labels - 1)..name.start(labels)]);
-        let hash = self.directory.hash(label);
+        let (relative, label) = (&name[..name.start(labels)], self.place.label(name));
         if let Some(server) = self.directory.server_of_label(hash, label) {
             return Step::Answered(match labels {
                 1 => self.addresses_of(&fleet.servers[server].referral, fleet.ttl.apex_ns),
@@ -202,11 +235,24 @@ impl<'d> Asking<'d, '_> {
             return self.own_node(node);
         }
         let lb = self.directory.lb_of_label(hash, label);
-        Step::Answered(if below.is_some() || !(lb.is_some() || is_label(label)) {
-            self.nxdomain()
-        } else {
-            self.label_zone(label, lb)
-        })
+        if below.is_some() || !(lb.is_some() || is_label(label)) {
+            return Step::Answered(self.nxdomain());
+        }
+        self.label_zone(label, lb)
+    }
+
+    /// A service at its own name, asked of a dns-b.
+    fn located(&self, service: usize, matched: &Match<'d>) -> Answer<'d> {
+        let mut answer = match choose(self.directory, self.place.zone, service, matched) {
+            Route::Refer { lb: (index, lb), ttl, decision } => {
+                let referral = self.directory.settings().referral_with_cname && !lb.addresses.is_empty();
+                let referral = referral.then_some(Cut { lb: Some((index, lb)), fallbacks: lb.fallbacks });
+                self.say(decision, Says::Cname { lb, ttl, referral })
+            }
+            Route::Sites { ranking, ttl, decision } => self.sites(service, ranking, ttl, (decision, Apex::Zone)),
+        };
+        answer.scope = matched.scope;
+        answer
     }
 
     #[inline]
@@ -232,7 +278,7 @@ impl<'d> Asking<'d, '_> {
     }
 
     /// A name that the catalogue knows: the apex, a service, a static record or something above one.
-    #[inline]
+    #[inline(always)]
     fn own_node(&self, node: &'d Node) -> Step<'d> {
         let qtype = self.question.qtype;
         if self.place.labels == 0

@@ -286,7 +286,7 @@ impl Directory {
         let service = &zone.catalogue().services[service];
         let ranked = RankedSites::resolve(service, ranking).ok_or(RankingError::NoKnownSite)?;
         if self.find_lb(index).is_some() {
-            self.exchange(service, id, index, Some(ranked));
+            self.exchange(service, id, index, Some(&ranked));
         }
         Ok(())
     }
@@ -307,15 +307,15 @@ impl Directory {
         }
     }
 
-    fn exchange(&mut self, service: &Service, id: ServiceId, index: LbIndex, new: Option<RankedSites>) {
+    fn exchange(&mut self, service: &Service, id: ServiceId, index: LbIndex, new: Option<&RankedSites>) {
         if new.is_none() && self.ranking(index, id).is_none() {
             return;
         }
         let counted = self.find_lb(index).is_some_and(|lb| lb.counted);
         self.services.change(id.0 as usize, |held| {
-            let old = held.rankings.set(index, new.clone());
+            let old = held.rankings.set(index, new.cloned());
             if counted {
-                Arc::make_mut(&mut held.aggregate).exchange(service, old.as_ref(), new.as_ref());
+                Arc::make_mut(&mut held.aggregate).exchange(service, old.as_ref(), new);
             }
         });
     }
@@ -388,6 +388,11 @@ impl Directory {
     #[inline]
     pub(crate) fn lb_of_label(&self, hash: u32, label: &[u8]) -> Option<LbIndex> {
         self.lbs.of_label(hash, label)
+    }
+
+    /// Reads what [`Directory::lb_of_label`] is going to compare, so that it comes into the cache.
+    pub(crate) fn touch_label(&self, hash: u32) -> usize {
+        self.lbs.touch(hash)
     }
 
     /// The dns-b of a label in wire form, which has this hash.

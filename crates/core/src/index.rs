@@ -1,12 +1,18 @@
 //! From a name, or a part of one, to the number of what it stands for: open addressing over short
 //! entries, so that a look-up reads one cache line and then the thing itself.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 /// What hashes begin with. Whoever may publish names must not be able to choose such as fall into
 /// one place, so every process draws its own; the default is for tests and tools.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Seed(pub u64);
+
+impl fmt::Debug for Seed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Seed")
+    }
+}
 
 impl Default for Seed {
     fn default() -> Self {
@@ -83,6 +89,12 @@ impl Index {
             }
             at += 1;
         }
+    }
+
+    /// A number that [`Index::find`] would look at first, so that what it stands for can be read
+    /// beforehand.
+    pub(crate) fn guess(&self, hash: u32) -> u32 {
+        self.slots.get(hash as usize & (self.slots.len() - 1)).map_or(u32::MAX, |slot| *slot as u32)
     }
 
     /// Adds a number, which is not there yet and below [`u32::MAX`].

@@ -115,7 +115,7 @@ enum Worth {
 }
 
 /// Finds the way for a service of a zone: the longest match decides, or what stands in for one.
-#[inline]
+#[inline(always)]
 pub(crate) fn choose<'d>(
     directory: &'d Directory,
     zone: &'d ZoneEntry,

@@ -87,16 +87,32 @@ impl RankedSites {
         self.0.iter().all(|s| s.usable == 0)
     }
 
+    /// Reads what [`RankedSites::addresses`] is going to read first.
+    pub(crate) fn touch(&self, service: &Service) -> usize {
+        let best = self.0.first().and_then(|rank| service.sites.get(usize::from(rank.site)));
+        best.and_then(|site| site.addresses.first()).map_or(0, |address| usize::from(address.is_ipv4()))
+    }
+
     /// The addresses to answer with, for IPv4 or IPv6.
     ///
     /// The site is chosen once for both families (design section 5): the best with any usable
     /// address. Where it has IPv6 but none of it is usable, there is no IPv6 answer: whoever has both
     /// families goes there by IPv4. Whoever has IPv4 alone is sent to the best site that has it usable,
-    /// and a site without any address of a family is passed over for that family. Further answers,
-    /// where the service wants more than one, come from sites within the policy's margin.
+    /// or, where none has, to the best site all the same, as when everything is down: nothing else is
+    /// left to such a client. A site without any address of a family is passed over for that family.
+    /// Further answers, where the service wants more than one, come from sites within the policy's
+    /// margin.
     pub fn addresses(&self, service: &Service, ipv4: bool, found: &mut ArrayVec<IpAddr, MAX_ANSWERS>) {
-        let wanted = usize::from(service.answers).min(MAX_ANSWERS);
         let all_down = self.all_down();
+        self.add_addresses(service, ipv4, all_down, found);
+        if found.is_empty() && ipv4 && !all_down {
+            self.add_addresses(service, ipv4, true, found);
+        }
+    }
+
+    /// With `all_down` those that are not usable, too.
+    fn add_addresses(&self, service: &Service, ipv4: bool, all_down: bool, found: &mut ArrayVec<IpAddr, MAX_ANSWERS>) {
+        let wanted = usize::from(service.answers).min(MAX_ANSWERS);
         let mut best: Option<f32> = None;
         for rank in self.0.iter().filter(|r| all_down || r.usable != 0) {
             let Some(site) = service.sites.get(usize::from(rank.site)) else { continue };

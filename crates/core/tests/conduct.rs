@@ -416,7 +416,7 @@ fn limited(conduct: &Conduct, packets: &[Vec<u8>], transport: Transport, limiter
 }
 
 fn two_a_second(slip: u32) -> Conduct {
-    Conduct { limits: Some(Limits::new(2, slip, vec![])), ..everything() }
+    Conduct { limits: Some(Limits::new(2, slip, [])), ..everything() }
 }
 
 #[test]

@@ -7,7 +7,9 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream, UdpSocket},
     num::NonZeroUsize,
+    path::Path,
     process::{Child, Command, Stdio},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -15,9 +17,16 @@ use dglb_core::dns::{Asked, Decision, Handled, Role};
 use dglb_node::{
     lifecycle::Tasks,
     metrics::DnsCounters,
-    serve::{Endpoint, Held, Server, Settings, Source, StreamSettings},
+    serve::{
+        CertificateFiles, EncryptedService, EncryptedSettings, Endpoint, Held, Over, Server, Settings, Source,
+        StreamSettings,
+    },
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, StreamOwned,
+    pki_types::{CertificateDer, ServerName, pem::PemObject},
+};
 use socket2::{Domain, Socket, Type};
 
 const SERVER: &str = "DGLB_NODE_TEST_CROWD";
@@ -26,6 +35,8 @@ const SOON: Duration = Duration::from_secs(10);
 const IDLE: usize = 3_000;
 const SLOW_READERS: usize = 1_000;
 const SLOW_WRITERS: usize = 1_000;
+/// Idle connections over TLS.
+const ENCRYPTED: usize = 500;
 /// Octets of a reply.
 const REPLY: usize = 1_000;
 /// Most octets of resident memory that an idle connection may cost, which holds its task alone.
@@ -33,6 +44,8 @@ const EACH_IDLE: usize = 3 * 1_024;
 /// The same for one of the whole crowd on average: slow ones hold what they said, or what is
 /// written at a time.
 const EACH: usize = 8 * 1_024;
+/// The same for one that is idle over TLS.
+const EACH_ENCRYPTED: usize = 48 * 1_024;
 
 #[derive(Clone)]
 struct Thousand;
@@ -54,9 +67,8 @@ impl Held for Thousand {
 
 #[test]
 fn the_server_itself() {
-    if std::env::var_os(SERVER).is_none() {
-        return;
-    }
+    let Some(directory) = std::env::var_os(SERVER) else { return };
+    let file = |name: &str| Path::new(&directory).join(name);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let tcp = StreamSettings {
@@ -65,18 +77,21 @@ fn the_server_itself() {
             connections_per_client: 6_000,
             ..StreamSettings::default()
         };
-        let settings = Settings { lanes: NonZeroUsize::MIN, tcp, ..Settings::default() };
         let endpoint = Endpoint { address: "127.0.0.1:0".parse().unwrap(), role: Role::DnsLb };
+        let files = CertificateFiles { certificate: file("cert.pem"), key: file("key.pem") };
+        let services = vec![EncryptedService { over: Over::Tls, endpoints: vec![endpoint], files }];
+        let encrypted = EncryptedSettings { limits: tcp, services };
+        let settings = Settings { lanes: NonZeroUsize::MIN, tcp, encrypted, ..Settings::default() };
         let server = Server::bind(&[endpoint], settings).unwrap();
-        let address = server.local_addresses()[0];
+        let (address, encrypted) = (server.local_addresses()[0], server.encrypted_addresses()[0].1);
         let mut tasks = Tasks::new();
         server.run(Thousand, &DnsCounters::new(), &mut tasks).unwrap();
-        println!("\nlistening {address}");
+        println!("\nlistening {address} {encrypted}");
         tasks.ended().await;
     });
 }
 
-struct Running(Child);
+struct Running(Child, tempfile::TempDir);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -86,13 +101,32 @@ impl Drop for Running {
 }
 
 impl Running {
-    fn start() -> (Self, SocketAddr) {
+    /// The server, and where it is asked in the clear and over TLS.
+    fn start() -> (Self, SocketAddr, SocketAddr) {
+        let directory = tempfile::tempdir().unwrap();
+        let pair = rcgen::generate_simple_self_signed(["dns.example".to_owned()]).unwrap();
+        std::fs::write(directory.path().join("cert.pem"), pair.cert.pem()).unwrap();
+        std::fs::write(directory.path().join("key.pem"), pair.signing_key.serialize_pem()).unwrap();
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "the_server_itself", "--nocapture", "--test-threads=1"]);
-        let mut running = Self(command.env(SERVER, "1").stdout(Stdio::piped()).spawn().unwrap());
+        let child = command.env(SERVER, directory.path()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut running = Self(child, directory);
         let lines = BufReader::new(running.0.stdout.take().unwrap()).lines();
-        let address = lines.map_while(Result::ok).find_map(|line| line.strip_prefix("listening ")?.parse().ok());
-        (running, address.expect("the server did not start"))
+        let addresses = lines.map_while(Result::ok).find_map(|line| {
+            let (plain, encrypted) = line.strip_prefix("listening ")?.split_once(' ')?;
+            Some((plain.parse().ok()?, encrypted.parse().ok()?))
+        });
+        let (plain, encrypted) = addresses.expect("the server did not start");
+        (running, plain, encrypted)
+    }
+
+    /// What a client needs to trust it.
+    fn client_config(&self) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(self.1.path().join("cert.pem")).unwrap()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
     }
 
     /// Octets of resident memory.
@@ -118,7 +152,7 @@ fn question() -> Vec<u8> {
     [&[0, 12][..], &[7; 12]].concat()
 }
 
-fn ask(stream: &mut TcpStream) {
+fn ask(stream: &mut (impl Read + Write)) {
     stream.write_all(&question()).unwrap();
     let mut reply = [0; 2 + REPLY];
     stream.read_exact(&mut reply).expect("no reply");
@@ -132,9 +166,11 @@ fn thousands_of_connections_cost_little_and_starve_nobody() {
         assert!(std::env::var_os("CI").is_none(), "needs more open files: ulimit -Hn 65536");
         return eprintln!("SKIPPED: needs more open files: ulimit -Hn 65536");
     }
-    let (running, server) = Running::start();
+    let (running, server, encrypted) = Running::start();
     let mut first = connect(server);
     ask(&mut first);
+    // They stay, so that their memory is not used again by those that are measured next.
+    let mut encrypted_ones = open_encrypted(&running, encrypted);
     let before = running.memory();
     let mut idle: Vec<_> = (0..IDLE).map(|_| connect(server)).collect();
     idle.iter_mut().for_each(ask);
@@ -169,4 +205,23 @@ fn thousands_of_connections_cost_little_and_starve_nobody() {
     assert!(slowest < Duration::from_secs(2), "{slowest:?}");
     drop((readers, writers));
     ask(&mut first);
+    encrypted_ones.iter_mut().for_each(ask);
+}
+
+fn open_encrypted(running: &Running, server: SocketAddr) -> Vec<StreamOwned<ClientConnection, TcpStream>> {
+    let config = running.client_config();
+    let open = || {
+        let name = ServerName::try_from("dns.example").unwrap();
+        let stream = TcpStream::connect(server).unwrap();
+        let mut stream = StreamOwned::new(ClientConnection::new(Arc::clone(&config), name).unwrap(), stream);
+        ask(&mut stream);
+        stream
+    };
+    let first = open();
+    let before = running.memory();
+    let open: Vec<_> = std::iter::once(first).chain((0..ENCRYPTED).map(|_| open())).collect();
+    let cost = running.memory().saturating_sub(before) / ENCRYPTED;
+    println!("{cost} octets for an idle connection over TLS");
+    assert!(cost <= EACH_ENCRYPTED, "{cost} octets for each connection over TLS");
+    open
 }

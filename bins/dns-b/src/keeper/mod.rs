@@ -23,6 +23,7 @@ use dglb_core::{
     directory::{Directory, LbIndex},
     fleet::Fleet,
     identity::Identity,
+    index::Seed,
     name::Name,
     proto::{
         Encoded,
@@ -106,7 +107,7 @@ fn started(hello: &Hello, now: Instant) -> Option<Instant> {
 impl Keeper {
     /// With nobody connected and nothing published.
     pub fn new(config: &Config, boot: BootId, now: Instant) -> Self {
-        let mut directory = Directory::new(config.settings.clone());
+        let mut directory = Directory::seeded(config.settings.clone(), Seed(rand::random()));
         directory.set_fleet(config.fleet.clone());
         directory.set_filling(true);
         let mut keeper = Self {

@@ -669,6 +669,9 @@ fn a_reload_takes_rights_away_and_gives_new_ones() {
     new.peers.get_mut(&"lb2".parse::<Identity>().unwrap()).unwrap().may_map = vec!["10.9.0.0/16".parse().unwrap()];
     new.fleet.serial = 2;
     new.settings.direct_ttl = 7;
+    // How questions are answered may change, whatever it is.
+    (new.serving.conduct.nsid, new.serving.conduct.limits) = ("new".parse().ok(), None);
+    new.serving.cookies.require = true;
     assert_eq!(super::refusal(&config(), &new), Ok(()));
     lab.keeper.reconfigure(&new, lab.now);
     let sent = lab.sent();
@@ -693,5 +696,7 @@ fn what_only_a_restart_can_change_is_refused_by_name() {
     assert!(refused(|c| c.identity = "b2".parse().unwrap()).starts_with("identity "));
     assert!(refused(|c| c.map.listen = vec!["127.0.0.1:1".parse().unwrap()]).starts_with("map.listen "));
     assert!(refused(|c| c.admin = "127.0.0.1:1".parse().unwrap()).starts_with("admin.listen "));
+    let table_size = refused(|c| c.serving.settings.rate_table += 64);
+    assert!(table_size.starts_with("dns.rate-limit.table-size "), "{table_size}");
     assert!(refused(|c| c.fleet.hostmaster = "other.test".parse().unwrap()).contains("serial 1 is not higher than 1"));
 }

@@ -100,3 +100,30 @@ async fn http_caches_keep_a_reply_as_long_as_dns_does() {
     let (_, metrics) = lb.admin("/metrics");
     assert!(metrics.contains("\ndglb_dns_certificate_expiry_seconds{file="), "{metrics}");
 }
+
+/// RFC 8467 and RFC 7828, as kdig shows them: 100 times 100 ms.
+#[tokio::test(flavor = "multi_thread")]
+async fn encrypted_replies_are_padded_and_time_outs_are_told() {
+    let b1 = Backbone::start("b1", vec![]).await;
+    let lb = Lb::configured(&["b1"], &[&b1], TRANSPORTS).await;
+    let udp = lb.daemon.dns_addresses()[0];
+    let shown = |address: std::net::SocketAddr, options: &[&str]| {
+        let (host, port) = (format!("@{}", address.ip()), address.port().to_string());
+        let arguments = [&[&*host, "-p", &port, "+timeout=5"], options, &["www.sea1.glb.test", "A"]].concat();
+        run("kdig", "knot-dnsutils", &arguments)
+    };
+    let overs = [(Transport::Tls, "+tls"), (Transport::Https, "+https=/ask"), (Transport::Quic, "+quic")];
+    for (transport, over) in overs {
+        let address = lb.daemon.encrypted_addresses().iter().find(|(it, _)| *it == transport).unwrap().1;
+        let Some(said) = shown(address, &[over, "+padding"]) else { return };
+        // ";; Received 468 B"
+        let length = said.lines().find_map(|line| line.strip_prefix(";; Received ")?.split(' ').next()?.parse().ok());
+        let length: usize = length.unwrap_or_else(|| panic!("{said}"));
+        assert!(said.contains("PADDING") && length % 468 == 0, "{said}");
+        assert!(!shown(address, &[over, "+nopadding", "+edns"]).unwrap().contains("PADDING"), "{over}");
+    }
+    let said = shown(udp, &["+tcp", "+ednsopt=11"]).unwrap();
+    assert!(said.contains("Option (11): 0064"), "{said}");
+    let said = shown(udp, &["+notcp", "+ednsopt=11"]).unwrap();
+    assert!(!said.contains("Option (11)"), "{said}");
+}

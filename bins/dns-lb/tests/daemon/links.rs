@@ -3,6 +3,7 @@
 use dglb_core::proto::message::{EntryKind, Message, Resync};
 use dglb_node::lifecycle::{Daemon, Stopped};
 use dns_lb::DnsLb;
+use hickory_proto::rr::RecordType;
 
 use crate::{
     backbone::{Backbone, fleet},
@@ -166,4 +167,26 @@ async fn a_reload_changes_the_isp_and_names_what_it_cannot_change() {
     })
     .await;
     no_violations(&[&b1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_changes_the_conduct_and_names_what_of_dns_it_cannot_change() {
+    let b1 = Backbone::start("b1", vec![]).await;
+    let mut lb = Lb::start(&[&b1]).await;
+    let path = lb.path("dns-lb.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let mut reload = |dns: &str| {
+        std::fs::write(&path, text.replace("lanes = 1", &format!("lanes = 1, {dns}"))).unwrap();
+        lb.daemon.reload(DnsLb::load(&path).unwrap().value)
+    };
+    let restart = |key: &str| Err(format!("{key} has changed, which takes a restart"));
+    assert_eq!(reload("rate-limit.table-size = 128"), restart("dns.rate-limit.table-size"));
+    assert_eq!(reload("advertise = ['192.0.2.7']"), restart("dns.advertise"));
+    assert_eq!(reload("udp-payload = 600, rate-limit.slip = 1"), Ok(()));
+    // The reply says in its OPT record what the server takes.
+    eventually("the new size", || {
+        let said = lb.ask("www.glb.test.", RecordType::A).message;
+        said.edns.is_some_and(|edns| edns.max_payload() == 600)
+    })
+    .await;
 }

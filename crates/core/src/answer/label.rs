@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{Answer, Apex, Asking, Cut, Says};
+use super::{Answer, Apex, Asking, Cut, Says, Step};
 use crate::{
     directory::LbIndex,
     dns::{Decision, Role, rcode, rrset::Ede, rrset::family, rtype},
@@ -10,26 +10,21 @@ use crate::{
 
 impl<'d> Asking<'d, '_> {
     /// Something at or below a label zone; `label` is the label in wire form.
-    pub(super) fn label_zone(&self, label: &[u8], lb: Option<LbIndex>) -> Answer<'d> {
+    pub(super) fn label_zone(&self, label: &[u8], lb: Option<LbIndex>) -> Step<'d> {
         let cut = self.cut(label, lb);
-        match self.question.role {
-            Role::Referral => {
-                // RFC 4035 section 3.1.4.1: the parent's side of the cut answers for DS.
-                if self.place.labels == 1 && self.question.qtype == rtype::DS {
-                    return self.with_authority(Says::Nothing(Apex::Zone));
-                }
-                match cut.lb {
-                    Some(_) => self.say(Decision::Referral, Says::Referral(cut)),
-                    None => self.in_label_zone(cut),
-                }
+        Step::Answered(match self.question.role {
+            // RFC 4035 section 3.1.4.1: the parent's side of the cut answers for DS.
+            Role::Referral if self.place.labels == 1 && self.question.qtype == rtype::DS => {
+                self.with_authority(Says::Nothing(Apex::Zone))
             }
-            Role::Fallback => self.in_label_zone(cut),
+            Role::Referral if cut.lb.is_some() => self.say(Decision::Referral, Says::Referral(cut)),
+            Role::Referral | Role::Fallback => return self.in_label_zone(cut),
             Role::DnsLb => match (self.directory.own(), lb) {
-                (Some((own, _)), Some(index)) if own == index => self.in_label_zone(cut),
+                (Some((own, _)), Some(index)) if own == index => return self.in_label_zone(cut),
                 (None, _) => Answer::not_ready(),
                 _ => Answer::refused(),
             },
-        }
+        })
     }
 
     fn cut(&self, label: &[u8], lb: Option<LbIndex>) -> Cut<'d> {
@@ -44,7 +39,7 @@ impl<'d> Asking<'d, '_> {
 
     /// With authority for the label zone: as the DNS-LB, as its fall-back, or because nobody knows
     /// the label and a valid label never gets NXDOMAIN (design section 3).
-    fn in_label_zone(&self, cut: Cut<'d>) -> Answer<'d> {
+    fn in_label_zone(&self, cut: Cut<'d>) -> Step<'d> {
         let (qtype, zone, fleet) = (self.question.qtype, self.place.zone, self.place.fleet);
         let (name, apex) = (self.question.name, Apex::Label(cut));
         let inner = &name[..name.start(self.place.labels - 1)];
@@ -66,17 +61,15 @@ impl<'d> Asking<'d, '_> {
             (b"\x02f2", _) => fallback(1),
             _ => self.identity_check(cut),
         };
-        if let Some(ours) = ours {
-            return ours;
-        }
-        match zone.node(inner) {
-            Some(node) => match node.service() {
-                Some(service) => self.service_in_label_zone(service, cut),
+        Step::Answered(match (ours, zone.node(inner)) {
+            (Some(ours), _) => ours,
+            (None, Some(node)) => match node.service() {
+                Some(service) => return Step::Ranked(self.place, service, cut),
                 None if node.leads_to_service() || inner.is_empty() => nodata(),
                 None => self.nothing(cut),
             },
-            None => self.nothing(cut),
-        }
+            (None, None) => self.nothing(cut),
+        })
     }
 
     /// NXDOMAIN within the label zone.
@@ -84,7 +77,8 @@ impl<'d> Asking<'d, '_> {
         Answer { rcode: rcode::NXDOMAIN, ..self.with_authority(Says::Nothing(Apex::Label(cut))) }
     }
 
-    fn service_in_label_zone(&self, service: usize, cut: Cut<'d>) -> Answer<'d> {
+    /// A service in a label zone.
+    pub(super) fn ranked(&self, service: usize, cut: Cut<'d>) -> Answer<'d> {
         let facts = self.place.zone.facts(service);
         let short = facts.ttl.min(self.directory.settings().direct_ttl);
         let own = self.question.role == Role::DnsLb;

@@ -2,7 +2,7 @@
 //! that they wait for memory together. A question alone is a batch of one.
 //!
 //! ```text
-//! admit → begin (what the name says) → look up who asks → touch → finish (choose) → render
+//! admit → place (zone) → touch → named → look up who asks → touch → answered (choose) → render
 //! ```
 
 use std::{array, hint::black_box, net::IpAddr};
@@ -17,7 +17,7 @@ use super::{
 use crate::{
     answer::{self, Step},
     directory::Directory,
-    locate::{self, Match},
+    locate::Match,
     table::{Located, MapTable},
 };
 
@@ -33,32 +33,23 @@ pub(super) fn respond<const N: usize>(responder: &Responder<'_>, exchanges: &mut
             None => open.push(exchange),
         }
     }
-    let begun: ArrayVec<Step<'_>, N> = admitted.iter().map(|a| answer::begin(directory, &a.question())).collect();
-    for (a, step) in admitted.iter_mut().zip(&begun) {
+    let mut steps: ArrayVec<Step<'_>, N> = admitted.iter().map(|a| answer::place(directory, a.query.name)).collect();
+    // Nobody wants these sums; what they are made of is to be read.
+    black_box(steps.iter().fold(0, |sum, step| match step {
+        Step::Placed(place, hash) if place.labels > 1 => sum ^ directory.touch_label(*hash),
+        _ => sum,
+    }));
+    for (step, admitted) in steps.iter_mut().zip(&mut admitted) {
+        *step = step.named(directory, &admitted.question());
         if step.zone().is_some_and(|zone| !zone.takes_subnets()) {
-            a.client = a.client.without_subnet();
+            admitted.client = admitted.client.without_subnet();
         }
     }
-    let matches = matches::<N>(directory, &admitted, &begun);
-    // Nobody wants this sum; what it is made of is to be read.
-    black_box(begun.iter().zip(&matches).fold(0, |sum, at| sum ^ touch(directory, at)));
-    for (((exchange, admitted), step), matched) in open.into_iter().zip(&admitted).zip(&begun).zip(&matches) {
-        let found;
-        let answer = match step {
-            Step::Answered(answer) => answer,
-            Step::Locate(place, service) => {
-                found = answer::finish(directory, &admitted.question(), (*place, *service), matched);
-                &found
-            }
-        };
-        exchange.handled = responder.render(admitted, answer, exchange.reply);
-    }
-}
-
-fn touch(directory: &Directory, (step, matched): (&Step<'_>, &Match<'_>)) -> usize {
-    match step {
-        Step::Locate(place, service) => locate::touch(directory, place.zone, *service, matched),
-        Step::Answered(_) => 0,
+    let matches = matches::<N>(directory, &admitted, &steps);
+    black_box(steps.iter().zip(&matches).fold(0, |sum, (step, matched)| sum ^ step.touch(directory, matched)));
+    for (((exchange, admitted), step), matched) in open.into_iter().zip(&admitted).zip(&steps).zip(&matches) {
+        let answer = step.answered(directory, &admitted.question(), matched);
+        exchange.handled = responder.render(admitted, &answer, exchange.reply);
     }
 }
 
@@ -91,11 +82,11 @@ impl<const N: usize> LookUps<N> {
 fn matches<'d, const N: usize>(
     directory: &'d Directory,
     admitted: &'d [Admitted<'_>],
-    begun: &[Step<'_>],
+    steps: &[Step<'_>],
 ) -> ArrayVec<Match<'d>, N> {
     let mut matches: ArrayVec<Match<'d>, N> = admitted.iter().map(|a| Match::nothing(&a.client)).collect();
     let (mut by_subnet, mut by_source) = (LookUps::<N>::new(), LookUps::<N>::new());
-    for (whose, _) in begun.iter().enumerate().filter(|(_, step)| matches!(step, Step::Locate(..))) {
+    for (whose, _) in steps.iter().enumerate().filter(|(_, step)| matches!(step, Step::Locate(..))) {
         let client = &admitted[whose].client;
         match client.by_subnet() {
             Some(asked) => by_subnet.add(whose, 0, asked),

@@ -21,7 +21,7 @@ pub(super) const EDE_NOT_AUTHORITATIVE: u16 = 20;
 pub(super) const EDE_NOT_SUPPORTED: u16 = 21;
 
 /// The options of an OPT record, with the response code that they deserve.
-#[inline]
+#[inline(always)]
 pub(super) fn read<'p>(record: &Record<'p>) -> (Edns<'p>, u16) {
     let [_extended_rcode, version, flags, _] = record.ttl;
     let mut edns = Edns { payload: record.class, dnssec_ok: flags & 0x80 != 0, ..Edns::default() };

@@ -109,7 +109,7 @@ pub struct Reject<'p> {
 }
 
 /// Reads one packet, and its QNAME into `name`.
-#[inline]
+#[inline(always)]
 pub fn parse<'p>(packet: &'p [u8], name: &'p mut QName) -> Parsed<'p> {
     let Some([i0, i1, first, second, counts @ ..]) = packet.first_chunk::<HEADER>() else {
         return Parsed::Drop;
@@ -172,7 +172,7 @@ impl<'p> Cursor<'p> {
     }
 
     /// QNAME, QTYPE and QCLASS.
-    #[inline]
+    #[inline(always)]
     fn question(&mut self, name: &mut QName) -> Option<(u16, u16)> {
         self.at += name.read(&self.packet[self.at..])?;
         let [t0, t1, c0, c1] = *self.packet.get(self.at..)?.first_chunk::<4>()?;
@@ -201,7 +201,7 @@ impl<'p> Cursor<'p> {
     }
 
     /// Walks over the three record sections; the last may hold one OPT.
-    #[inline]
+    #[inline(always)]
     fn records(&mut self, answers: u16, authorities: u16, additionals: u16) -> Result<Option<Edns<'p>>, Malformed<'p>> {
         let malformed = |edns| Malformed { edns, rcode: rcode::FORMERR };
         let (mut edns, mut signed): (Option<Edns<'p>>, bool) = (None, false);
@@ -255,7 +255,7 @@ impl<'p> Cursor<'p> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn record(&mut self) -> Option<Record<'p>> {
         let root = self.skip_name()?;
         let [t0, t1, c0, c1, ttl @ .., l0, l1] = *self.packet.get(self.at..)?.first_chunk::<10>()?;

@@ -26,15 +26,61 @@ pub struct Limits {
     /// Every how many-th reply that is one too many is sent short; 0 for none.
     slip: u32,
     /// Networks that are never limited.
-    exempt: Vec<Prefix>,
+    exempt: Exempt,
+}
+
+/// Networks as first and last addresses: in order, without a common address.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Exempt {
+    v4: Box<[(u32, u32)]>,
+    v6: Box<[(u128, u128)]>,
 }
 
 impl Limits {
     /// So many replies in each second, at least one; of what is more, every `slip`-th is sent
     /// short (0 for none); networks in `exempt` get whatever they ask for.
-    pub fn new(replies_per_second: u32, slip: u32, exempt: Vec<Prefix>) -> Self {
-        Self { interval: BURST / u64::from(replies_per_second.max(1)), slip, exempt }
+    pub fn new(replies_per_second: u32, slip: u32, exempt: impl IntoIterator<Item = Prefix>) -> Self {
+        Self { interval: BURST / u64::from(replies_per_second.max(1)), slip, exempt: Exempt::new(exempt) }
     }
+}
+
+impl Exempt {
+    fn new(prefixes: impl IntoIterator<Item = Prefix>) -> Self {
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        for prefix in prefixes {
+            let bits = u32::from(prefix.bits());
+            match prefix.address() {
+                IpAddr::V4(first) => {
+                    let first = first.to_bits();
+                    v4.push((first, first | u32::MAX.checked_shr(bits).unwrap_or(0)));
+                }
+                IpAddr::V6(first) => {
+                    let first = first.to_bits();
+                    v6.push((first, first | u128::MAX.checked_shr(bits).unwrap_or(0)));
+                }
+            }
+        }
+        Self { v4: outermost(v4), v6: outermost(v6) }
+    }
+
+    fn contains(&self, client: IpAddr) -> bool {
+        match client {
+            IpAddr::V4(v4) => is_in(&self.v4, v4.to_bits()),
+            IpAddr::V6(v6) => is_in(&self.v6, v6.to_bits()),
+        }
+    }
+}
+
+/// Prefixes hold each other or have nothing in common; those that are held are left out.
+fn outermost<N: Ord + Copy>(mut ranges: Vec<(N, N)>) -> Box<[(N, N)]> {
+    ranges.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(b.1.cmp(&a.1)));
+    ranges.dedup_by(|inner, outer| inner.1 <= outer.1);
+    ranges.into()
+}
+
+fn is_in<N: Ord + Copy>(ranges: &[(N, N)], address: N) -> bool {
+    let behind = ranges.partition_point(|(first, _)| *first <= address);
+    behind.checked_sub(1).is_some_and(|at| address <= ranges[at].1)
 }
 
 /// What is to be done with a reply.
@@ -83,10 +129,12 @@ impl Limiter {
     }
 
     /// Whether `client` gets one more reply of this kind, at `now` in milliseconds since any fixed
-    /// moment. Exempt are looked for only when it would not: who is exempt is limited by nothing,
-    /// and everybody else need not wait for the search.
+    /// moment. Who is exempt takes up no bucket.
     pub fn take(&mut self, limits: &Limits, client: IpAddr, kind: Kind, now: u64) -> Verdict {
         let client = canonical(client);
+        if limits.exempt.contains(client) {
+            return Verdict::Send;
+        }
         // Half of what 64 bits hold is 292 years.
         let now = now.saturating_mul(1_000_000).min(u64::MAX / 2);
         let interval = limits.interval.saturating_mul(self.share).min(BURST);
@@ -94,9 +142,6 @@ impl Limiter {
         let full = bucket.full.max(now) + interval;
         if full <= now + BURST {
             bucket.full = full;
-            return Verdict::Send;
-        }
-        if limits.exempt.iter().any(|prefix| prefix.contains(client)) {
             return Verdict::Send;
         }
         bucket.refused = bucket.refused.wrapping_add(1);
@@ -145,6 +190,10 @@ mod tests {
         text.parse().unwrap()
     }
 
+    fn prefixes(texts: &[&str]) -> Vec<Prefix> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
     fn limiter() -> Limiter {
         Limiter::new(1024, [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210], 1)
     }
@@ -160,7 +209,7 @@ mod tests {
 
     #[test]
     fn a_second_s_worth_at_once_and_then_the_rate() {
-        let (mut limiter, limits) = (limiter(), Limits::new(100, 2, vec![]));
+        let (mut limiter, limits) = (limiter(), Limits::new(100, 2, []));
         assert_eq!(burst(&mut limiter, &limits, "192.0.2.1", 5_000, 300), [100, 100, 100]);
         // Another address of the network has the same bucket, the next network has its own.
         assert_eq!(burst(&mut limiter, &limits, "192.0.2.255", 5_000, 2), [0, 1, 1]);
@@ -180,7 +229,7 @@ mod tests {
     fn the_lasting_rate_is_what_was_configured() {
         for (rate, threads) in [(1, 1), (3, 1), (7, 2), (1_000, 1), (1_000, 3), (100_000, 4)] {
             let mut limiter = Limiter::new(64, [1, 2], threads);
-            let limits = Limits::new(rate, 0, vec![]);
+            let limits = Limits::new(rate, 0, []);
             burst(&mut limiter, &limits, "192.0.2.1", 0, 100_001);
             let seconds = 20;
             let sent: usize =
@@ -192,7 +241,7 @@ mod tests {
 
     #[test]
     fn every_kind_has_its_own_bucket() {
-        let (mut limiter, limits) = (limiter(), Limits::new(10, 1, vec![]));
+        let (mut limiter, limits) = (limiter(), Limits::new(10, 1, []));
         for client in ["192.0.2.1", "2001:db8::1"] {
             for kind in KINDS {
                 let verdicts: Vec<_> = (0..11).map(|_| limiter.take(&limits, ip(client), kind, 0)).collect();
@@ -204,7 +253,7 @@ mod tests {
 
     #[test]
     fn ipv6_networks_have_56_bits_and_mapped_addresses_are_ipv4() {
-        let (mut limiter, limits) = (limiter(), Limits::new(1, 1, vec![]));
+        let (mut limiter, limits) = (limiter(), Limits::new(1, 1, []));
         let mut sent = |client: &str| limiter.take(&limits, ip(client), Kind::Answer, 0) == Verdict::Send;
         assert!(sent("2001:db8:0:100::1"));
         assert!(!sent("2001:db8:0:1ff:ffff::"));
@@ -216,21 +265,59 @@ mod tests {
     #[test]
     fn the_exempt_are_never_limited_and_slip_is_as_configured() {
         let mut limiter = limiter();
-        let limits = Limits::new(1, 0, vec!["192.0.2.0/25".parse().unwrap(), "2001:db8::/32".parse().unwrap()]);
+        let limits = Limits::new(1, 0, prefixes(&["192.0.2.0/25", "192.0.2.7", "2001:db8::/32"]));
         assert_eq!(burst(&mut limiter, &limits, "192.0.2.1", 0, 100), [100, 0, 0]);
         assert_eq!(burst(&mut limiter, &limits, "2001:db8::1", 0, 100), [100, 0, 0]);
-        assert_eq!(burst(&mut limiter, &limits, "192.0.2.128", 0, 100), [0, 0, 100]);
-        let always = Limits::new(1, 1, vec![]);
+        assert_eq!(burst(&mut limiter, &limits, "192.0.2.128", 0, 100), [1, 0, 99]);
+        let always = Limits::new(1, 1, []);
         assert_eq!(burst(&mut limiter, &always, "198.51.100.1", 0, 100), [1, 99, 0]);
-        let seldom = Limits::new(1, 10, vec![]);
+        let seldom = Limits::new(1, 10, []);
         assert_eq!(burst(&mut limiter, &seldom, "203.0.113.1", 0, 101), [1, 10, 90]);
+    }
+
+    #[test]
+    fn the_exempt_are_found_as_their_prefixes_say() {
+        let all = prefixes(&[
+            "10.0.0.0/8",
+            "10.1.0.0/16",
+            "192.0.2.128/25",
+            "192.0.2.0/25",
+            "203.0.113.9",
+            "255.255.255.255",
+            "0.0.0.0/32",
+            "2001:db8::/32",
+            "2001:db8:1::/48",
+            "::1",
+            "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
+        ]);
+        let mut asked: Vec<IpAddr> =
+            ["9.255.255.255", "11.0.0.0", "192.0.3.0", "192.0.1.255", "2001:db9::", "::", "::2"].map(ip).into();
+        for prefix in &all {
+            let (first, last) = match prefix.address() {
+                IpAddr::V4(v4) => {
+                    let last = v4.to_bits() | u32::MAX.checked_shr(prefix.bits().into()).unwrap_or(0);
+                    (v4.to_bits().wrapping_sub(1).to_be_bytes().into(), last.wrapping_add(1).to_be_bytes().into())
+                }
+                IpAddr::V6(v6) => {
+                    let last = v6.to_bits() | u128::MAX.checked_shr(prefix.bits().into()).unwrap_or(0);
+                    (v6.to_bits().wrapping_sub(1).to_be_bytes().into(), last.wrapping_add(1).to_be_bytes().into())
+                }
+            };
+            asked.extend([first, last, prefix.address()]);
+        }
+        for some in [&all[..], &all[3..], &all[..1], &[], &prefixes(&["0.0.0.0/0", "::/0"])] {
+            let exempt = Exempt::new(some.iter().copied());
+            for client in &asked {
+                assert_eq!(exempt.contains(*client), some.iter().any(|p| p.contains(*client)), "{client} in {some:?}");
+            }
+        }
     }
 
     #[test]
     fn who_is_limited_stays_so_among_many_others() {
         let mut limiter = Limiter::new(4_096, [3, 0x9e37_79b9_7f4a_7c15], 1);
         assert_eq!(limiter.sets.len() * size_of::<Set>(), 4_096 * BUCKET);
-        let limits = Limits::new(1_000, 0, vec![]);
+        let limits = Limits::new(1_000, 0, []);
         burst(&mut limiter, &limits, "192.0.2.1", 0, 1_000);
         for network in 0..100_000_u32 {
             let client = IpAddr::from((network << 8 | 1 << 31).to_be_bytes());

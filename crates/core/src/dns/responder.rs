@@ -78,7 +78,7 @@ impl<'a> Responder<'a> {
 
     /// Reads a packet. What needs no directory is replied to at once; else the question is added to
     /// those that do, of which there is room for one more.
-    #[inline]
+    #[inline(always)]
     pub(super) fn admit<'q, const N: usize>(
         &self,
         asked: &Asked<'q>,
@@ -123,7 +123,7 @@ impl<'a> Responder<'a> {
         terms.handled(&rendered, answer.rcode, answer.decision)
     }
 
-    #[inline]
+    #[inline(always)]
     fn terms(&self, asked: &Asked<'_>, edns: Option<&Edns<'_>>) -> Terms<'a> {
         Terms::new(self.conduct, asked.transport, edns, (asked.peer.ip(), self.unix_seconds))
     }

@@ -174,7 +174,7 @@ impl<'d> Sections<'_, 'd> {
             at += server.label().len() + 2 + HEAD;
             both_families(writer, name, ttl, &server.referral)
         };
-        let _ = servers.iter().try_for_each(|server| glue(server));
+        let _ = servers.iter().try_for_each(&mut glue);
         Ok(())
     }
 

@@ -29,7 +29,7 @@ pub(super) struct Terms<'r> {
 
 impl<'r> Terms<'r> {
     /// For a question with this OPT from `client`, at `now` in seconds since 1970.
-    #[inline]
+    #[inline(always)]
     pub(super) fn new(
         conduct: &'r Conduct,
         transport: Transport,
@@ -47,7 +47,7 @@ impl<'r> Terms<'r> {
     /// The reply to a question whose answer no directory has: badly formed for its transport,
     /// without the cookie that it must have, about the server itself, or of a class or type that
     /// is not served.
-    #[inline]
+    #[inline(always)]
     pub(super) fn without_content(&self, query: &Query<'_>, reply: &mut [u8]) -> Option<Handled> {
         let malformed = query.edns.as_ref().is_some_and(|edns| edns.keepalive.is_some_and(|length| length != 0));
         if malformed && self.transport.is_kept_alive() {

@@ -156,7 +156,7 @@ proptest! {
     #[test]
     fn hints_are_what_would_be_answered(
         order in Just(vec![1, 2, 3, 4]).prop_shuffle(),
-        marks in prop::collection::vec(prop::sample::select(vec!["", "-", "4"]), 4),
+        marks in prop::collection::vec(prop::sample::select(vec!["", "-", "4", "6"]), 4),
         answers in 1u8..=16,
         margin in prop::sample::select(vec![0, 10, 1000]),
     ) {

@@ -12,7 +12,7 @@ use hickory_proto::{
     rr::{RData, Record, RecordType},
 };
 
-use crate::world::{RESOLVER, ask, dns_b, dns_lb, packet, ranking};
+use crate::world::{RESOLVER, ask, dns_b, dns_lb, packet, ranking, text};
 
 /// How long a negative answer may be cached: by the SOA's own TTL and its MINIMUM (RFC 2308 section 5).
 fn lifetime(authorities: &[Record]) -> u32 {
@@ -106,4 +106,20 @@ fn a_family_that_is_down_comes_back_soon() {
         let (_, reply) = ask(&directory, Role::Referral, "api.glb.foobar.test.", RecordType::A);
         assert_eq!(reply.answers[0].ttl, ttl);
     }
+}
+
+/// Design section 4: no query for a service ends without an answer while any site is known. Somebody
+/// with IPv4 alone cannot go where IPv6 leads.
+#[test]
+fn ipv4_that_is_down_everywhere_is_answered_all_the_same() {
+    let mut directory = dns_b();
+    let sea = directory.lb_of(&"sea1".parse().unwrap()).unwrap();
+    directory.set_ranking(sea, &ranking("api", &["-site2", "6site1", "6site3"])).unwrap();
+    let ask = |rtype| text(&ask(&directory, Role::Referral, "api.glb.foobar.test.", rtype).1.answers);
+    assert_eq!(ask(RecordType::AAAA), ["api.glb.foobar.test. 300 AAAA 2001:db8:5::1"]);
+    assert_eq!(ask(RecordType::A), ["api.glb.foobar.test. 300 A 203.0.113.2"]);
+    // As soon as one is up, that one.
+    directory.set_ranking(sea, &ranking("api", &["-site2", "6site1", "site3"])).unwrap();
+    let (_, reply) = crate::world::ask(&directory, Role::Referral, "api.glb.foobar.test.", RecordType::A);
+    assert_eq!(text(&reply.answers), ["api.glb.foobar.test. 300 A 203.0.113.3"]);
 }

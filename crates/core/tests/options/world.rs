@@ -96,14 +96,15 @@ pub(crate) fn catalogue() -> ZoneCatalogue {
     }
 }
 
-/// Sites best first, 10 apart; a leading `-` says that all its addresses are down, a leading `4` that
-/// its IPv6 is.
+/// Sites best first, 10 apart; a leading `-` says that all its addresses are down, `4` and `6` that
+/// only that family is up.
 pub(crate) fn ranking(label: &str, order: &[&str]) -> Ranking {
     let sites = order.iter().enumerate().map(|(at, site_name)| {
         let (mark, n) = site_name.split_once("site").unwrap();
         let health = |address: &IpAddr| match mark {
             "-" => Health::Down,
             "4" if address.is_ipv6() => Health::Down,
+            "6" if address.is_ipv4() => Health::Down,
             _ => Health::Up,
         };
         let figures = |address| Figures { address, health: health(&address), latency_us: Some(1) };

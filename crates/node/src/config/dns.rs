@@ -192,7 +192,7 @@ mod tests {
         assert_eq!((&conduct.nsid, &conduct.identity), (&said("sea1"), &said("sea1")));
         assert!(conduct.version.unwrap().as_bytes().starts_with(b"dglb "));
         assert_eq!((conduct.keepalive, conduct.padding), (Some(100), 468));
-        assert_eq!(conduct.limits, Some(Limits::new(1_000, 2, vec![])));
+        assert_eq!(conduct.limits, Some(Limits::new(1_000, 2, [])));
         assert_eq!((dns.cookies, dns.settings.rate_table), (Cookies::default(), 65_536));
         assert!(Cookies::default().enabled && !Cookies::default().require);
     }
@@ -207,7 +207,7 @@ mod tests {
         let Conduct { nsid, identity, version, keepalive, limits, .. } = dns.conduct;
         assert_eq!((nsid, identity, version), (said("pop 7"), said("x"), said("9")));
         assert_eq!(keepalive, Some(36_000));
-        assert_eq!(limits, Some(Limits::new(5, 0, vec!["192.0.2.0/24".parse().unwrap()])));
+        assert_eq!(limits, Some(Limits::new(5, 0, ["192.0.2.0/24".parse().unwrap()])));
         assert_eq!((dns.cookies.require, dns.settings.rate_table), (true, 64));
         let off = loaded(
             "[dns]\nnsid = false\nid-server = false\nversion = false\ncookies.enabled = false\n\

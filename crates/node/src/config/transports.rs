@@ -145,3 +145,122 @@ impl Pair {
         Some(files)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use dglb_core::dns::Transport;
+
+    use super::*;
+    use crate::config::{ConfigError, Loaded, load};
+
+    const ROLES: [(&str, Role); 2] = [("referral", Role::Referral), ("fallback", Role::Fallback)];
+
+    /// Reads this `[dns]` with a certificate in a.pem and a.key, and another in b.pem and b.key.
+    fn read(text: &str) -> Result<Loaded<Dns>, ConfigError> {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["a", "b"] {
+            let pair = rcgen::generate_simple_self_signed(["dns.example".to_owned()]).unwrap();
+            let write = |kind: &str, pem| std::fs::write(directory.path().join(format!("{name}.{kind}")), pem).unwrap();
+            write("pem", pair.cert.pem());
+            write("key", pair.signing_key.serialize_pem());
+        }
+        let path = directory.path().join("test.toml");
+        std::fs::write(&path, text).unwrap();
+        load(&path, |section| {
+            let dns = section.required_table("dns")?;
+            let mut read = Dns::read(Some(&dns), None);
+            read.read_encrypted(&dns, &ROLES);
+            Some(read)
+        })
+    }
+
+    fn mistakes(text: &str) -> String {
+        read(text).expect_err("refused").to_string()
+    }
+
+    #[test]
+    fn limits_are_read_and_announced() {
+        let dns = read(
+            "[dns.tcp]\nidle = '30s'\nlife = '1h'\nconnections = 7\nconnections-per-client = 3\nmessages = 9\n\
+             in-flight = 4\nmemory = '1MiB'\n",
+        )
+        .unwrap()
+        .value;
+        let wanted = StreamSettings {
+            idle: Duration::from_secs(30),
+            life: Some(Duration::from_secs(3_600)),
+            connections: 7,
+            connections_per_client: 3,
+            messages_per_connection: 9,
+            in_flight: 4,
+            memory: 1 << 20,
+            ..StreamSettings::default()
+        };
+        assert_eq!(dns.settings.tcp, wanted);
+        assert_eq!((dns.conduct.keepalive, dns.settings.encrypted), (Some(300), EncryptedSettings::default()));
+    }
+
+    #[test]
+    fn transports_have_roles_and_share_a_certificate() {
+        let loaded = read(
+            "[dns.tcp]\nidle = '30s'\n\
+             [dns.tls]\nreferral = ['192.0.2.1:853']\nfallback = ['192.0.2.2:853']\ncertificate = 'a.pem'\n\
+             key = 'a.key'\nidle = '20s'\nhandshake = '2s'\n\
+             [dns.https]\nfallback = ['192.0.2.2:443']\npath = '/ask'\n\
+             [dns.quic]\nreferral = ['192.0.2.1:853']\ncertificate = 'b.pem'\nkey = 'b.key'\n",
+        )
+        .unwrap();
+        // Keys that everybody may read are told of, one of them for each transport.
+        assert!(loaded.warnings.iter().all(|w| w.message.contains("can be read by everybody")), "{loaded:?}");
+        let encrypted = &loaded.value.settings.encrypted;
+        assert_eq!((encrypted.limits.idle.as_secs(), encrypted.limits.handshake.as_secs()), (20, 2));
+        let seen: Vec<_> = encrypted
+            .services
+            .iter()
+            .map(|service| {
+                let roles: Vec<_> = service.endpoints.iter().map(|endpoint| endpoint.role).collect();
+                let file = service.files.key.file_name().unwrap().to_str().unwrap();
+                (service.over.transport(), roles, file)
+            })
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                (Transport::Tls, vec![Role::Referral, Role::Fallback], "a.key"),
+                (Transport::Https, vec![Role::Fallback], "a.key"),
+                (Transport::Quic, vec![Role::Referral], "b.key"),
+            ]
+        );
+        assert_eq!(encrypted.services[1].over, Over::Https { path: "/ask".to_owned() });
+        // What holds for both is announced.
+        assert_eq!(loaded.value.conduct.keepalive, Some(200));
+    }
+
+    #[test]
+    fn certificates_alone_serve_nothing() {
+        let dns = read("[dns.tls]\ncertificate = 'a.pem'\nkey = 'a.key'\n[dns.https]\n").unwrap().value;
+        assert_eq!(dns.settings.encrypted.services, []);
+    }
+
+    #[test]
+    fn every_mistake_is_told_at_once() {
+        let said = mistakes(
+            "[dns.tls]\nreferral = ['192.0.2.1:853']\nfallback = ['192.0.2.1:853']\ncertificate = 'a.pem'\n\
+             key = 'b.key'\nconnections = 0\n\
+             [dns.https]\nreferral = ['192.0.2.1:443']\npath = 'dns?'\ncertificate = 'c.pem'\nkey = 'a.key'\n\
+             [dns.quic]\nreferral = ['192.0.2.1:853']\ncertificate = 'a.pem'\nlisten = []\n",
+        );
+        for wanted in [
+            "dns.tls.fallback: 192.0.2.1:853 stands here twice",
+            "b.key: is not the certificate's key",
+            "dns.tls.connections: wanted an integer from 1 to 1000000, found 0",
+            "dns.https.path: wanted a path such as \"/dns-query\", found \"dns?\"",
+            "c.pem: No such file",
+            "dns.quic.certificate: both \"certificate\" and \"key\" are needed",
+            "dns.quic.listen",
+        ] {
+            assert!(said.contains(wanted), "{wanted} is not in\n{said}");
+        }
+        assert_eq!(said.lines().count(), 7, "{said}");
+    }
+}

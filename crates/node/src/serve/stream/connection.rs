@@ -17,7 +17,7 @@ use dglb_core::dns::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
-    time::{Instant, timeout_at},
+    time::{Instant, sleep_until, timeout_at},
 };
 
 use super::{Buffers, Place, Thread, late::Late};
@@ -67,6 +67,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Source> Connection<IO, S> {
     pub(super) async fn serve(mut self) {
         self.place.end = match self.converse().await {
             Ok(end) => end,
+            // Over TLS an end without a word before it; whole messages are framed, so nothing is cut.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => ConnectionEvent::Finished,
             Err(_) => ConnectionEvent::Broken,
         };
         if !matches!(self.place.end, ConnectionEvent::Broken | ConnectionEvent::Slow) {
@@ -85,9 +87,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Source> Connection<IO, S> {
         if stopping {
             self.deadline = Instant::now() + LAST_QUESTIONS;
         }
+        // How it is to end once the last reply was written.
+        let mut closing = None;
         loop {
             let before = self.answered;
-            let next = self.answer();
+            let next = if closing.is_none() { self.answer() } else { Next::Read };
             if !self.place.held.hold(self.framing.capacity() + self.replies.capacity()) {
                 return Ok(ConnectionEvent::Memory);
             }
@@ -105,13 +109,16 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Source> Connection<IO, S> {
             match next {
                 _ if end.is_some_and(|end| now >= end) => return Ok(ConnectionEvent::Expired),
                 Next::Flush => continue,
-                Next::Close(end) => return Ok(end),
+                Next::Close(end) => closing = Some(end),
                 // Whole messages count, octets do not: one octet at a time is no way to stay.
                 Next::Read if self.answered > before && !stopping => self.deadline = now + idle,
                 Next::Read => {}
             }
+            if let Some(end) = closing.filter(|_| self.late.waiting() == 0) {
+                return Ok(end);
+            }
             // More than so many questions are not taken in before some are answered.
-            let has_room = self.late.waiting() < thread.limits.in_flight;
+            let has_room = closing.is_none() && self.late.waiting() < thread.limits.in_flight;
             let deadline = end.map_or(self.deadline, |end| end.min(self.deadline));
             tokio::select! {
                 biased;
@@ -121,11 +128,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Source> Connection<IO, S> {
                 }
                 reply = self.late.next() => append(&mut self.replies, &reply),
                 read = timeout_at(deadline, read(&mut self.io, &mut self.framing, &thread)), if has_room => match read {
-                    Ok(read) => if read? == 0 { return Ok(ConnectionEvent::Finished) },
+                    Ok(read) => if read? == 0 { closing = Some(ConnectionEvent::Finished) },
                     Err(_) if stopping => return Ok(ConnectionEvent::Stopped),
                     Err(_) if end.is_some_and(|end| end <= deadline) => return Ok(ConnectionEvent::Expired),
                     Err(_) => return Ok(ConnectionEvent::Idle),
                 },
+                // Nothing is read any more, and what is late does not come.
+                () = sleep_until(deadline), if !has_room => return Ok(closing.unwrap_or(ConnectionEvent::Idle)),
             }
         }
     }

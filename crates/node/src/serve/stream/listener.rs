@@ -58,8 +58,8 @@ impl<S: Source> Thread<S> {
                 Ok((stream, peer)) => self.take_in(stream, (peer, role), &carrier),
                 Err(error) => self.accept_failed(&error).await,
             }
-            burst += 1;
-            if burst % BURST == 0 {
+            burst = (burst + 1) % BURST;
+            if burst == 0 {
                 yield_now().await;
             }
         }

@@ -83,6 +83,28 @@ async fn what_waits_for_the_slow_lane_is_overtaken_up_to_a_bound() {
 }
 
 #[tokio::test]
+async fn who_has_said_all_still_hears_what_is_late() {
+    let (thread, serve, counters) = thread(StreamSettings::default());
+    let local = LocalSet::new();
+    local
+        .run_until(async {
+            let mut client = open(&thread);
+            client.write_all(&framed(b"s1")).await.unwrap();
+            client.shutdown().await.unwrap();
+            while counters.totals().questions(Transport::Tcp) == 0 {
+                tokio::task::yield_now().await;
+            }
+            std::thread::spawn(serve);
+            assert_eq!(next(&mut client).await, b"s1");
+            assert_eq!(client.read(&mut [0; 1]).await.unwrap(), 0);
+            thread.connections.close();
+            thread.connections.wait().await;
+            assert_eq!(counters.totals().connections(Transport::Tcp, ConnectionEvent::Finished), 1);
+        })
+        .await;
+}
+
+#[tokio::test]
 async fn who_overfills_the_slow_lane_gets_a_plain_reply() {
     let limits = StreamSettings { in_flight: 1_000, ..StreamSettings::default() };
     let (thread, _serve, counters) = thread(limits);

@@ -9,6 +9,7 @@ use dglb_core::{
         cookie::{Cookies, Secret},
         rate::Limits,
     },
+    net::Prefix,
 };
 
 use super::*;
@@ -38,7 +39,7 @@ struct Limited {
 impl Limited {
     /// Ten replies a second: what is asked at once is far more, and a second adds little to it.
     fn new(slip: u32, exempt: &[&str]) -> Self {
-        let exempt = exempt.iter().map(|prefix| prefix.parse().unwrap()).collect();
+        let exempt: Vec<Prefix> = exempt.iter().map(|prefix| prefix.parse().unwrap()).collect();
         let conduct = Conduct {
             identity: Some("sea1".parse::<Text>().unwrap()),
             cookies: Some(Cookies { current: Secret::new([1; 16]), next: None, require: false }),
@@ -144,7 +145,7 @@ async fn under_attack_a_client_that_knows_cookies_gets_one_and_is_free() {
 async fn the_exempt_are_free_and_a_new_conduct_holds_at_once() {
     let mut server = Limited::new(0, &["127.0.0.0/8"]);
     assert_eq!(server.ask(&question(&[]), 100).len(), 100);
-    let strict = Conduct { limits: Some(Limits::new(1, 0, vec![])), ..(*server.conduct.current()).clone() };
+    let strict = Conduct { limits: Some(Limits::new(1, 0, [])), ..(*server.conduct.current()).clone() };
     server.conduct.publish(strict);
     let replies = server.ask(&question(&[]), 100).len();
     assert!(replies < 90, "{replies}");
