@@ -138,17 +138,45 @@ fn our_own_limit_counts_where_it_is_less() {
     });
 }
 
+/// So many name servers with so many addresses that every label has its fall-backs among them, and
+/// no referral fits 512 octets, nor 1 232.
+fn many_addresses() -> String {
+    let addresses = |n: u8| -> Vec<String> { (1..=16).map(|at| format!("'2001:db8:{n}::{at}'")).collect() };
+    let server = |n: u8| {
+        let fallback = addresses(n).join(", ");
+        format!("[[dns-b]]\nidentity = 'x{n}'\nreferral = ['192.0.2.{n}']\nfallback = [{fallback}]\n")
+    };
+    (1..=20).map(server).collect()
+}
+
+/// Where the operator wants it, the label zone's NS set and addresses stand beside the alias into it,
+/// as far as there is room; they are never a reason for TC. By default they are not there.
+#[test]
+fn a_referral_beside_an_alias_is_a_courtesy() {
+    scenario("conduct::size::a_referral_beside_an_alias_is_a_courtesy", async |ground| {
+        let extra = "[locate]\nreferral-with-cname = true\n".to_owned();
+        let world = World::start(ground, Setup { extra, fleet: many_addresses(), ..Setup::default() }).await;
+        for role in [Role::Referral, Role::Fallback] {
+            let [udp, tcp] = world.ways(role);
+            let whole = tcp.ask(&packet(WWW, rtype::A, None), "mapped").await;
+            assert_eq!((whole.authority.len(), whole.additional.len()), (3, 33), "{tcp}");
+            for payload in PAYLOADS {
+                let reply = udp.ask(&packet(WWW, rtype::A, payload), "mapped").await;
+                assert!(!reply.is_truncated() && reply.is_authoritative(), "{udp}: {payload:?}");
+                assert!(reply.octets.len() <= limit(payload, 1_232), "{udp}: {payload:?}");
+                assert_eq!(text(&reply.answer), text(&whole.answer), "{udp}: {payload:?}");
+                assert!(text(&whole.authority).starts_with(&text(&reply.authority)), "{udp}: {payload:?}");
+                assert!(text(&whole.additional).starts_with(&text(&reply.additional)), "{udp}: {payload:?}");
+            }
+        }
+    });
+}
+
 /// RFC 9471 section 3: a referral without all of its glue is no referral; TC says so.
 #[test]
 fn a_referral_without_its_glue_is_truncated() {
     scenario("conduct::size::a_referral_without_its_glue_is_truncated", async |ground| {
-        // Every label but few has its fall-backs among these many.
-        let addresses = |n: u8| -> Vec<String> { (1..=16).map(|at| format!("'2001:db8:{n}::{at}'")).collect() };
-        let server = |n: u8| {
-            let fallback = addresses(n).join(", ");
-            format!("[[dns-b]]\nidentity = 'x{n}'\nreferral = ['192.0.2.{n}']\nfallback = [{fallback}]\n")
-        };
-        let setup = Setup { fleet: (1..=20).map(server).collect(), ..Setup::default() };
+        let setup = Setup { fleet: many_addresses(), ..Setup::default() };
         let world = World::start(ground, setup).await;
         let apex = format!("lb1.{ZONE}");
         let [udp, tcp] = world.ways(Role::Referral);
