@@ -1,3 +1,5 @@
+mod liveness;
+
 use std::{
     net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
@@ -11,8 +13,8 @@ use dglb_core::{
     identity::Identity,
     name::Name,
     proto::message::{
-        BootId, EntryKind, Hello, Map, MapEntry, Message, PeerRole, Ready, RefuseReason, RefusedReason, Report, Resync,
-        Unmap,
+        BootId, ByeReason, EntryKind, Hello, Map, MapEntry, Message, PeerRole, Ready, RefuseReason, RefusedReason,
+        Report, Resync, Unmap,
     },
     report::{Figures, Health, RankedSite, Ranking},
 };
