@@ -10,7 +10,7 @@ use std::{
 use dglb_core::{
     directory::Directory,
     dns::{Asked, Decision, Responder, Role, Transport, rcode},
-    proto::message::{BootId, Hello, Message, PeerRole, Ready},
+    proto::message::{BootId, FleetStamp, Hello, Message, PeerRole, Ready},
 };
 use dglb_scenarios::configs::{self, WWW, in_label};
 use dns_b::keeper::{CheckOutcome, Checked, Keeper as Server, LinkId, Outgoing, Verdict};
@@ -298,7 +298,7 @@ impl Play {
         let from = SocketAddr::from(([192, 0, 2, 200], 1));
         let hello = Hello { identity: "sync".parse().unwrap(), role: PeerRole::DnsASync, ..hello(1, Duration::ZERO) };
         if matches!(self.servers[b].hello(id, &hello, from, self.now), Verdict::Welcome(_)) {
-            self.servers[b].message(id, Message::Catalogue(Box::new(catalogue())), self.now);
+            self.servers[b].message(id, Message::snapshot(catalogue()), self.now);
         }
         self.collect(b);
     }
@@ -421,7 +421,7 @@ impl Play {
             match outgoing {
                 Outgoing::One(message) => self.links[lb][b].falling.push_back(message),
                 Outgoing::Shared(_) => {
-                    self.links[lb][b].falling.push_back(Message::Catalogue(Box::new(catalogue())));
+                    self.links[lb][b].falling.push_back(Message::snapshot(catalogue()));
                 }
                 Outgoing::Leave(_) => {
                     self.links[lb][b] = Link::default();
@@ -535,6 +535,7 @@ fn hello(boot: u8, uptime: Duration) -> Hello {
         boot: BootId([boot; 16]),
         uptime_ms: uptime.as_millis() as u64,
         features: 0,
+        fleet: FleetStamp::default(),
     }
 }
 

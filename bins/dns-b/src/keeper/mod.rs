@@ -30,7 +30,7 @@ use dglb_core::{
     name::Name,
     proto::{
         Encoded,
-        message::{BootId, Bye, ByeReason, Hello, Message, PeerRole, Refuse, RefuseReason, Welcome},
+        message::{BootId, Bye, ByeReason, Hello, Message, PeerRole, Refuse, RefuseReason, Welcome, ZoneGeneration},
     },
     table::{Member, Registry},
 };
@@ -176,7 +176,10 @@ impl Keeper {
             self.figures.refused_links += 1;
             return refuse(RefuseReason::Duplicate, text);
         }
-        let held = |zone: &Name| self.directory.zone(zone).map(|z| (zone.clone(), z.catalogue().generation));
+        let held = |zone: &Name| {
+            let generation = self.directory.zone(zone)?.catalogue().generation;
+            Some(ZoneGeneration { zone: zone.clone(), generation, on_referral: false })
+        };
         let published = self.peers.get(&hello.identity).into_iter().flat_map(|peer| &peer.may_publish);
         let catalogues = published.filter_map(held).collect();
         let (map_generation, report_generation) = self
@@ -196,7 +199,7 @@ impl Keeper {
             boot: self.boot,
             observed: from,
             features: 0,
-            fleet: self.fleet.clone(),
+            fleet: (hello.fleet != self.fleet.stamp()).then(|| self.fleet.clone()),
             map_generation,
             report_generation,
             catalogues,

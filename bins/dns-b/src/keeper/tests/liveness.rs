@@ -199,5 +199,6 @@ fn hello() -> Hello {
         boot: BootId([1; 16]),
         uptime_ms: 0,
         features: 0,
+        fleet: FleetStamp::default(),
     }
 }
