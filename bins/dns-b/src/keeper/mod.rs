@@ -6,6 +6,7 @@
 //! DNS side passed its checks, and it has ranked the service (design sections 3 and 4).
 
 mod check;
+mod keep;
 mod lb;
 mod reload;
 mod status;
@@ -34,10 +35,12 @@ use dglb_core::{
 
 pub use check::{CheckOutcome, Checked, Target};
 pub use dglb_node::link::LinkId;
+pub use keep::{Restored, RestoredReport};
 pub use reload::refusal;
 pub use status::Figures;
 
 use crate::config::{CheckConfig, Config, DefaultMember, Peer};
+use keep::Kept;
 use lb::LbTruth;
 
 /// What a HELLO deserves.
@@ -76,6 +79,8 @@ pub struct Keeper {
     encoded: HashMap<Name, Encoded>,
     /// The directory differs from what was last published.
     changed: bool,
+    /// What goes to the store.
+    kept: Kept,
 }
 
 #[derive(Debug)]
@@ -94,6 +99,8 @@ struct Link {
 pub enum Outgoing {
     /// To this peer alone.
     One(Message),
+    /// To this peer alone, once the change of this number is on the disk.
+    After(u64, Message),
     /// To many: encoded once.
     Shared(Encoded),
     /// The last thing it hears.
@@ -130,6 +137,7 @@ impl Keeper {
             tombstone: Duration::from_secs(u64::from(config.fleet.ttl.label_ns)),
             encoded: HashMap::new(),
             changed: true,
+            kept: Kept::default(),
         };
         for label in &config.fleet.labels {
             keeper.directory.upsert_lb(&label.identity, &label.addresses);
@@ -278,6 +286,7 @@ impl Keeper {
     /// The slower part of [`Keeper::tick`]: who speaks for whom, for which a second is soon enough.
     pub fn slow_tick(&mut self, now: Instant) {
         self.borrow_rankings(now);
+        self.keep_reports();
     }
 
     /// Until every DNS-LB that may come has come, or one lease has passed, somebody who sits nearer

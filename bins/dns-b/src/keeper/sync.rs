@@ -30,7 +30,12 @@ impl Keeper {
             None => self.figures.catalogues_adopted += 1,
         }
         let adopted = refused.is_none();
-        self.send(link, Message::CatalogueAck(CatalogueAck { zone: zone.clone(), generation, refused }));
+        let ack = Message::CatalogueAck(CatalogueAck { zone: zone.clone(), generation, refused });
+        if adopted {
+            self.send_kept(link, ack);
+        } else {
+            self.send(link, ack);
+        }
         if adopted {
             self.send_delegations(link, |served| *served == zone);
         }
@@ -55,6 +60,14 @@ impl Keeper {
                 Ordering::Greater => {}
             }
         }
+        self.serve_zone(catalogue)?;
+        self.keep_zone(&zone);
+        Ok(())
+    }
+
+    /// Serves a catalogue, whoever it came from.
+    pub(super) fn serve_zone(&mut self, catalogue: ZoneCatalogue) -> Result<(), String> {
+        let zone = catalogue.zone.clone();
         self.check_neighbourhood(&catalogue)?;
         if let Some(warning) = style_warning(catalogue.style) {
             tracing::warn!(%zone, "{warning}");
