@@ -147,15 +147,15 @@ fn nothing_acknowledged_is_lost_however_often_it_is_killed() {
             let lb = dial(server, "lb1", PeerRole::DnsLb).await;
             let sync = dial(server, "sync", PeerRole::DnsASync).await;
             let catalogues = &sync.welcome.catalogues;
-            let held = catalogues.first().map_or(0, |(_, generation)| *generation);
-            assert!(held >= zone.acknowledged && held <= zone.sent, "kill {kill}: zone {held}, {zone:?}");
+            let published = catalogues.first().map_or(0, |held| held.generation);
+            assert!(
+                published >= zone.acknowledged && published <= zone.sent,
+                "kill {kill}: zone {published}, {zone:?}"
+            );
             let held = lb.welcome.map_generation;
             assert!(held >= map.acknowledged && held <= map.sent, "kill {kill}: map {held}, {map:?}");
-            // The map is what its generation says, whole.
-            if held > 0 {
-                let name = format!("{WWW}.");
-                let resolver = ground.isp(1);
-                let reply = Question::new(resolver, &name, RecordType::A).ask(dns(ground.referral(1))).await;
+            if published > 0 {
+                let reply = Question::new(ground.isp(1), WWW, RecordType::A).ask(dns(ground.referral(1))).await;
                 assert!(!reply.addresses().is_empty() || reply.alias().is_some(), "kill {kill}: {reply:?}");
             }
             // SplitMix64's constants: moments that are spread out, and the same in every run.
@@ -163,9 +163,7 @@ fn nothing_acknowledged_is_lost_however_often_it_is_killed() {
             let before = map.acknowledged;
             (map, zone, ()) = tokio::join!(
                 speak(lb, map, |generation| Message::Map(mapping(&ground, generation))),
-                speak(sync, zone, |generation| Message::Catalogue(Box::new(configs::catalogue(
-                    &ground, 1, generation
-                )))),
+                speak(sync, zone, |generation| Message::snapshot(configs::catalogue(&ground, 1, generation))),
                 async {
                     tokio::time::sleep(moment).await;
                     drop(program);

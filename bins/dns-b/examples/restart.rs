@@ -137,7 +137,7 @@ fn configure(directory: &Path, lbs: usize) -> Result<(), Problem> {
 fn fill(directory: &Path, lbs: usize, entries: usize, services: usize) -> Result<(), Problem> {
     let store = Store::open(&directory.join(FILE), &SCHEMA)?.store;
     let mut batch = Batch::default();
-    let catalogue = Message::Catalogue(Box::new(catalogue(services)?)).encode()?;
+    let catalogue = Message::snapshot(catalogue(services)?).encode()?;
     batch.put(ZONES, ZONE.parse::<Name>()?.wire(), body(catalogue.body()));
     for n in 0..lbs {
         let identity = identity(n)?;

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bytes::{Buf, BufMut};
 use dglb_core::{
-    catalogue::ZoneCatalogue,
+    catalogue::{CatalogueUpdate, ZoneCatalogue},
     fleet::Fleet,
     identity::Identity,
     net::Prefix,
@@ -166,7 +166,10 @@ fn address(rest: &mut &[u8], flags: u8) -> Result<IpAddr, RecordError> {
 /// [`RecordError`].
 pub fn catalogue(octets: &[u8]) -> Result<ZoneCatalogue, RecordError> {
     match message(Number::CATALOGUE, octets)? {
-        Message::Catalogue(catalogue) => Ok(*catalogue),
+        Message::Catalogue(update) => match *update {
+            CatalogueUpdate::Snapshot(catalogue) => Ok(catalogue),
+            _ => Err(RecordError::Content("it is no whole catalogue".to_owned())),
+        },
         _ => Err(RecordError::Content("it is no catalogue".to_owned())),
     }
 }

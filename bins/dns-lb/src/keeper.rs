@@ -16,7 +16,7 @@ use std::{
 };
 
 use dglb_core::{
-    catalogue::{ProbeKind, ZoneCatalogue},
+    catalogue::{CatalogueUpdate, ProbeKind, ZoneCatalogue},
     directory::{Directory, LbIndex, LbState},
     fleet::Fleet,
     identity::Identity,
@@ -174,7 +174,9 @@ impl Keeper {
     }
 
     fn up(&mut self, server: &Identity, welcome: Welcome, effects: &mut Effects) {
-        self.adopt_fleet(server, welcome.fleet, effects);
+        if let Some(fleet) = welcome.fleet {
+            self.adopt_fleet(server, fleet, effects);
+        }
         effects.send.extend(self.registration.up(server, welcome.map_generation));
         effects.send.extend(self.reports.up(server, welcome.report_generation));
     }
@@ -188,9 +190,12 @@ impl Keeper {
             Message::Resync(Resync::Report) | Message::GetReport => {
                 effects.send.extend(self.reports.resync(&server));
             }
-            Message::Catalogue(catalogue) => {
-                let (zone, generation) = (catalogue.zone.clone(), catalogue.generation);
-                let refused = self.adopt_catalogue(*catalogue, now, effects).err();
+            Message::Catalogue(update) => {
+                let (zone, generation) = (update.zone().clone(), update.generation());
+                let refused = match *update {
+                    CatalogueUpdate::Snapshot(catalogue) => self.adopt_catalogue(catalogue, now, effects).err(),
+                    _ => Some("only whole catalogues are taken here".to_owned()),
+                };
                 let held = self.catalogues.get(&zone).map_or(0, |held| held.generation);
                 if refused.is_some() && held > generation {
                     self.behind.insert((server.clone(), zone.clone()), generation);
@@ -202,9 +207,8 @@ impl Keeper {
                 if let Some(reason) = &refused {
                     tracing::warn!(%server, %zone, generation, reason, "catalogue refused");
                 }
-                let adopted = refused.is_none();
-                let ack = (server, Message::CatalogueAck(CatalogueAck { zone, generation, refused }));
-                match self.kept_number().filter(|_| adopted) {
+                let ack = (server, Message::CatalogueAck(CatalogueAck { zone, generation, held, refused }));
+                match self.kept_number() {
                     Some(number) => effects.after.push((number, ack)),
                     None => effects.send.push(ack),
                 }

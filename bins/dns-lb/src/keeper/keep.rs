@@ -11,7 +11,7 @@ use std::{
 };
 
 use dglb_core::{
-    catalogue::ZoneCatalogue,
+    catalogue::{CatalogueUpdate, ZoneCatalogue},
     fleet::Fleet,
     name::Name,
     proto::{
@@ -92,8 +92,10 @@ impl Restored {
             ZONES,
             Number::CATALOGUE,
             Box::new(|all, m| {
-                if let Message::Catalogue(c) = m {
-                    all.zones.push(*c)
+                if let Message::Catalogue(update) = m
+                    && let CatalogueUpdate::Snapshot(catalogue) = *update
+                {
+                    all.zones.push(catalogue);
                 }
             }),
         )?;
@@ -162,9 +164,7 @@ impl Keeper {
         }
         for zone in std::mem::take(&mut self.kept.zones) {
             match self.catalogues.get(&zone) {
-                Some(catalogue) => {
-                    put(&mut batch, ZONES, zone.wire(), &Message::Catalogue(Box::new(catalogue.clone())))
-                }
+                Some(catalogue) => put(&mut batch, ZONES, zone.wire(), &Message::snapshot(catalogue.clone())),
                 None => batch.remove(ZONES, zone.wire()),
             }
         }
