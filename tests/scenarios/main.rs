@@ -11,6 +11,7 @@ mod https;
 mod locate;
 mod lookup;
 mod matrix;
+mod persistence;
 mod rolling;
 mod smoke;
 mod stop;

@@ -419,7 +419,7 @@ impl Play {
         for (id, outgoing) in self.servers[b].take_outbox() {
             let Some(lb) = (0..LBS).find(|lb| self.links[*lb][b].id == Some(id)) else { continue };
             match outgoing {
-                Outgoing::One(message) => self.links[lb][b].falling.push_back(message),
+                Outgoing::One(message) | Outgoing::After(_, message) => self.links[lb][b].falling.push_back(message),
                 Outgoing::Shared(_) => {
                     self.links[lb][b].falling.push_back(Message::snapshot(catalogue()));
                 }

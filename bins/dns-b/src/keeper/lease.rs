@@ -38,6 +38,7 @@ impl Keeper {
             self.directory.update_lb(index, |lb| (lb.handed_out, lb.state) = (false, LbState::Gone));
             self.figures.leases_ended += 1;
             self.publish_tables();
+            self.keep_lb(index);
         }
         self.forget(now);
     }
@@ -56,6 +57,8 @@ impl Keeper {
             self.directory.remove_rankings(index);
             self.directory.update_lb(index, |lb| (lb.addresses, lb.borrows) = (stated.unwrap_or_default(), None));
             self.changed = true;
+            self.keep_lb(index);
+            self.keep_report(index);
         }
     }
 }

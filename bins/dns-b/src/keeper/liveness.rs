@@ -45,6 +45,7 @@ impl Keeper {
         if fit && self.directory.find_lb(index).is_some_and(|lb| !lb.handed_out) {
             self.directory.update_lb(index, |lb| lb.handed_out = true);
             self.changed = true;
+            self.keep_lb(index);
             if let Some(lb) = self.directory.find_lb(index) {
                 tracing::info!(dns_lb = %lb.identity, "handed out from now on");
             }

@@ -7,6 +7,7 @@
 
 mod check;
 mod duplicates;
+mod keep;
 mod lb;
 mod lease;
 mod liveness;
@@ -37,11 +38,13 @@ use dglb_core::{
 
 pub use check::{CheckOutcome, Checked, Target};
 pub use dglb_node::link::LinkId;
+pub use keep::{Restored, RestoredReport};
 pub use reload::refusal;
 pub use status::Figures;
 
 use crate::config::{CheckConfig, Config, DefaultMember, Peer};
 use duplicates::{Duplicates, Holder, Process};
+use keep::Kept;
 use lb::LbTruth;
 use liveness::Crowd;
 
@@ -83,6 +86,8 @@ pub struct Keeper {
     encoded: HashMap<Name, Encoded>,
     /// The directory differs from what was last published.
     changed: bool,
+    /// What goes to the store.
+    kept: Kept,
 }
 
 #[derive(Debug)]
@@ -99,6 +104,8 @@ struct Link {
 pub enum Outgoing {
     /// To this peer alone.
     One(Message),
+    /// To this peer alone, once the change of this number is on the disk.
+    After(u64, Message),
     /// To many: encoded once.
     Shared(Encoded),
     /// The last thing it hears.
@@ -138,6 +145,7 @@ impl Keeper {
             tombstone: Duration::from_secs(u64::from(config.fleet.ttl.label_ns)),
             encoded: HashMap::new(),
             changed: true,
+            kept: Kept::default(),
         };
         for label in &config.fleet.labels {
             keeper.directory.upsert_lb(&label.identity, &label.addresses);
@@ -297,6 +305,7 @@ impl Keeper {
     pub fn slow_tick(&mut self, now: Instant) {
         self.borrow_rankings(now);
         self.figures.duplicated = self.duplicates.alarming(now).count() as u64;
+        self.keep_reports();
     }
 
     /// Until every DNS-LB that may come has come, or one lease has passed, somebody who sits nearer
