@@ -23,6 +23,8 @@ use dglb_node::{
     link::PlainTcp,
 };
 
+use crate::keeper::Quorum;
+
 /// Everything that dns-b needs to know before it starts.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -46,6 +48,8 @@ pub struct Config {
     pub check: CheckConfig,
     /// After this long without a report a DNS-LB's neighbours speak for it.
     pub stale_after: Duration,
+    /// How many POPs make a verdict on a site.
+    pub quorum: Quorum,
     /// Who may say what.
     pub peers: HashMap<Identity, Peer>,
     /// The admin endpoint.
@@ -123,6 +127,7 @@ fn read(section: &Section<'_>) -> Option<Config> {
     let default_group = read_default_group(section, &peers);
     let map = read_map(section);
     let check = read_check(section);
+    let quorum = read_quorum(section);
     let stale_after = section.or("report-stale-after", duration("1s", "1d"), Duration::from_secs(180));
     Some(Config {
         identity: identity?,
@@ -135,6 +140,7 @@ fn read(section: &Section<'_>) -> Option<Config> {
         map: map?,
         check,
         stale_after,
+        quorum,
         peers,
         admin: admin?,
         state_dir: section.path("state-dir"),
@@ -229,6 +235,14 @@ fn read_check(section: &Section<'_>) -> CheckConfig {
         interval: check.or("interval", duration("100ms", "1h"), default.interval),
         timeout: check.or("timeout", duration("10ms", "1m"), default.timeout),
         fall: check.or("fall", integer(1..=100), default.fall),
+    })
+}
+
+fn read_quorum(section: &Section<'_>) -> Quorum {
+    let default = Quorum::default();
+    section.table("verdict").map_or(default, |verdict| Quorum {
+        least: verdict.or("least", integer(1..=100_000), default.least),
+        percent: verdict.or("percent", integer(1..=100), default.percent),
     })
 }
 

@@ -7,6 +7,7 @@
 
 mod adopt;
 mod keep;
+mod steering;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -34,7 +35,9 @@ use crate::{
     prober::{Sample, Target},
     registration::{Claim, Outgoing, Registration},
     reports::Reports,
+    shares::InForce,
 };
+use steering::Steering;
 
 /// What the keeper is set to.
 #[derive(Clone, Debug)]
@@ -81,6 +84,10 @@ pub struct Effects {
     pub answers: bool,
     /// The targets have changed: probe them.
     pub targets: bool,
+    /// These shares of ceilings hold from now on; before anything is sent.
+    pub shares: Option<InForce>,
+    /// Sites of services to be probed at once.
+    pub probe_now: Vec<(Name, String)>,
 }
 
 /// See the module's description.
@@ -105,6 +112,7 @@ pub struct Keeper {
     next_digest: Instant,
     metrics: Metrics,
     kept: keep::Kept,
+    steering: Steering,
 }
 
 impl Keeper {
@@ -130,6 +138,7 @@ impl Keeper {
             metrics,
             settings,
             kept: keep::Kept::default(),
+            steering: Steering::default(),
         };
         keeper.gauge();
         keeper
@@ -153,6 +162,8 @@ impl Keeper {
                 self.fleets.remove(&server);
                 self.behind.retain(|(behind, _), _| *behind != server);
                 self.reports.down(&server);
+                self.steering_down(&server);
+                self.settle_shares(now, &mut effects);
                 effects.send.extend(self.registration.down(&server));
             }
             Event::Tick => self.tick(now, &mut effects),
@@ -177,6 +188,7 @@ impl Keeper {
         if let Some(fleet) = welcome.fleet {
             self.adopt_fleet(server, fleet, effects);
         }
+        self.steering_up(server);
         effects.send.extend(self.registration.up(server, welcome.map_generation));
         effects.send.extend(self.reports.up(server, welcome.report_generation));
     }
@@ -213,6 +225,8 @@ impl Keeper {
                     None => effects.send.push(ack),
                 }
             }
+            Message::Verdict(verdict) => self.verdict(&server, verdict, effects),
+            Message::Budget(budget) => self.budget(&server, &budget, now, effects),
             Message::Drain(true) => drop(self.drained_by.insert(server)),
             Message::Drain(false) => drop(self.drained_by.remove(&server)),
             // The session lets nothing else through to this side; of a later version it is skipped.
@@ -221,6 +235,7 @@ impl Keeper {
     }
 
     fn tick(&mut self, now: Instant, effects: &mut Effects) {
+        self.settle_shares(now, effects);
         let due = self.measurements.due(now);
         self.ranked(due, Vec::new(), effects);
         if now >= self.next_digest {

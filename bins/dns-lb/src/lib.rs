@@ -19,8 +19,10 @@ pub mod prober;
 pub mod registration;
 pub mod reports;
 pub mod resolver;
+pub mod shares;
 mod status;
 mod tcp_info;
+mod turns;
 pub mod uplink;
 mod work;
 

@@ -92,6 +92,9 @@ impl Work {
             changed: true,
             shown_at: Instant::now(),
         };
+        if let Some(in_force) = work.keeper.ceilings(Instant::now()) {
+            work.prober.set_shares(in_force);
+        }
         // What is known from before the restart is measured again from the first moment on.
         work.prober.set_targets(work.keeper.targets());
         work.show();
@@ -134,8 +137,15 @@ impl Work {
         if effects.answers {
             self.outputs.publisher.publish(self.keeper.directory().clone());
         }
+        // First how fast, then what: a new target must not start before its share is known.
+        if let Some(in_force) = effects.shares {
+            self.prober.set_shares(in_force);
+        }
         if effects.targets {
             self.prober.set_targets(self.keeper.targets());
+        }
+        for (service, site) in effects.probe_now {
+            self.prober.probe_now(&service, &site);
         }
         self.changed |= !measured || effects.answers || !effects.send.is_empty();
         self.uplink.send(effects.send);

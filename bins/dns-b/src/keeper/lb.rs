@@ -87,13 +87,15 @@ impl Keeper {
         let truth = self.lbs.entry(index).or_insert_with(|| LbTruth::absent(boot, lease));
         truth.link = Some(link);
         truth.gone_since = None;
-        if truth.boot != boot {
+        let restarted = truth.boot != boot;
+        if restarted {
             // A new process measures anew: its name waits until it says READY again.
             truth.boot = boot;
             truth.ready = false;
             truth.check = CheckState::default();
             self.directory.update_lb(index, |lb| lb.handed_out = false);
         }
+        self.budgets.connected(index, restarted);
         self.hold_lease(index);
         self.renew_default_group();
         self.judge(index, now);
@@ -247,6 +249,7 @@ impl Keeper {
         }
         for service in gone {
             truth.rankings.remove(&service);
+            self.verdicts.ranked(index, &service, None);
             self.directory.remove_ranking(index, &service);
         }
         self.take_rankings(index, report.generation, report.rankings, now);
@@ -268,6 +271,7 @@ impl Keeper {
         truth.report_generation = generation;
         truth.last_report = Some(now);
         truth.unknown = truth.rankings.keys().filter(|service| !self.directory.has_service(service)).count();
+        let mut weighed = Vec::new();
         for ranking in rankings {
             let unknown = self.directory.set_ranking(index, &ranking).is_err();
             self.figures.unknown_rankings += u64::from(unknown);
@@ -278,9 +282,14 @@ impl Keeper {
                 continue;
             }
             truth.unknown += usize::from(new && unknown);
+            // Who ranks what is in no catalogue has no say.
+            if !unknown && self.verdicts.ranked(index, &ranking.service, Some(&ranking)) {
+                weighed.push(ranking.service.clone());
+            }
             truth.rankings.insert(ranking.service.clone(), ranking);
         }
         self.directory.set_counted(index, true);
+        self.pronounce(&weighed, now);
     }
 
     /// After a change of a zone: rankings that could not be used before.

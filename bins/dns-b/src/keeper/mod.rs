@@ -5,6 +5,7 @@
 //! A DNS-LB's name is handed out only when it is *ready*: it said READY for its present MAP, its
 //! DNS side passed its checks, and it has ranked the service (design sections 3 and 4).
 
+mod budget;
 mod check;
 mod duplicates;
 mod keep;
@@ -16,6 +17,7 @@ mod status;
 mod sync;
 #[cfg(test)]
 mod tests;
+mod verdicts;
 
 use std::{
     collections::HashMap,
@@ -41,12 +43,15 @@ pub use dglb_node::link::LinkId;
 pub use keep::{Restored, RestoredReport};
 pub use reload::refusal;
 pub use status::Figures;
+pub use verdicts::Quorum;
 
 use crate::config::{CheckConfig, Config, DefaultMember, Peer};
+use budget::Budgets;
 use duplicates::{Duplicates, Holder, Process};
 use keep::Kept;
 use lb::LbTruth;
 use liveness::Crowd;
+use verdicts::Verdicts;
 
 /// What a HELLO deserves.
 #[derive(Debug)]
@@ -77,6 +82,9 @@ pub struct Keeper {
     lbs: HashMap<LbIndex, LbTruth>,
     duplicates: Duplicates,
     crowd: Crowd,
+    verdicts: Verdicts,
+    quorum: Quorum,
+    budgets: Budgets,
     outbox: Vec<(LinkId, Outgoing)>,
     figures: Figures,
     started: Instant,
@@ -139,6 +147,9 @@ impl Keeper {
             lbs: HashMap::new(),
             duplicates: Duplicates::default(),
             crowd: Crowd::default(),
+            verdicts: Verdicts::default(),
+            quorum: config.quorum,
+            budgets: Budgets::default(),
             outbox: Vec::new(),
             figures: Figures::default(),
             started: now,
@@ -269,6 +280,7 @@ impl Keeper {
             Message::Unmap(unmap) => self.unmap(link, &identity, &unmap),
             Message::Report(report) => self.report(link, &identity, report, now),
             Message::Ready(ready) => self.ready(&identity, &ready),
+            Message::BudgetAck(ack) => self.budget_acknowledged(&identity, ack.generation),
             Message::Catalogue(catalogue) => self.catalogue(link, &identity, *catalogue),
             Message::CatalogueAck(ack) => {
                 if let Some(reason) = ack.refused {
@@ -304,6 +316,7 @@ impl Keeper {
     /// The slower part of [`Keeper::tick`]: who speaks for whom, for which a second is soon enough.
     pub fn slow_tick(&mut self, now: Instant) {
         self.borrow_rankings(now);
+        self.share_budgets();
         self.figures.duplicated = self.duplicates.alarming(now).count() as u64;
         self.keep_reports();
     }

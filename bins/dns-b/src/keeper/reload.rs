@@ -20,6 +20,7 @@ impl Keeper {
         self.peers.clone_from(&config.peers);
         self.default_group.clone_from(&config.default_group);
         (self.check, self.max_lease, self.stale_after) = (config.check, config.map.lease, config.stale_after);
+        self.quorum = config.quorum;
         self.directory.set_settings(config.settings.clone());
         self.dismiss_strangers(now);
         for (id, before) in before {

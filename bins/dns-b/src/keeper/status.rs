@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use dglb_core::directory::LbState;
+use dglb_core::{directory::LbState, name::Name};
 use serde_json::{Value, json};
 
 use super::{Keeper, duplicates::Process};
@@ -20,6 +20,10 @@ pub struct Figures {
     pub duplicates: u64,
     /// Identities of which two processes were at work lately, or whose present one is kept for it.
     pub duplicated: u64,
+    /// Verdicts of the POPs on sites, for and against.
+    pub verdicts: u64,
+    /// Addresses whose ceiling of probes leaves nothing to a DNS-LB.
+    pub budgets_starved: u64,
     /// Reports taken in.
     pub reports: u64,
     /// Rankings of services that no zone has (yet).
@@ -89,11 +93,23 @@ impl Keeper {
             "presumed_own_fault": self.figures.own_fault,
             "filling": self.directory.is_filling(),
             "duplicates": self.duplicates(now),
+            "verdicts": self.standing_verdicts(),
+            "probe_budget": self.probe_budget(),
             "prefixes": self.all.len(),
             "zones": zones,
             "links": links,
             "dns_lbs": self.lb_status(now),
         })
+    }
+
+    fn standing_verdicts(&self) -> Vec<Value> {
+        let verdict = |(service, site, pops, of): (&Name, &str, usize, usize)| json!({ "service": service, "site": site, "down_for": pops, "of": of });
+        self.verdicts.standing().map(verdict).collect()
+    }
+
+    fn probe_budget(&self) -> Value {
+        let (addresses, parts, holders) = self.budgets.summary();
+        json!({ "addresses": addresses, "parts": parts, "dns_lbs": holders, "starved": self.figures.budgets_starved })
     }
 
     /// Identities that two hosts have, and where those are.
