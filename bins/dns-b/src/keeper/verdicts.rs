@@ -145,7 +145,7 @@ impl Keeper {
 
     /// A DNS-LB is gone, and what it said of sites with it.
     pub(super) fn silence(&mut self, lb: LbIndex, now: Instant) {
-        let services: Vec<Name> = self.lbs.get(&lb).map_or_else(Vec::new, |t| t.rankings.keys().cloned().collect());
+        let services: Vec<Name> = self.lbs.get(&lb).map_or_else(Vec::new, |t| t.rankings.services().cloned().collect());
         let changed: Vec<Name> =
             services.into_iter().filter(|service| self.verdicts.ranked(lb, service, None)).collect();
         self.pronounce(&changed, now);

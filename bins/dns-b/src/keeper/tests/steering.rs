@@ -76,7 +76,7 @@ fn a_quorum_of_pops_has_all_others_look_and_moves_nobody() {
     lab.reports_site1(3, 2, true);
     let all: Vec<String> = (1..=9).map(|n| format!("{n} down 3/9")).collect();
     assert_eq!(lab.verdicts(), all);
-    assert_eq!(lab.keeper.status(lab.now)["verdicts"][0]["down_for"], 3);
+    assert_eq!(lab.keeper.status(lab.now).document()["verdicts"][0]["down_for"], 3);
     // Who sees it up answers with it as before.
     let (_, reply) = lab.ask_for("www.lb5.glb.test", "192.0.2.77", Role::Fallback);
     assert_eq!(reply.answers[0].data.to_string(), "203.0.113.1");
@@ -100,7 +100,7 @@ fn the_dead_have_no_say() {
     // A service that nobody has makes no verdict.
     let elsewhere = Ranking { service: "www.elsewhere.test".parse().unwrap(), ..ranking([1, 2]) };
     (3..=5).for_each(|n| drop(lab.report(n, 9, 0, vec![elsewhere.clone()])));
-    assert!(lab.keeper.status(lab.now)["verdicts"].as_array().unwrap().is_empty());
+    assert!(lab.keeper.status(lab.now).document()["verdicts"].as_array().unwrap().is_empty());
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn a_newcomer_gets_its_share_of_a_ceiling_after_the_others_have_shrunk() {
     assert!(lab.budgets().is_empty());
     lab.pass(60);
     assert_eq!(lab.budgets().iter().map(|b| (b.0, b.1)).collect::<Vec<_>>(), []);
-    let status = lab.keeper.status(lab.now);
+    let status = lab.keeper.status(lab.now).document();
     assert_eq!((&status["probe_budget"]["addresses"], &status["probe_budget"]["dns_lbs"]), (&2.into(), &1.into()));
 }
 
@@ -137,7 +137,7 @@ fn a_dns_b_that_still_fills_gives_nobody_what_others_may_be_using() {
     lab.keeps_to(1, first[0].2);
     lab.pass(60);
     assert_eq!(lab.budgets().len(), 0, "it has been given already");
-    assert_eq!(lab.keeper.status(lab.now)["probe_budget"]["parts"], 1, "there is nobody else");
+    assert_eq!(lab.keeper.status(lab.now).document()["probe_budget"]["parts"], 1, "there is nobody else");
 }
 
 #[test]
