@@ -11,6 +11,8 @@ pub mod checker;
 pub mod config;
 pub mod keeper;
 pub mod metrics;
+pub mod networks;
+pub mod nonces;
 pub mod run;
 
 use std::{ffi::OsString, path::Path, sync::PoisonError};
@@ -33,6 +35,7 @@ use tokio::sync::mpsc;
 
 use config::Config;
 use keeper::Keeper;
+use nonces::Witness;
 use run::{Run, SharedShown};
 
 /// Events of links that may wait for the keeper; then links wait.
@@ -71,7 +74,7 @@ impl Daemon for DnsB {
     }
 
     async fn start(config: Config, tasks: &mut Tasks) -> Result<Self, StartError> {
-        let server = bind_dns(&config)?;
+        let mut server = bind_dns(&config)?;
         let admin = Admin::bind(&config.admin)?;
         let mut registry = dglb_node::metrics::registry(Self::NAME, tasks);
         let link_metrics = LinkMetrics::default();
@@ -96,6 +99,7 @@ impl Daemon for DnsB {
         let internal = |error: std::io::Error| StartError::Internal(error.to_string());
         let conduct = ConductKeeper::start(&config.serving, &mut registry, tasks);
         let content = Content { directory: publisher.reader(), conduct: conduct.reader() };
+        server.set_unhurried(Box::new(Witness { nonces: keeper.nonces(), content: content.clone() }));
         server.run(content, &counters, tasks).map_err(internal)?;
         let status = shown.clone();
         let show = move || status.lock().unwrap_or_else(PoisonError::into_inner).status.clone();
@@ -106,7 +110,9 @@ impl Daemon for DnsB {
         }
         drop(sender);
         let (reloads, reloaded) = mpsc::channel(1);
-        let run = Run { keeper, publisher, events, reloads: reloaded, check: config.check, shown, readiness };
+        let (networks, sources) = networks::follow(config.prove.sources.clone(), networks::FOLLOW, tasks);
+        let check = config.check;
+        let run = Run { keeper, publisher, events, reloads: reloaded, networks, sources, check, shown, readiness };
         tasks.spawn("keeper", run.run(tasks.stop_token()));
         Ok(Self { map, dns, encrypted, admin: admin_address, counters, conduct, config, reloads })
     }

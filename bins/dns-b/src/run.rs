@@ -17,7 +17,7 @@ use dglb_node::{
 };
 use serde_json::Value;
 use tokio::{
-    sync::{Semaphore, mpsc},
+    sync::{Semaphore, mpsc, watch},
     time::MissedTickBehavior,
 };
 use tokio_util::sync::CancellationToken;
@@ -26,6 +26,7 @@ use crate::{
     checker::check,
     config::{CheckConfig, Config},
     keeper::{Checked, Figures, Keeper, Outgoing, Verdict},
+    networks::{Networks, Sources},
 };
 
 /// How often leases, liveness and due checks are looked at.
@@ -62,6 +63,10 @@ pub struct Run {
     pub events: mpsc::Receiver<(LinkId, LinkEvent)>,
     /// New configurations, already found to be acceptable.
     pub reloads: mpsc::Receiver<Config>,
+    /// What the files about networks say, whenever that changes.
+    pub networks: mpsc::Receiver<Networks>,
+    /// Which files that are.
+    pub sources: watch::Sender<Sources>,
     /// How DNS-LBs are checked.
     pub check: CheckConfig,
     /// To the admin endpoint.
@@ -123,7 +128,9 @@ impl Run {
                 Some(config) = self.reloads.recv() => {
                     self.keeper.reconfigure(&config, Instant::now());
                     self.check = config.check;
+                    self.sources.send_replace(config.prove.sources);
                 }
+                Some(networks) = self.networks.recv() => self.keeper.set_networks(networks),
                 Some(outcome) = outcomes.recv() => self.keeper.checked(outcome, Instant::now()),
                 _ = tick.tick() => {
                     self.keeper.tick(Instant::now());

@@ -7,6 +7,7 @@
 
 mod check;
 mod lb;
+mod proof;
 mod reload;
 mod status;
 mod sync;
@@ -35,10 +36,11 @@ use dglb_core::{
 pub use check::{CheckOutcome, Checked, Target};
 pub use dglb_node::link::LinkId;
 pub use reload::refusal;
-pub use status::Figures;
+pub use status::{Figures, PROOF_REFUSALS};
 
-use crate::config::{CheckConfig, Config, DefaultMember, Peer};
+use crate::config::{CheckConfig, Config, DefaultMember, Peer, ProveConfig};
 use lb::LbTruth;
+use proof::Proofs;
 
 /// What a HELLO deserves.
 #[derive(Debug)]
@@ -58,6 +60,8 @@ pub struct Keeper {
     peers: HashMap<Identity, Peer>,
     default_group: Vec<DefaultMember>,
     check: CheckConfig,
+    prove: ProveConfig,
+    proofs: Proofs,
     max_lease: Duration,
     stale_after: Duration,
     directory: Directory,
@@ -108,6 +112,7 @@ impl Keeper {
     /// With nobody connected and nothing published.
     pub fn new(config: &Config, boot: BootId, now: Instant) -> Self {
         let mut directory = Directory::seeded(config.settings.clone(), Seed(rand::random()));
+        directory.set_server(config.identity.clone());
         directory.set_fleet(config.fleet.clone());
         directory.set_filling(true);
         let mut keeper = Self {
@@ -117,6 +122,8 @@ impl Keeper {
             peers: config.peers.clone(),
             default_group: config.default_group.clone(),
             check: config.check,
+            prove: config.prove.clone(),
+            proofs: Proofs::default(),
             max_lease: config.map.lease,
             stale_after: config.stale_after,
             directory,
@@ -223,6 +230,7 @@ impl Keeper {
             let bye = Bye { reason: ByeReason::Duplicate, text: "a newer link of the same identity has come".into() };
             self.outbox.push((id, Outgoing::Leave(bye)));
             self.links.remove(&id);
+            self.withdraw_nonces(id);
         }
     }
 
@@ -246,6 +254,7 @@ impl Keeper {
             Message::Unmap(unmap) => self.unmap(link, &identity, &unmap),
             Message::Report(report) => self.report(link, &identity, report, now),
             Message::Ready(ready) => self.ready(&identity, &ready),
+            Message::Proof(proof) => self.proof(link, &identity, &proof, now),
             Message::Catalogue(catalogue) => self.catalogue(link, &identity, *catalogue),
             Message::CatalogueAck(ack) => {
                 if let Some(reason) = ack.refused {
@@ -260,6 +269,7 @@ impl Keeper {
 
     /// A link is gone.
     pub fn closed(&mut self, link: LinkId, now: Instant) {
+        self.withdraw_nonces(link);
         // A link that a newer one replaced is not in the table any more.
         let Some(link) = self.links.remove(&link) else {
             return;
@@ -276,11 +286,13 @@ impl Keeper {
         self.expire(now);
         self.judge_all(now);
         self.end_filling(now);
+        self.challenge(now);
     }
 
     /// The slower part of [`Keeper::tick`]: who speaks for whom, for which a second is soon enough.
     pub fn slow_tick(&mut self, now: Instant) {
         self.borrow_rankings(now);
+        self.lapse_proofs(now);
     }
 
     /// Until every DNS-LB that may come has come, or one lease has passed, somebody who sits nearer

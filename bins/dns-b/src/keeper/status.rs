@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use dglb_core::directory::LbState;
+use dglb_core::{directory::LbState, proto::message::RefusedReason, residence::Counts};
 use serde_json::{Value, json};
 
-use super::Keeper;
+use super::{Keeper, lb::LbTruth};
 
 /// Counts since the start, and a few present values.
 #[derive(Clone, Copy, Debug, Default)]
@@ -36,6 +36,18 @@ pub struct Figures {
     pub catalogues_refused_by_lb: u64,
     /// Messages that have no meaning here.
     pub unexpected: u64,
+    /// Challenges not sent: too many were under way.
+    pub challenges_withheld: u64,
+    /// Proofs of residence that led to a mapping, or renewed one.
+    pub proofs_accepted: u64,
+    /// Those that did not, in the order of [`PROOF_REFUSALS`].
+    pub proofs_refused: [u64; PROOF_REFUSALS.len()],
+    /// Proven prefixes that were not seen any more.
+    pub proofs_lapsed: u64,
+    /// What became of nonces.
+    pub nonces: Counts,
+    /// Prefixes that are mapped by proof.
+    pub proven: u64,
     /// So many DNS-LBs fail that the fault is presumed to be here.
     pub own_fault: bool,
     /// DNS-LBs by state: alive, suspect, gone.
@@ -48,6 +60,26 @@ pub struct Figures {
     pub zones: u64,
 }
 
+/// Why proofs of residence are refused, as the metric's `reason` has it.
+pub const PROOF_REFUSALS: [&str; 8] =
+    ["unknown-nonce", "expired", "wrong-secret", "open-resolver", "outside-bounds", "not-allowed", "limit", "other"];
+
+impl Figures {
+    pub(super) fn count_refused_proof(&mut self, reason: RefusedReason) {
+        let number = match reason {
+            RefusedReason::UnknownNonce => 0,
+            RefusedReason::Expired => 1,
+            RefusedReason::WrongSecret => 2,
+            RefusedReason::OpenResolver => 3,
+            RefusedReason::OutsideBounds => 4,
+            RefusedReason::NotAllowed => 5,
+            RefusedReason::Limit => 6,
+            _ => 7,
+        };
+        self.proofs_refused[number] += 1;
+    }
+}
+
 impl Keeper {
     /// Counts and present values.
     pub fn figures(&self) -> Figures {
@@ -55,6 +87,8 @@ impl Keeper {
         for (_, lb) in self.directory.lbs() {
             figures.lbs[lb.state as usize] += 1;
         }
+        figures.nonces = self.nonces().lock().counts();
+        figures.proven = self.lbs.values().map(|truth| truth.learnt.len() as u64).sum();
         figures.links = self.links.len() as u64;
         figures.prefixes = self.all.len() as u64;
         figures.zones = self.directory.zones().count() as u64;
@@ -85,10 +119,25 @@ impl Keeper {
             "presumed_own_fault": self.figures.own_fault,
             "filling": self.directory.is_filling(),
             "prefixes": self.all.len(),
+            "prove_delegation": self.prove_delegation(),
             "zones": zones,
             "links": links,
             "dns_lbs": self.lb_status(now),
         })
+    }
+
+    /// What the operator zone has to hold of this dns-b, in master-file form.
+    fn prove_delegation(&self) -> Vec<String> {
+        let ttl = self.fleet.ttl.label_ns;
+        let lines = self.directory.prove_zones().iter().flat_map(move |zone| {
+            let name = &zone.name;
+            let glue = zone.addresses.iter().map(move |address| {
+                let rtype = if address.is_ipv4() { "A" } else { "AAAA" };
+                format!("ns.{name} {ttl} IN {rtype} {address}")
+            });
+            std::iter::once(format!("{name} {ttl} IN NS ns.{name}")).chain(glue)
+        });
+        lines.collect()
     }
 
     fn lb_status(&self, now: Instant) -> Vec<Value> {
@@ -107,6 +156,7 @@ impl Keeper {
                     "ready": truth.is_some_and(|t| t.ready),
                     "check": truth.map(|t| json!({ "passed": t.check.passed, "problem": t.check.problem })),
                     "entries": truth.map(|t| t.entries),
+                    "proven": truth.map(|t| proven(t, now)),
                     "map_generation": truth.map(|t| t.map_generation),
                     "report_generation": truth.map(|t| t.report_generation),
                     "services_ranked": truth.map(|t| t.rankings.len()),
@@ -116,6 +166,12 @@ impl Keeper {
             })
             .collect()
     }
+}
+
+/// What a DNS-LB has proven, with the seconds since each was seen.
+fn proven(truth: &LbTruth, now: Instant) -> Vec<Value> {
+    let seen = |at: Instant| now.saturating_duration_since(at).as_secs();
+    truth.learnt.iter().map(|(prefix, at)| json!({ "prefix": prefix, "seen_seconds_ago": seen(at) })).collect()
 }
 
 fn state(state: LbState) -> &'static str {

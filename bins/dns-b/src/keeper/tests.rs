@@ -1,3 +1,5 @@
+mod proofs;
+
 use std::{
     net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
@@ -19,7 +21,7 @@ use dglb_core::{
 use dglb_node::link::{LinkId, PlainTcp};
 
 use super::{CheckOutcome, Checked, Keeper, Outgoing, Verdict};
-use crate::config::{CheckConfig, Config, DefaultMember, MapConfig, Peer};
+use crate::config::{CheckConfig, Config, DefaultMember, MapConfig, Peer, ProveBounds, ProveConfig};
 
 const SERVICE: &str = "www.glb.test";
 const LEASE: Duration = Duration::from_secs(60);
@@ -44,9 +46,17 @@ fn config() -> Config {
     };
     let lb = |n: u8| {
         let may_map = vec![format!("10.{n}.0.0/16").parse().unwrap()];
-        (format!("lb{n}").parse().unwrap(), Peer { role: PeerRole::DnsLb, may_map, may_publish: vec![] })
+        (
+            format!("lb{n}").parse().unwrap(),
+            Peer { role: PeerRole::DnsLb, may_map, prove: ProveBounds::default(), may_publish: vec![] },
+        )
     };
-    let sync = Peer { role: PeerRole::DnsASync, may_map: vec![], may_publish: vec!["glb.test".parse().unwrap()] };
+    let sync = Peer {
+        role: PeerRole::DnsASync,
+        may_map: vec![],
+        prove: ProveBounds::default(),
+        may_publish: vec!["glb.test".parse().unwrap()],
+    };
     Config {
         identity: "b1".parse().unwrap(),
         fleet: Fleet::new(fleet).unwrap(),
@@ -58,6 +68,7 @@ fn config() -> Config {
         map: MapConfig { listen: vec![], plain_tcp: PlainTcp::Loopback, lease: LEASE },
         check: CheckConfig { interval: Duration::from_secs(10), timeout: Duration::from_secs(2), fall: 2 },
         stale_after: Duration::from_secs(180),
+        prove: ProveConfig::default(),
         peers: (1..=9).map(lb).chain([("sync".parse().unwrap(), sync)]).collect(),
         admin: "127.0.0.1:0".parse().unwrap(),
     }
@@ -262,7 +273,7 @@ fn a_dns_lb_maps_what_it_may_and_nothing_else() {
     let refused: Vec<_> = ack.refused.iter().map(|r| (r.prefix.to_string(), r.reason)).collect();
     assert_eq!(
         refused,
-        [("10.2.0.1/32".into(), RefusedReason::NotAllowed), ("10.0.0.0/8".into(), RefusedReason::NotAllowed)]
+        [("10.2.0.1/32".into(), RefusedReason::NotProven), ("10.0.0.0/8".into(), RefusedReason::NotProven)]
     );
     assert_eq!((lab.keeper.figures().refused_entries, lab.keeper.figures().prefixes), (2, 2));
 }
