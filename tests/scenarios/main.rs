@@ -10,6 +10,7 @@ mod https;
 mod locate;
 mod lookup;
 mod matrix;
+mod residence;
 mod smoke;
 mod stop;
 mod tours;
