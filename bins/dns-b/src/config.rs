@@ -2,7 +2,12 @@
 
 mod prove;
 
-use std::{collections::HashMap, net::SocketAddr, path::Path, time::Duration};
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use dglb_core::{
     catalogue::ZoneStyle,
@@ -51,6 +56,8 @@ pub struct Config {
     pub peers: HashMap<Identity, Peer>,
     /// The admin endpoint.
     pub admin: admin::Address,
+    /// The directory in which the store is; without one nothing outlives a restart.
+    pub state_dir: Option<PathBuf>,
 }
 
 /// One DNS-LB of the default group.
@@ -140,6 +147,7 @@ fn read(section: &Section<'_>) -> Option<Config> {
         prove,
         peers,
         admin: admin?,
+        state_dir: section.path("state-dir"),
     })
 }
 

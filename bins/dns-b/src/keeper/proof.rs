@@ -109,7 +109,8 @@ impl Keeper {
                 SeenOutcome::Refused { reason, text }
             }
         };
-        self.send(link, Message::Seen(Seen { nonce: proof.nonce, outcome }));
+        // Like an ACK: what is said to be mapped is on the disk.
+        self.send_kept(link, Message::Seen(Seen { nonce: proof.nonce, outcome }));
     }
 
     /// Maps what was proven, or says why not.
@@ -202,11 +203,25 @@ impl Keeper {
             let Some(mut learnt) = self.lbs.get_mut(&index).map(|truth| std::mem::take(&mut truth.learnt)) else {
                 continue;
             };
-            let gone = learnt.retain(|prefix| self.may_prove(&identity, prefix.address()).is_ok_and(|p| p == *prefix));
+            let gone = learnt.retain(|prefix| self.may_still_hold(&identity, prefix));
             if let Some(truth) = self.lbs.get_mut(&index) {
                 truth.learnt = learnt;
             }
             self.withdraw_proven(index, &gone);
+        }
+    }
+
+    /// Whether what was proven before is within the bounds of now.
+    pub(super) fn may_still_hold(&self, identity: &Identity, prefix: &Prefix) -> bool {
+        self.may_prove(identity, prefix.address()).is_ok_and(|allowed| allowed == *prefix)
+    }
+
+    /// What was proven before a restart holds as if it had been seen now.
+    pub(super) fn restore_proofs(&mut self, index: LbIndex, held: &[(Claim, bool)], now: Instant) {
+        let Some(truth) = self.lbs.get_mut(&index) else { return };
+        for (claim, _) in held.iter().filter(|(claim, _)| claim.source == Source::Proven) {
+            truth.learnt.prove(claim.prefix, now);
+            truth.terms = (claim.preference, claim.weight);
         }
     }
 
@@ -230,6 +245,7 @@ impl Keeper {
             truth.entries = entries;
         }
         self.publish_tables();
+        self.keep_lb(index);
     }
 
     /// What a DNS-LB holds by proof, as claims.

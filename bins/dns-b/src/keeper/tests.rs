@@ -1,3 +1,5 @@
+mod keep;
+mod liveness;
 mod proofs;
 
 use std::{
@@ -13,8 +15,8 @@ use dglb_core::{
     identity::Identity,
     name::Name,
     proto::message::{
-        BootId, EntryKind, FleetStamp, Hello, Map, MapEntry, Message, PeerRole, Ready, RefuseReason, RefusedReason,
-        Report, Resync, Unmap,
+        BootId, ByeReason, EntryKind, FleetStamp, Hello, Map, MapEntry, Message, PeerRole, Ready, RefuseReason,
+        RefusedReason, Report, Resync, Unmap,
     },
     report::{Figures, Health, RankedSite, Ranking},
 };
@@ -71,6 +73,7 @@ fn config() -> Config {
         prove: ProveConfig::default(),
         peers: (1..=9).map(lb).chain([("sync".parse().unwrap(), sync)]).collect(),
         admin: "127.0.0.1:0".parse().unwrap(),
+        state_dir: None,
     }
 }
 
@@ -172,7 +175,7 @@ impl Lab {
         let outbox = self.keeper.take_outbox();
         let keeper = &self.keeper;
         let read = |outgoing| match outgoing {
-            Outgoing::One(message) => message,
+            Outgoing::One(message) | Outgoing::After(_, message) => message,
             Outgoing::Shared(encoded) => {
                 let zone = keeper.encoded.iter().find(|(_, e)| **e == encoded).unwrap().0;
                 let held = keeper.directory.zone(zone).unwrap().catalogue().clone();

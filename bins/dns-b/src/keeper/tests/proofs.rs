@@ -6,7 +6,7 @@ use dglb_core::{
     table::Source,
 };
 
-use super::*;
+use super::{keep::Disk, *};
 use crate::networks::{Networks, Sources};
 
 /// What `lb1` proves here, outside of all that anybody may map.
@@ -283,4 +283,30 @@ fn a_withdrawal_withdraws_what_was_proven() {
     assert_eq!(lab.held().iter().map(|(p, _)| p.as_str()).collect::<Vec<_>>(), ["192.0.2.153/32", "192.0.2.155/32"]);
     lab.say(1, Message::Unmap(Unmap { generation: 3, prefixes: vec![] }));
     assert_eq!((lab.held(), lab.keeper.figures().proven), (vec![], 0));
+}
+
+#[test]
+fn what_was_proven_before_a_restart_holds_for_its_time() {
+    let mut lab = Lab::beside(RESOLVER);
+    lab.keeper.keep();
+    assert_eq!(lab.prove_from(RESOLVER), mapped("192.0.2.153/32"));
+    let mut disk = Disk::default();
+    disk.write(&mut lab.keeper).unwrap();
+    lab.keeper.take_outbox();
+    // Seen once more: nothing has to be written.
+    lab.prove_from(RESOLVER);
+    assert_eq!(disk.write(&mut lab.keeper), None);
+
+    let held = |lab: &Lab| lab.held().iter().map(|(prefix, _)| prefix.clone()).collect::<Vec<_>>();
+    let mut again = disk.start(&config(), lab.now);
+    assert_eq!((held(&again), again.keeper.figures().proven), (vec!["192.0.2.153/32".to_owned()], 1));
+    again.dial(1, "lb1", PeerRole::DnsLb, 1).unwrap();
+    again.pass(179);
+    assert_eq!(held(&again).len(), 1);
+    again.pass(2);
+    assert_eq!(held(&again), [""; 0], "it was not seen again");
+
+    let mut other = config();
+    other.peers.get_mut(&"lb1".parse::<Identity>().unwrap()).unwrap().prove.allowed = false;
+    assert_eq!(held(&disk.start(&other, lab.now)), [""; 0], "the operator has changed its mind meanwhile");
 }
