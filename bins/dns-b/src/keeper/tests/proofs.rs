@@ -100,7 +100,7 @@ fn a_pop_that_proves_its_resolver_gets_that_and_nothing_more() {
     let figures = lab.keeper.figures();
     assert_eq!((figures.proofs_accepted, figures.proven, figures.prefixes), (1, 1, 1));
     assert_eq!(lab.refusals(), []);
-    let status = lab.keeper.status(lab.now);
+    let status = lab.keeper.status(lab.now).document();
     let of_lb1 = status["dns_lbs"].as_array().unwrap().iter().find(|lb| lb["identity"] == "lb1").unwrap();
     assert_eq!(of_lb1["proven"][0]["prefix"], "192.0.2.153/32");
 }
