@@ -4,19 +4,20 @@ use std::net::SocketAddr;
 
 use dglb_core::{
     catalogue::ZoneCatalogue,
+    peer_name::role_text,
     proto::{
         Peer as Other, VERSION,
         message::{BootId, Hello, Message, PeerRole, Welcome},
     },
 };
-use dglb_node::link::{Dialler, DownReason, LinkEvent, LinkId, LinkMetrics, LinkSender, LinkSettings, PlainTcp};
+use dglb_node::link::{Dialler, DownReason, LinkEvent, LinkId, LinkMetrics, LinkSender};
 use tokio::{
     sync::mpsc,
     time::{Instant, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::wait::LONG;
+use crate::{tls, wait::LONG};
 
 /// A dialled link that is up.
 #[derive(Debug)]
@@ -41,7 +42,7 @@ fn rand_boot() -> [u8; 16] {
 }
 
 impl Peer {
-    /// Dials and is let in.
+    /// Dials the dns-b b1, or whoever else is there, and is let in.
     ///
     /// # Panics
     /// When it is not.
@@ -57,8 +58,9 @@ impl Peer {
     /// # Panics
     /// When nothing happens at all.
     pub async fn try_dial(server: SocketAddr, identity: &str, role: PeerRole) -> Result<Self, DownReason> {
-        let settings = LinkSettings { plain_tcp: PlainTcp::Loopback, ..LinkSettings::default() };
-        let dialler = Dialler { id: LinkId(1), server, settings, metrics: LinkMetrics::default() };
+        let settings = tls::links(&format!("dglb:{}:{identity}", role_text(role)));
+        let expected = "b1".parse().expect("an identity");
+        let dialler = Dialler { id: LinkId(1), server, expected, settings, metrics: LinkMetrics::default() };
         let (sender, mut events) = mpsc::channel(64);
         let (stop, hello) = (CancellationToken::new(), hello(identity, role));
         tokio::spawn(dialler.run(move || hello.clone(), sender, stop.clone()));

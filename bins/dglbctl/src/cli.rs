@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::{
     address::{Address, sockets},
+    ca,
     fetch::{FetchError, fetch},
     render::render,
 };
@@ -43,6 +44,7 @@ Examples:
   dglbctl status --json | jq .zones                for programs
   dglbctl ready || echo not yet                    for scripts
   dglbctl metrics dglb_dns                         counters whose names begin so
+  dglbctl ca --help                                certificates for map links, step by step
 
 Exit codes:
    0  all is well
@@ -100,6 +102,8 @@ enum Command {
         #[arg(value_name = "PREFIX")]
         prefix: Option<String>,
     },
+    /// Makes certificates for map links, for who has no authority of their own
+    Ca(ca::Arguments),
 }
 
 /// What failed, and with which exit code.
@@ -137,6 +141,10 @@ pub(crate) fn run() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(code::USAGE) } else { ExitCode::SUCCESS };
         }
     };
+    if let Command::Ca(arguments) = &arguments.command {
+        let done = ca::run(arguments).map_err(|(code, message)| Failure { code, message });
+        return fail(done.and_then(|text| print(&text)).err().as_slice());
+    }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&[Failure { code: code::UNAVAILABLE, message: error.to_string() }]),
@@ -190,6 +198,8 @@ async fn work(arguments: &Arguments, addresses: &[Address]) -> Vec<Failure> {
             Command::Status { json: false } => daemon.show(addresses.len() > 1).await,
             Command::Ready => daemon.ready().await,
             Command::Metrics { prefix } => daemon.metrics(prefix.as_deref()).await,
+            // Asks no daemon.
+            Command::Ca(_) => Ok(()),
         };
         failures.extend(done.err());
     }

@@ -1,6 +1,7 @@
 //! dglbctl: asks running DGLB daemons how they are, over their admin endpoints.
 
 mod address;
+mod ca;
 mod cli;
 mod fetch;
 mod render;

@@ -40,11 +40,11 @@ impl Files {
 const LEAST: &str = r#"
 identity = "foobar"
 dns-a = { server = "192.0.2.1:53", zone = "foobar.com" }
-map.plain-tcp = "any"
+map.plain-tcp = "loopback"
 admin.listen = "127.0.0.1:0"
 [[dns-b]]
 identity = "b1"
-address = "203.0.113.1:5300"
+address = "127.0.0.1:5300"
 [[zone]]
 name = "glb.foobar.com"
 [[zone.service]]
@@ -90,7 +90,7 @@ fn the_least_that_is_enough() {
     assert!(warnings.is_empty());
     assert_eq!(config.dns_a.interval, Duration::from_secs(10));
     assert_eq!((config.delegation.mode, config.delegation.cname_ttl), (DelegationMode::Print, 3600));
-    assert_eq!(config.plain_tcp, PlainTcp::Anywhere);
+    assert_eq!(config.security.plain_tcp, PlainTcp::Loopback);
     let zone = &config.zones[0];
     let service = &zone.services[0].service;
     assert_eq!((zone.style, zone.cname_ttl), (ZoneStyle::SubZone, 3600));
@@ -200,7 +200,7 @@ name = "sea"
         ("4:", "socket address"),
         ("10:", "cname-ttl"),
         ("12:", "not on loopback"),
-        ("15:", "\"loopback\""),
+        ("15:", "need certificates"),
         ("17:", "identity"),
         ("21:11", "type 2"),
         ("21:52", "no record here"),
@@ -233,8 +233,9 @@ fn what_cannot_work_is_refused_before_it_starts() {
             "name = \"glb.foobar.com\"\nrecords = [\"www.foobar.com. 60 IN TXT x\"]",
             "does not belong",
         ),
-        ("map.plain-tcp = \"any\"", "", "never"),
-        ("map.plain-tcp = \"any\"", "map.plain-tcp = \"any\"\ndelegation.mode = \"update\"", "needs the key"),
+        ("map.plain-tcp = \"loopback\"", "", "need certificates"),
+        ("127.0.0.1:5300", "203.0.113.1:5300", "need certificates"),
+        ("map.plain-tcp = \"loopback\"", "map.plain-tcp = \"loopback\"\ndelegation.mode = \"update\"", "needs the key"),
         ("probe = [{ kind = \"tcp\" }]", "", "how shall the sites be measured"),
         ("{ kind = \"tcp\" }", "{ kind = \"tcp\", path = \"/\" }", "unknown key"),
         ("{ kind = \"tcp\" }", "{ kind = \"http\", path = \"health\" }", "starting with a slash"),

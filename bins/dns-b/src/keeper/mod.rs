@@ -37,7 +37,7 @@ pub use dglb_node::link::LinkId;
 pub use reload::refusal;
 pub use status::Figures;
 
-use crate::config::{CheckConfig, Config, DefaultMember, Peer};
+use crate::config::{CheckConfig, Config, DefaultMember, DnsLbs, Peer};
 use lb::LbTruth;
 
 /// What a HELLO deserves.
@@ -56,6 +56,7 @@ pub struct Keeper {
     boot: BootId,
     fleet: Fleet,
     peers: HashMap<Identity, Peer>,
+    dns_lbs: DnsLbs,
     default_group: Vec<DefaultMember>,
     check: CheckConfig,
     max_lease: Duration,
@@ -115,6 +116,7 @@ impl Keeper {
             boot,
             fleet: config.fleet.clone(),
             peers: config.peers.clone(),
+            dns_lbs: config.map.dns_lbs,
             default_group: config.default_group.clone(),
             check: config.check,
             max_lease: config.map.lease,
@@ -156,13 +158,9 @@ impl Keeper {
     /// Somebody dialled and said who it is.
     pub fn hello(&mut self, link: LinkId, hello: &Hello, from: SocketAddr, now: Instant) -> Verdict {
         let refuse = |reason, text: String| Verdict::Refuse(Refuse { reason, text });
-        let Some(peer) = self.peers.get(&hello.identity) else {
+        if let Err(text) = self.admission(&hello.identity, hello.role) {
             self.figures.refused_links += 1;
-            return refuse(RefuseReason::Identity, format!("no [[peer]] \"{}\" is configured here", hello.identity));
-        };
-        if peer.role != hello.role {
-            self.figures.refused_links += 1;
-            return refuse(RefuseReason::Identity, format!("\"{}\" has another role here", hello.identity));
+            return refuse(RefuseReason::Identity, text);
         }
         if self.has_newer_process(hello, now) {
             self.figures.refused_links += 1;
@@ -170,7 +168,8 @@ impl Keeper {
             return refuse(RefuseReason::Duplicate, text);
         }
         let held = |zone: &Name| self.directory.zone(zone).map(|z| (zone.clone(), z.catalogue().generation));
-        let catalogues = peer.may_publish.iter().filter_map(held).collect();
+        let may_publish = self.peers.get(&hello.identity).map_or(&[][..], |peer| &peer.may_publish);
+        let catalogues = may_publish.iter().filter_map(held).collect();
         let (map_generation, report_generation) = self
             .directory
             .lb_of(&hello.identity)
@@ -195,6 +194,18 @@ impl Keeper {
             report_generation,
             catalogues,
         }))
+    }
+
+    /// Whether who says so may be here; with certificates, it has shown that it is who it says.
+    fn admission(&self, identity: &Identity, role: PeerRole) -> Result<(), String> {
+        let anybody = self.dns_lbs == DnsLbs::Certified && role == PeerRole::DnsLb;
+        match self.peers.get(identity) {
+            Some(peer) if peer.role == role => Ok(()),
+            Some(_) => Err(format!("\"{identity}\" has another role here")),
+            // The labels of the dns-bs are taken, whoever certifies.
+            None if anybody && self.fleet.server(identity).is_none() => Ok(()),
+            None => Err(format!("no [[peer]] \"{identity}\" is configured here")),
+        }
     }
 
     /// Whether another process of the same identity is connected that started later: of two hosts

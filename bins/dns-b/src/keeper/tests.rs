@@ -16,7 +16,7 @@ use dglb_core::{
     },
     report::{Figures, Health, RankedSite, Ranking},
 };
-use dglb_node::link::{LinkId, PlainTcp};
+use dglb_node::link::{LinkId, LinkSecurity};
 
 use super::{CheckOutcome, Checked, Keeper, Outgoing, Verdict};
 use crate::config::{CheckConfig, Config, DefaultMember, MapConfig, Peer};
@@ -55,7 +55,7 @@ fn config() -> Config {
         serving: dglb_node::config::Dns::default(),
         settings: Settings::default(),
         default_group: vec![DefaultMember { identity: "lb9".parse().unwrap(), preference: 1, weight: 1 }],
-        map: MapConfig { listen: vec![], plain_tcp: PlainTcp::Loopback, lease: LEASE },
+        map: MapConfig { listen: vec![], security: LinkSecurity::default(), dns_lbs: DnsLbs::Listed, lease: LEASE },
         check: CheckConfig { interval: Duration::from_secs(10), timeout: Duration::from_secs(2), fall: 2 },
         stale_after: Duration::from_secs(180),
         peers: (1..=9).map(lb).chain([("sync".parse().unwrap(), sync)]).collect(),

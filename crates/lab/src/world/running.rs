@@ -107,7 +107,7 @@ impl World {
     /// # Errors
     /// [`UpError`].
     pub fn up(plan: Plan, options: &Options) -> Result<Self, UpError> {
-        let lab = Lab::up(&plan.topology(), options)?;
+        let lab = Lab::up(&plan.topology()?, options)?;
         Ok(Self { plan, lab })
     }
 

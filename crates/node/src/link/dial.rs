@@ -2,12 +2,19 @@
 
 use std::{io, net::SocketAddr, time::Duration, time::Instant};
 
-use dglb_core::proto::{Session, message::Hello};
+use dglb_core::{
+    identity::Identity,
+    peer_name::PeerName,
+    proto::{
+        Session,
+        message::{Hello, PeerRole},
+    },
+};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::{Backoff, Down, DownReason, Driver, Events, LinkEvent, LinkId, LinkMetrics, LinkSettings};
+use super::{Backoff, Down, DownReason, Driver, Events, LinkEvent, LinkId, LinkMetrics, LinkSettings, tls};
 
 /// A link that is lost sooner than this does not count as a sign of health.
 const STEADY: Duration = Duration::from_secs(1);
@@ -17,9 +24,12 @@ const STEADY: Duration = Duration::from_secs(1);
 pub struct Dialler {
     /// The link's name in the events, the same for every attempt.
     pub id: LinkId,
-    /// Whom to dial.
+    /// Where to dial.
     pub server: SocketAddr,
-    /// Times, limits, and where plain TCP is allowed.
+    /// The dns-b that is there. A certificate of anybody else ends the attempt; without TLS it is for
+    /// the daemon to look at WELCOME (see [`super::expect`]).
+    pub expected: Identity,
+    /// Times, limits, certificates, and where plain TCP is allowed.
     pub settings: LinkSettings,
     /// What is counted.
     pub metrics: LinkMetrics,
@@ -57,7 +67,7 @@ impl Dialler {
         events: &Events,
         stop: &CancellationToken,
     ) -> Result<Option<Duration>, DownReason> {
-        self.settings.plain_tcp.check(self.server).inspect_err(|_| {
+        self.settings.admits(self.server).inspect_err(|_| {
             self.metrics.plain_refused.inc();
         })?;
         let peer = self.server;
@@ -74,7 +84,7 @@ impl Dialler {
         self.metrics.connections.inc();
         let session = Session::dial(self.settings.session.clone(), hello, Instant::now())
             .map_err(|error| DownReason::Connect { peer, error: io::Error::other(error) })?;
-        let driver = Driver {
+        let mut driver = Driver {
             id: self.id,
             remote: peer,
             settings: self.settings.clone(),
@@ -82,8 +92,27 @@ impl Dialler {
             metrics: self.metrics.clone(),
             dialled: true,
             handshake: None,
+            certified: None,
             stop: stop.clone(),
         };
-        Ok(driver.run(stream, session).await)
+        let Some(credentials) = &self.settings.tls else { return Ok(driver.run(stream, session).await) };
+        let expected = PeerName::new(PeerRole::DnsB, self.expected.clone());
+        let within = self.settings.session.handshake_timeout;
+        // On the heap, as on the accepting side.
+        let handshake = Box::pin(tls::connect(credentials, stream, (peer, &expected), within));
+        let (error, stream) = match stop.run_until_cancelled(handshake).await {
+            None => return Ok(None),
+            Some(Ok((stream, certified))) => {
+                driver.certified = Some(Box::new(certified));
+                return Ok(driver.run(stream, session).await);
+            }
+            Some(Err(failed)) => failed,
+        };
+        self.metrics.tls_failed(&error);
+        self.metrics.handshake_failures.inc();
+        if let Some(stream) = stream {
+            tls::dismiss(stream, self.settings.linger).await;
+        }
+        Err(error.into())
     }
 }

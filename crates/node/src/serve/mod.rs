@@ -25,7 +25,6 @@ use thiserror::Error;
 
 use crate::{config::RATE_TABLE, lifecycle::Tasks, metrics::DnsCounters};
 
-pub use certificate::{CertificateError, CertificateFiles};
 pub use conduct::ConductKeeper;
 pub use encrypted::{EncryptedService, EncryptedSettings, Over};
 use slow::SlowLane;
