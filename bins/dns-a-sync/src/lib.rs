@@ -30,7 +30,7 @@ use dglb_core::{
     peer_name::PeerName,
     proto::{
         VERSION,
-        message::{Hello, PeerRole},
+        message::{FleetStamp, Hello, PeerRole},
     },
 };
 use dglb_node::{
@@ -182,6 +182,7 @@ fn dial(
             boot: boot.id,
             uptime_ms: boot.uptime_ms(),
             features: 0,
+            fleet: FleetStamp::default(),
         };
         let name = format!("link to {}", server.identity);
         tasks.spawn(name, dialler.run(hello, events.clone(), tasks.stop_token()));

@@ -27,7 +27,7 @@ use dglb_core::{
     name::Name,
     proto::{
         Encoded,
-        message::{BootId, Bye, ByeReason, Hello, Message, PeerRole, Refuse, RefuseReason, Welcome},
+        message::{BootId, Bye, ByeReason, Hello, Message, PeerRole, Refuse, RefuseReason, Welcome, ZoneGeneration},
     },
     table::{Member, Registry},
 };
@@ -167,7 +167,10 @@ impl Keeper {
             let text = "a process of this identity that started later is connected".to_owned();
             return refuse(RefuseReason::Duplicate, text);
         }
-        let held = |zone: &Name| self.directory.zone(zone).map(|z| (zone.clone(), z.catalogue().generation));
+        let held = |zone: &Name| {
+            let generation = self.directory.zone(zone)?.catalogue().generation;
+            Some(ZoneGeneration { zone: zone.clone(), generation, on_referral: false })
+        };
         let may_publish = self.peers.get(&hello.identity).map_or(&[][..], |peer| &peer.may_publish);
         let catalogues = may_publish.iter().filter_map(held).collect();
         let (map_generation, report_generation) = self
@@ -189,7 +192,7 @@ impl Keeper {
             boot: self.boot,
             observed: from,
             features: 0,
-            fleet: self.fleet.clone(),
+            fleet: (hello.fleet != self.fleet.stamp()).then(|| self.fleet.clone()),
             map_generation,
             report_generation,
             catalogues,
