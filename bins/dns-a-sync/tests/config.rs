@@ -57,19 +57,27 @@ site = [{ name = "sea", dns-name = "sea.sites.foobar.com" }]
 #[test]
 fn the_shipped_sample_is_good_and_says_what_is_default() {
     let sample = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/dns-a-sync.toml")).unwrap();
-    let (shipped, warnings) = Files::new(&[("sync.toml", &sample)]).good();
+    let sample = sample.replace("/etc/dglb/tls/", "");
+    let certified = |files: &[(&str, &str)]| {
+        let files = Files::new(files);
+        let name = "dglb:dns-a-sync:foobar".parse().unwrap();
+        dglb_ca::Ephemeral::new().unwrap().write(&name, files.0.path()).unwrap();
+        files.good()
+    };
+    let (shipped, warnings) = certified(&[("sync.toml", &sample)]);
     assert!(warnings.is_empty(), "{warnings:?}");
     assert_eq!((shipped.zones.len(), shipped.servers.len(), shipped.zones[0].records.len()), (1, 2, 1));
 
     // Every "# key = value" is a key that exists; taking them all in changes nothing but what has
     // no default.
     let whole: String = sample.lines().map(|line| uncomment(line) + "\n").collect();
-    let (whole, _) = Files::new(&[("sync.toml", &whole), ("sync.key", "MDEyMzQ1Njc4OWFiY2RlZg==")]).good();
+    let (whole, _) = certified(&[("sync.toml", &whole), ("sync.key", "MDEyMzQ1Njc4OWFiY2RlZg==")]);
     let https = |config: &Config| config.zones[0].services[0].service.https.is_some();
     assert!(whole.dns_a.key.is_some() && whole.state_dir.is_some() && https(&whole) && !https(&shipped));
     let (mut shipped, mut whole) = (shipped, whole);
     for config in [&mut shipped, &mut whole] {
         (config.dns_a.key, config.state_dir) = (None, None);
+        assert!(config.security.tls.take().is_some());
         config.zones[0].services[0].service.https = None;
     }
     assert_eq!(format!("{shipped:?}"), format!("{whole:?}"));

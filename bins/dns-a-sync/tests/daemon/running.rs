@@ -9,6 +9,7 @@ use crate::{
     dns_a::DnsA,
     dns_b::{DnsB, sites},
     settings::{Settings, Sync},
+    tls::equip,
 };
 
 #[tokio::test]
@@ -87,7 +88,12 @@ fn program() -> Command {
 
 #[test]
 fn the_program_checks_a_file_and_explains_itself() {
-    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/dns-a-sync.toml");
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/dns-a-sync.toml");
+    let shipped = std::fs::read_to_string(shipped).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let sample = directory.path().join("dns-a-sync.toml");
+    std::fs::write(&sample, shipped.replace("/etc/dglb/tls/", "")).unwrap();
+    equip("dglb:dns-a-sync:foobar", directory.path());
     for force in [&["--check"][..], &["--check", "--force"]] {
         let good = program().args(force).arg("--config").arg(&sample).output().unwrap();
         assert_eq!(good.status.code(), Some(0), "{good:?}");
