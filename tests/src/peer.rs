@@ -4,13 +4,16 @@ use std::net::SocketAddr;
 
 use dglb_core::{
     catalogue::ZoneCatalogue,
+    identity::Identity,
     peer_name::role_text,
     proto::{
         Peer as Other, VERSION,
         message::{BootId, FleetStamp, Hello, Message, PeerRole, Welcome},
     },
 };
-use dglb_node::link::{Dialler, DownReason, LinkEvent, LinkId, LinkMetrics, LinkSender};
+use dglb_node::link::{
+    Dialler, DownReason, IdentityProblem, LinkEvent, LinkId, LinkMetrics, LinkSender, LinkSettings, TlsError,
+};
 use tokio::{
     sync::mpsc,
     time::{Instant, timeout_at},
@@ -68,10 +71,29 @@ impl Peer {
     /// When nothing happens at all.
     pub async fn try_dial(server: SocketAddr, identity: &str, role: PeerRole) -> Result<Self, DownReason> {
         let settings = tls::links(&format!("dglb:{}:{identity}", role_text(role)));
-        let expected = "b1".parse().expect("an identity");
+        let mut expected: Identity = "b1".parse().expect("an identity");
+        loop {
+            match Self::dial_once(server, expected, settings.clone(), hello(identity, role)).await {
+                // Whoever is there is meant.
+                Err(DownReason::Tls(TlsError::Identity(IdentityProblem::Differs { certified, claimed })))
+                    if certified.role == claimed.role =>
+                {
+                    expected = certified.identity;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    async fn dial_once(
+        server: SocketAddr,
+        expected: Identity,
+        settings: LinkSettings,
+        hello: Hello,
+    ) -> Result<Self, DownReason> {
         let dialler = Dialler { id: LinkId(1), server, expected, settings, metrics: LinkMetrics::default() };
         let (sender, mut events) = mpsc::channel(64);
-        let (stop, hello) = (CancellationToken::new(), hello(identity, role));
+        let stop = CancellationToken::new();
         tokio::spawn(dialler.run(move || hello.clone(), sender, stop.clone()));
         match next(&mut events).await {
             LinkEvent::Up { peer: Other::Acceptor(welcome), link, .. } => Ok(Self { welcome, events, link, stop }),
@@ -102,6 +124,22 @@ impl Peer {
     /// When the link is down or full.
     pub fn say(&self, message: Message) {
         self.link.try_send(message).expect("the link is up and has room");
+    }
+
+    /// Says something if the link is up and has room.
+    pub fn try_say(&self, message: Message) -> bool {
+        self.link.try_send(message).is_ok()
+    }
+
+    /// Waits for the next message; `None` when the link ends.
+    ///
+    /// # Panics
+    /// When neither comes.
+    pub async fn next(&mut self) -> Option<Message> {
+        match next(&mut self.events).await {
+            LinkEvent::Message(message) => Some(message),
+            _ => None,
+        }
     }
 
     /// Waits for the message that `wanted` takes; others are passed over.

@@ -34,7 +34,8 @@ impl Keeper {
         }
         let adopted = refused.is_none();
         let held = self.directory.zone(&zone).map_or(0, |entry| entry.catalogue().generation);
-        self.send(link, Message::CatalogueAck(CatalogueAck { zone: zone.clone(), generation, held, refused }));
+        let ack = CatalogueAck { zone: zone.clone(), generation, held, refused };
+        self.send_kept(link, Message::CatalogueAck(ack));
         if adopted {
             self.send_delegations(link, |served| *served == zone);
         }
@@ -59,6 +60,14 @@ impl Keeper {
                 Ordering::Greater => {}
             }
         }
+        self.serve_zone(catalogue)?;
+        self.keep_zone(&zone);
+        Ok(())
+    }
+
+    /// Serves a catalogue, whoever it came from.
+    pub(super) fn serve_zone(&mut self, catalogue: ZoneCatalogue) -> Result<(), String> {
+        let zone = catalogue.zone.clone();
         self.check_neighbourhood(&catalogue)?;
         if let Some(warning) = style_warning(catalogue.style) {
             tracing::warn!(%zone, "{warning}");

@@ -1,3 +1,6 @@
+mod keep;
+mod liveness;
+
 use std::{
     net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
@@ -60,6 +63,7 @@ fn config() -> Config {
         stale_after: Duration::from_secs(180),
         peers: (1..=9).map(lb).chain([("sync".parse().unwrap(), sync)]).collect(),
         admin: "127.0.0.1:0".parse().unwrap(),
+        state_dir: None,
     }
 }
 
@@ -161,7 +165,7 @@ impl Lab {
         let outbox = self.keeper.take_outbox();
         let keeper = &self.keeper;
         let read = |outgoing| match outgoing {
-            Outgoing::One(message) => message,
+            Outgoing::One(message) | Outgoing::After(_, message) => message,
             Outgoing::Shared(encoded) => {
                 let zone = keeper.encoded.iter().find(|(_, e)| **e == encoded).unwrap().0;
                 let held = keeper.directory.zone(zone).unwrap().catalogue().clone();
