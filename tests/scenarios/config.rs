@@ -159,10 +159,10 @@ fn every_mistake_of_dns_lb_is_reported_at_once() {
             ("\"198.51.100.0/24\"", "\"198.51.100.0/33\"", "33"),
             ("address = \"203.0.113.2:5300\"", "adress = \"203.0.113.2:5300\"", "did you mean \"address\"?"),
             ("# plain-tcp = \"never\"", "plain-tcp = true", "plain-tcp"),
-            ("[map.tls]", "[map.tsl]", "did you mean \"tls\"?"),
+            ("ca = \"", "cea = \"", "did you mean \"ca\"?"),
             ("listen = \"unix:/run/dglb/dns-lb.sock\"", "listen = \"unix:dns-lb.sock\"", "absolute"),
         ],
-        &["dns-b.address: this key is missing"],
+        &["dns-b.address: this key is missing", "map.tls.ca: this key is missing"],
     );
 }
 

@@ -16,6 +16,7 @@ pub mod boot;
 pub mod certificate;
 pub mod cli;
 pub mod config;
+mod descriptors;
 mod followed;
 pub mod lifecycle;
 pub mod link;

@@ -37,7 +37,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use accept::{AcceptSettings, Acceptor};
 pub use backoff::Backoff;
-pub use credentials::{Credentials, CredentialsError, TlsFiles};
+pub use credentials::{Certified, Credentials, CredentialsError, TlsFiles};
 pub use dial::Dialler;
 pub use drive::Driver;
 pub use expected::{WrongPeer, expect, not_dialled};

@@ -273,7 +273,7 @@ impl Credentials {
 
 /// The other end of a connection, as its certificate has it.
 #[derive(Debug)]
-pub(super) struct Certified {
+pub struct Certified {
     /// Who it is.
     pub(super) name: Result<PeerName, IdentityProblem>,
     id: Option<CertificateId>,

@@ -84,7 +84,7 @@ impl Dialler {
         self.metrics.connections.inc();
         let session = Session::dial(self.settings.session.clone(), hello, Instant::now())
             .map_err(|error| DownReason::Connect { peer, error: io::Error::other(error) })?;
-        let mut driver = Driver {
+        let driver = Driver {
             id: self.id,
             remote: peer,
             settings: self.settings.clone(),
@@ -95,16 +95,33 @@ impl Dialler {
             certified: None,
             stop: stop.clone(),
         };
-        let Some(credentials) = &self.settings.tls else { return Ok(driver.run(stream, session).await) };
-        let expected = PeerName::new(PeerRole::DnsB, self.expected.clone());
-        let within = self.settings.session.handshake_timeout;
+        driver.dialled(stream, session, &self.expected).await
+    }
+}
+
+impl Driver {
+    /// Runs the session over a connection that was dialled, under TLS where the settings have it, if
+    /// it is the dns-b `expected` that is there. Returns how long the link was up, `None` if it never
+    /// was.
+    ///
+    /// # Errors
+    /// [`DownReason::Tls`] where there is no TLS that would do; the daemon is not told then.
+    pub async fn dialled(
+        mut self,
+        stream: TcpStream,
+        session: Session,
+        expected: &Identity,
+    ) -> Result<Option<Duration>, DownReason> {
+        let Some(credentials) = self.settings.tls.clone() else { return Ok(self.run(stream, session).await) };
+        let (stop, within) = (self.stop.clone(), self.settings.session.handshake_timeout);
+        let expected = PeerName::new(PeerRole::DnsB, expected.clone());
         // On the heap, as on the accepting side.
-        let handshake = Box::pin(tls::connect(credentials, stream, (peer, &expected), within));
+        let handshake = Box::pin(tls::connect(&credentials, stream, (self.remote, &expected), within));
         let (error, stream) = match stop.run_until_cancelled(handshake).await {
             None => return Ok(None),
             Some(Ok((stream, certified))) => {
-                driver.certified = Some(Box::new(certified));
-                return Ok(driver.run(stream, session).await);
+                self.certified = Some(Box::new(certified));
+                return Ok(self.run(stream, session).await);
             }
             Some(Err(failed)) => failed,
         };

@@ -57,7 +57,7 @@ pub struct Driver {
     /// Given back when the link is up, or over.
     pub handshake: Option<OwnedSemaphorePermit>,
     /// Who is there, as its certificate has it; nothing without TLS.
-    pub(super) certified: Option<Box<Certified>>,
+    pub certified: Option<Box<Certified>>,
     /// Leaves with BYE when cancelled.
     pub stop: CancellationToken,
 }

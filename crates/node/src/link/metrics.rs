@@ -6,7 +6,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::TlsError;
+use super::{TlsError, tls::REASONS};
 
 /// Why there was no TLS.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -92,6 +92,10 @@ impl LinkMetrics {
         ];
         for (name, help, counter) in counters {
             links.register(name, help, counter.clone());
+        }
+        for reason in REASONS {
+            // Shown from the start, as 0.
+            let _ = self.tls_failures.get_or_create(&Reason { reason });
         }
         links.register(
             "tls_failures",

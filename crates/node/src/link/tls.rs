@@ -87,6 +87,26 @@ pub enum TlsError {
     Other(String),
 }
 
+/// Everything that [`TlsError::reason`] says.
+pub(super) const REASONS: [&str; 16] = [
+    "timed-out",
+    "lost",
+    "not-tls",
+    "incompatible",
+    "protocol",
+    "no-certificate",
+    "expired",
+    "not-yet-valid",
+    "revoked",
+    "unknown-issuer",
+    "no-list",
+    "purpose",
+    "certificate",
+    "identity",
+    "refused",
+    "other",
+];
+
 impl TlsError {
     /// As the counters name it.
     pub fn reason(&self) -> &'static str {
