@@ -7,3 +7,4 @@ mod host;
 mod links;
 mod lookup;
 mod place;
+mod tls;
