@@ -14,6 +14,7 @@ mod lookup;
 mod matrix;
 mod persistence;
 mod random;
+mod residence;
 mod rolling;
 mod smoke;
 mod stop;
