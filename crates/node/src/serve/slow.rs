@@ -7,7 +7,7 @@
 use std::{
     net::UdpSocket,
     os::fd::AsFd,
-    sync::mpsc::{Receiver, SyncSender, sync_channel},
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -16,6 +16,7 @@ use hickory_proto::{
     op::{Message, ResponseCode},
     rr::rdata::tsig::{TSIG, TsigError, make_tsig_record},
 };
+use tokio::sync::mpsc::{Permit, Sender, channel};
 
 use super::mmsg::{Batch, ReturnPath};
 use crate::metrics::{Incident, Lane};
@@ -40,22 +41,32 @@ pub(super) struct Unusual {
 /// Where a late reply goes.
 pub(super) enum To {
     /// Out of this socket.
-    Datagram(UdpSocket, ReturnPath),
+    Datagram(Arc<UdpSocket>, ReturnPath),
     /// To who waits for it; one that does not wait any more does no harm.
     Waiting(Box<dyn FnOnce(Vec<u8>) + Send>),
 }
 
 /// The queue's end for those who answer at once.
 #[derive(Clone)]
-pub(super) struct SlowLane(SyncSender<Unusual>);
+pub(super) struct SlowLane(Sender<Unusual>);
+
+/// Room for one message in the queue, so that nothing is prepared that nobody takes.
+pub(super) struct Room<'q>(Permit<'q, Unusual>);
+
+impl Room<'_> {
+    /// Hands a message over.
+    pub(super) fn take(self, unusual: Unusual) {
+        self.0.send(unusual);
+    }
+}
 
 impl SlowLane {
     /// The queue, and the thread that serves it until everybody has dropped the other end.
     pub(super) fn new(mut counters: Lane) -> (Self, impl FnOnce() + Send) {
-        let (sender, queue): (_, Receiver<Unusual>) = sync_channel(QUEUE);
+        let (sender, mut queue) = channel(QUEUE);
         let serve = move || {
             let mut batch = Batch::new();
-            for Unusual { packet, reply, to } in queue {
+            while let Some(Unusual { packet, reply, to }) = queue.blocking_recv() {
                 let reply = refuse(&packet, reply, &to, unix_seconds());
                 match to {
                     To::Waiting(deliver) => deliver(reply),
@@ -71,9 +82,9 @@ impl SlowLane {
         (Self(sender), serve)
     }
 
-    /// Hands a message over; false if there is no room.
-    pub(super) fn hand_over(&self, unusual: Unusual) -> bool {
-        self.0.try_send(unusual).is_ok()
+    /// Room for one message, if there is any.
+    pub(super) fn room(&self) -> Option<Room<'_>> {
+        self.0.try_reserve().ok().map(Room)
     }
 }
 
