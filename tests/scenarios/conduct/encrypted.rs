@@ -136,7 +136,7 @@ async fn certificates_may_change(world: &World, old: &Client) {
         files.write("cert.pem", &certificate);
     }
     let new = Client::new(world.ground.isp(1), &certificate);
-    for role in [Role::Referral, Role::Lb] {
+    for role in [Role::Referral, Role::Fallback, Role::Lb] {
         let server = world.place(role).server.ip();
         for over in [Over::Tls, Over::Https] {
             eventually("the new certificate is shown", async || {
@@ -145,6 +145,7 @@ async fn certificates_may_change(world: &World, old: &Client) {
             .await;
             assert!(old.connect(over, server).await.is_err(), "{role:?} over {over:?}");
         }
+        assert!(!old.reaches_over_quic(server).await, "{role:?}");
         for over in Over::ALL {
             let reply = new.ask(over, server, &octets(&Packet::new(WWW, rtype::A))).await;
             assert_eq!(Strict::read(&reply.expect("a reply")).unwrap().answer.len(), 1, "{role:?} over {over:?}");
