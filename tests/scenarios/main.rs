@@ -10,6 +10,7 @@ mod https;
 mod locate;
 mod lookup;
 mod matrix;
+mod persistence;
 mod smoke;
 mod stop;
 mod tours;

@@ -6,6 +6,7 @@
 //! refused message changes nothing.
 
 mod adopt;
+mod keep;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,7 +16,7 @@ use std::{
 };
 
 use dglb_core::{
-    catalogue::{ProbeKind, ZoneCatalogue},
+    catalogue::{CatalogueUpdate, ProbeKind, ZoneCatalogue},
     directory::{Directory, LbIndex, LbState},
     fleet::Fleet,
     identity::Identity,
@@ -24,6 +25,8 @@ use dglb_core::{
     proto::message::{CatalogueAck, Message, Resync, Welcome},
     report::Ranking,
 };
+
+pub use keep::{FILE, Restored, SCHEMA};
 
 use crate::{
     measurements::{Change, Measurements},
@@ -72,6 +75,8 @@ pub enum Event {
 pub struct Effects {
     /// Messages to send, in this order.
     pub send: Vec<Outgoing>,
+    /// Messages to send once the change of this number is on the disk.
+    pub after: Vec<(u64, Outgoing)>,
     /// The directory has changed: publish it.
     pub answers: bool,
     /// The targets have changed: probe them.
@@ -101,6 +106,7 @@ pub struct Keeper {
     reports: Reports,
     next_digest: Instant,
     metrics: Metrics,
+    kept: keep::Kept,
 }
 
 impl Keeper {
@@ -127,6 +133,7 @@ impl Keeper {
             next_digest: now + settings.digest,
             metrics,
             settings,
+            kept: keep::Kept::default(),
         };
         keeper.gauge();
         keeper
@@ -171,7 +178,9 @@ impl Keeper {
     }
 
     fn up(&mut self, server: &Identity, welcome: Welcome, effects: &mut Effects) {
-        self.adopt_fleet(server, welcome.fleet, effects);
+        if let Some(fleet) = welcome.fleet {
+            self.adopt_fleet(server, fleet, effects);
+        }
         effects.send.extend(self.registration.up(server, welcome.map_generation));
         effects.send.extend(self.reports.up(server, welcome.report_generation));
     }
@@ -191,9 +200,12 @@ impl Keeper {
             Message::Resync(Resync::Report) | Message::GetReport => {
                 effects.send.extend(self.reports.resync(&server));
             }
-            Message::Catalogue(catalogue) => {
-                let (zone, generation) = (catalogue.zone.clone(), catalogue.generation);
-                let refused = self.adopt_catalogue(*catalogue, now, effects).err();
+            Message::Catalogue(update) => {
+                let (zone, generation) = (update.zone().clone(), update.generation());
+                let refused = match *update {
+                    CatalogueUpdate::Snapshot(catalogue) => self.adopt_catalogue(catalogue, now, effects).err(),
+                    _ => Some("only whole catalogues are taken here".to_owned()),
+                };
                 let held = self.catalogues.get(&zone).map_or(0, |held| held.generation);
                 if refused.is_some() && held > generation {
                     self.behind.insert((server.clone(), zone.clone()), generation);
@@ -205,7 +217,11 @@ impl Keeper {
                 if let Some(reason) = &refused {
                     tracing::warn!(%server, %zone, generation, reason, "catalogue refused");
                 }
-                effects.send.push((server, Message::CatalogueAck(CatalogueAck { zone, generation, refused })));
+                let ack = (server, Message::CatalogueAck(CatalogueAck { zone, generation, held, refused }));
+                match self.kept_number() {
+                    Some(number) => effects.after.push((number, ack)),
+                    None => effects.send.push(ack),
+                }
             }
             Message::Drain(true) => drop(self.drained_by.insert(server)),
             Message::Drain(false) => drop(self.drained_by.remove(&server)),
@@ -224,6 +240,7 @@ impl Keeper {
             let rankings: Vec<_> = self.measurements.rankings().filter_map(|(_, r)| r.cloned()).collect();
             effects.answers |= !rankings.is_empty();
             self.answer_with(&rankings);
+            self.keep_rankings(rankings.iter().map(|ranking| &ranking.service));
         }
     }
 
@@ -244,6 +261,7 @@ impl Keeper {
                 tracing::info!(service = %ranking.service, order = ?names, "ranking changed");
             }
             self.answer_with(&reordered);
+            self.keep_rankings(reordered.iter().map(|ranking| &ranking.service));
         }
         effects.send.extend(self.reports.change(reordered, gone, self.measurements.is_complete()));
     }
@@ -268,7 +286,7 @@ impl Keeper {
 
     /// Whether there is a fleet document, a catalogue, and a ranking for each service.
     pub fn can_answer(&self) -> bool {
-        self.fleet.is_some() && self.measurements.is_complete()
+        self.fleet.is_some() && self.measurements.can_answer()
     }
 
     /// The fleet document in use.

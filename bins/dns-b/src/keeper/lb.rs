@@ -54,6 +54,25 @@ const MAX_UNKNOWN: usize = 1_000;
 const MAX_ADDRESSES: usize = 16;
 
 impl LbTruth {
+    /// Of a run that has said nothing.
+    pub(super) fn absent(boot: BootId, lease: Duration) -> Self {
+        Self {
+            link: None,
+            boot,
+            map_generation: 0,
+            report_generation: 0,
+            ready: false,
+            check: CheckState::default(),
+            lease,
+            lease_end: None,
+            failing_since: None,
+            last_report: None,
+            rankings: HashMap::new(),
+            unknown: 0,
+            entries: 0,
+        }
+    }
+
     /// Whether link and checks are good.
     fn is_well(&self, fall: u8) -> bool {
         self.link.is_some() && !self.check.failing(fall)
@@ -73,21 +92,7 @@ impl Keeper {
     pub(super) fn lb_connected(&mut self, link: LinkId, identity: &Identity, boot: BootId, now: Instant) {
         let index = self.directory.upsert_lb(identity, &[]);
         let lease = self.max_lease;
-        let truth = self.lbs.entry(index).or_insert_with(|| LbTruth {
-            link: None,
-            boot,
-            map_generation: 0,
-            report_generation: 0,
-            ready: false,
-            check: CheckState::default(),
-            lease,
-            lease_end: None,
-            failing_since: None,
-            last_report: None,
-            rankings: HashMap::new(),
-            unknown: 0,
-            entries: 0,
-        });
+        let truth = self.lbs.entry(index).or_insert_with(|| LbTruth::absent(boot, lease));
         truth.link = Some(link);
         truth.lease_end = None;
         if truth.boot != boot {
@@ -134,8 +139,9 @@ impl Keeper {
         }
         self.claim(index, map.generation, &accepted);
         self.move_to(index, map);
+        self.keep_lb(index);
         let ack = MapAck { generation: map.generation, accepted: accepted.len() as u32, refused };
-        self.send(link, Message::MapAck(ack));
+        self.send_kept(link, Message::MapAck(ack));
         self.judge(index, now);
     }
 
@@ -179,7 +185,7 @@ impl Keeper {
         self.publish_tables();
     }
 
-    fn publish_tables(&mut self) {
+    pub(super) fn publish_tables(&mut self) {
         self.directory.set_tables(self.all.table().clone(), self.clients.table().clone());
         self.changed = true;
     }
@@ -216,12 +222,13 @@ impl Keeper {
             }
             truth.entries = self.all.held(index).count();
             self.publish_tables();
+            self.keep_lb(index);
         } else {
             self.figures.stale += 1;
         }
         let accepted = self.lbs.get(&index).map_or(0, |t| t.entries as u32);
         let ack = MapAck { generation: unmap.generation, accepted, refused: Vec::new() };
-        self.send(link, Message::MapAck(ack));
+        self.send_kept(link, Message::MapAck(ack));
     }
 
     pub(super) fn report(&mut self, link: LinkId, identity: &Identity, report: Report, now: Instant) {
@@ -235,8 +242,6 @@ impl Keeper {
             self.send(link, Message::Resync(Resync::Report));
             return;
         }
-        truth.report_generation = report.generation;
-        truth.last_report = Some(now);
         self.figures.reports += 1;
         let whole = report.base == 0;
         let named: std::collections::HashSet<&Name> = report.rankings.iter().map(|r| &r.service).collect();
@@ -248,8 +253,26 @@ impl Keeper {
             truth.rankings.remove(&service);
             self.directory.remove_ranking(index, &service);
         }
+        self.take_rankings(index, report.generation, report.rankings, now);
+        self.changed = true;
+        self.keep_report(index);
+        self.send(link, Message::ReportAck(ReportAck { generation: report.generation }));
+        self.judge(index, now);
+    }
+
+    /// New rankings, or others in the place of those that there are.
+    pub(super) fn take_rankings(
+        &mut self,
+        index: LbIndex,
+        generation: u64,
+        rankings: impl IntoIterator<Item = Ranking>,
+        now: Instant,
+    ) {
+        let Some(truth) = self.lbs.get_mut(&index) else { return };
+        truth.report_generation = generation;
+        truth.last_report = Some(now);
         truth.unknown = truth.rankings.keys().filter(|service| !self.directory.has_service(service)).count();
-        for ranking in report.rankings {
+        for ranking in rankings {
             let unknown = self.directory.set_ranking(index, &ranking).is_err();
             self.figures.unknown_rankings += u64::from(unknown);
             let new = !truth.rankings.contains_key(&ranking.service);
@@ -262,9 +285,6 @@ impl Keeper {
             truth.rankings.insert(ranking.service.clone(), ranking);
         }
         self.directory.set_counted(index, true);
-        self.changed = true;
-        self.send(link, Message::ReportAck(ReportAck { generation: report.generation }));
-        self.judge(index, now);
     }
 
     /// After a change of a zone: rankings that could not be used before.
@@ -283,8 +303,11 @@ impl Keeper {
             && ready.map_generation == truth.map_generation
             && ready.servers.contains(&self.identity)
         {
-            truth.ready = true;
+            let news = !std::mem::replace(&mut truth.ready, true);
             self.hand_out_if_fit(index);
+            if news {
+                self.keep_lb(index);
+            }
         }
     }
 
@@ -295,6 +318,7 @@ impl Keeper {
         if fit && self.directory.find_lb(index).is_some_and(|lb| !lb.handed_out) {
             self.directory.update_lb(index, |lb| lb.handed_out = true);
             self.changed = true;
+            self.keep_lb(index);
             if let Some(lb) = self.directory.find_lb(index) {
                 tracing::info!(dns_lb = %lb.identity, "handed out from now on");
             }
@@ -366,6 +390,7 @@ impl Keeper {
             self.directory.update_lb(index, |lb| (lb.handed_out, lb.state) = (false, LbState::Gone));
             self.figures.leases_ended += 1;
             self.publish_tables();
+            self.keep_lb(index);
         }
         for index in forgotten {
             if let Some(truth) = self.lbs.get_mut(&index) {
@@ -376,11 +401,13 @@ impl Keeper {
             self.directory.remove_rankings(index);
             self.directory.update_lb(index, |lb| (lb.addresses, lb.borrows) = (stated.unwrap_or_default(), None));
             self.changed = true;
+            self.keep_lb(index);
+            self.keep_report(index);
         }
     }
 
     /// What the fleet document says of it; nothing for most.
-    fn stated_addresses(&self, identity: &Identity) -> Vec<IpAddr> {
+    pub(super) fn stated_addresses(&self, identity: &Identity) -> Vec<IpAddr> {
         let stated = self.fleet.labels.iter().find(|l| l.identity == *identity);
         stated.map_or_else(Vec::new, |l| l.addresses.clone())
     }

@@ -6,6 +6,7 @@
 //! DNS side passed its checks, and it has ranked the service (design sections 3 and 4).
 
 mod check;
+mod keep;
 mod lb;
 mod reload;
 mod status;
@@ -27,17 +28,19 @@ use dglb_core::{
     name::Name,
     proto::{
         Encoded,
-        message::{BootId, Bye, ByeReason, Hello, Message, PeerRole, Refuse, RefuseReason, Welcome},
+        message::{BootId, Bye, ByeReason, Hello, Message, PeerRole, Refuse, RefuseReason, Welcome, ZoneGeneration},
     },
     table::{Member, Registry},
 };
 
 pub use check::{CheckOutcome, Checked, Target};
 pub use dglb_node::link::LinkId;
+pub use keep::{Restored, RestoredReport};
 pub use reload::refusal;
 pub use status::Figures;
 
 use crate::config::{CheckConfig, Config, DefaultMember, Peer};
+use keep::Kept;
 use lb::LbTruth;
 
 /// What a HELLO deserves.
@@ -76,6 +79,8 @@ pub struct Keeper {
     encoded: HashMap<Name, Encoded>,
     /// The directory differs from what was last published.
     changed: bool,
+    /// What goes to the store.
+    kept: Kept,
 }
 
 #[derive(Debug)]
@@ -94,6 +99,8 @@ struct Link {
 pub enum Outgoing {
     /// To this peer alone.
     One(Message),
+    /// To this peer alone, once the change of this number is on the disk.
+    After(u64, Message),
     /// To many: encoded once.
     Shared(Encoded),
     /// The last thing it hears.
@@ -130,6 +137,7 @@ impl Keeper {
             tombstone: Duration::from_secs(u64::from(config.fleet.ttl.label_ns)),
             encoded: HashMap::new(),
             changed: true,
+            kept: Kept::default(),
         };
         for label in &config.fleet.labels {
             keeper.directory.upsert_lb(&label.identity, &label.addresses);
@@ -170,7 +178,10 @@ impl Keeper {
             let text = "a process of this identity that started later is connected".to_owned();
             return refuse(RefuseReason::Duplicate, text);
         }
-        let held = |zone: &Name| self.directory.zone(zone).map(|z| (zone.clone(), z.catalogue().generation));
+        let held = |zone: &Name| {
+            let generation = self.directory.zone(zone)?.catalogue().generation;
+            Some(ZoneGeneration { zone: zone.clone(), generation, on_referral: false })
+        };
         let catalogues = peer.may_publish.iter().filter_map(held).collect();
         let (map_generation, report_generation) = self
             .directory
@@ -191,7 +202,7 @@ impl Keeper {
             boot: self.boot,
             observed: from,
             features: 0,
-            fleet: self.fleet.clone(),
+            fleet: (hello.fleet != self.fleet.stamp()).then(|| self.fleet.clone()),
             map_generation,
             report_generation,
             catalogues,
@@ -279,6 +290,7 @@ impl Keeper {
     /// The slower part of [`Keeper::tick`]: who speaks for whom, for which a second is soon enough.
     pub fn slow_tick(&mut self, now: Instant) {
         self.borrow_rankings(now);
+        self.keep_reports();
     }
 
     /// Until every DNS-LB that may come has come, or one lease has passed, somebody who sits nearer

@@ -31,6 +31,7 @@ impl Keeper {
         if self.fleet != config.fleet {
             self.fleet = config.fleet.clone();
             self.directory.set_fleet(self.fleet.clone());
+            self.keep_fleet();
             let links: Vec<LinkId> = self.links.keys().copied().collect();
             for link in links {
                 self.send(link, Message::Fleet(Box::new(self.fleet.clone())));
@@ -81,6 +82,7 @@ pub fn refusal(old: &Config, new: &Config) -> Result<(), String> {
         ("map.listen", old.map.listen == new.map.listen),
         ("map.plain-tcp", old.map.plain_tcp == new.map.plain_tcp),
         ("admin.listen", old.admin == new.admin),
+        ("state-dir", old.state_dir == new.state_dir),
     ];
     if let Some((key, _)) = fixed.iter().find(|(_, same)| !same) {
         return Err(format!("{key} can only be changed by a restart"));

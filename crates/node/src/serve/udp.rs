@@ -83,9 +83,9 @@ impl<S: Source> Lane<S> {
                 return 0;
             }
         };
-        let signed = self.answer(role, batch, received, started);
-        if signed != 0 {
-            self.hand_over(socket, batch, received, signed);
+        let late = self.answer(role, batch, received, started);
+        if late.all != 0 {
+            self.hand_over((role, socket), batch, received, late);
         }
         let sent = batch.send(socket.as_fd(), received, SEND_PATIENCE);
         for _ in 0..sent.refused {
@@ -94,9 +94,8 @@ impl<S: Source> Lane<S> {
         received
     }
 
-    /// Answers everything in a batch from one version of the source; a bit for each datagram that
-    /// is signed.
-    fn answer(&mut self, role: Role, batch: &mut Batch, received: usize, started: Instant) -> u32 {
+    /// Answers everything in a batch from one version of the source; what is left for the slow lane.
+    fn answer(&mut self, role: Role, batch: &mut Batch, received: usize, started: Instant) -> Late {
         let mut exchanges: ArrayVec<Exchange<'_>, BATCH> = ArrayVec::new();
         let mut lengths: ArrayVec<(usize, &mut usize), BATCH> = ArrayVec::new();
         for (at, datagram) in batch.datagrams(received).enumerate() {
@@ -111,25 +110,29 @@ impl<S: Source> Lane<S> {
         let held = self.source.hold();
         held.respond_batch(&mut exchanges);
         held.limit_batch(&mut exchanges, &mut self.limiter, started.elapsed().as_millis() as u64);
-        let mut signed = 0;
+        let mut late = Late::default();
         for (exchange, (at, length)) in exchanges.iter().zip(lengths) {
             *length = exchange.handled.length.min(REPLY);
             self.counters.count(Transport::Udp, &exchange.handled);
             if exchange.handled.decision == Decision::RateLimited {
                 self.counters.incident(if *length > 0 { Incident::Slipped } else { Incident::RateLimited });
             }
-            signed |= u32::from(exchange.handled.decision == Decision::Signed) << at;
+            let decision = exchange.handled.decision;
+            late.all |= u32::from(decision.is_for_the_slow_lane()) << at;
+            late.proofs |= u32::from(decision == Decision::Proof) << at;
         }
-        signed
+        late
     }
 
-    /// Leaves what is signed, and was not held back, to the slow lane instead of replying.
-    fn hand_over(&mut self, socket: &Arc<UdpSocket>, batch: &mut Batch, received: usize, mut signed: u32) {
-        while signed != 0 {
-            let at = signed.trailing_zeros() as usize;
-            signed &= signed - 1;
+    /// Leaves that, as far as it was not held back, to the slow lane instead of replying.
+    fn hand_over(&mut self, (role, socket): (Role, &Arc<UdpSocket>), batch: &mut Batch, received: usize, late: Late) {
+        let mut left = late.all;
+        while left != 0 {
+            let at = left.trailing_zeros() as usize;
+            left &= left - 1;
             let path = batch.return_path(at);
-            let Some(Datagram { packet: Some(packet), reply, reply_length, .. }) = batch.datagrams(received).nth(at)
+            let Some(Datagram { peer: Some(peer), packet: Some(packet), reply, reply_length }) =
+                batch.datagrams(received).nth(at)
             else {
                 continue;
             };
@@ -140,12 +143,23 @@ impl<S: Source> Lane<S> {
             match self.slow.room() {
                 Some(room) => {
                     let to = To::Datagram(Arc::clone(socket), path);
-                    room.take(Unusual { packet: packet.to_vec(), reply: reply.to_vec(), to });
+                    let asked = Asked { packet, peer, transport: Transport::Udp, role };
+                    let is_proof = late.proofs >> at & 1 == 1;
+                    let decision = if is_proof { Decision::Proof } else { Decision::Signed };
+                    room.take(Unusual::new(&asked, decision, reply, to));
                 }
                 None => self.counters.incident(Incident::SlowLaneFull),
             }
         }
     }
+}
+
+/// What of a batch is for the slow lane: a bit for each of the datagrams.
+#[derive(Clone, Copy, Default)]
+struct Late {
+    all: u32,
+    /// Of these, the questions for nonces; the others are signed.
+    proofs: u32,
 }
 
 /// Each datagram of a batch has a bit.
