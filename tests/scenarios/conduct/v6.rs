@@ -1,16 +1,21 @@
 //! The same rows over IPv6: a host with several addresses of its own, and servers that are asked there.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use dglb_scenarios::{
     Running,
     configs::{self, WWW, ZONE, in_label},
+    eventually,
     ground::{dns, scenario_at},
     packet::{Packet, option, rtype},
-    raw,
+    raw, so,
     strict::Strict,
 };
 use dns_lb::DnsLb;
+use tokio::{net::UdpSocket, time::timeout};
 
 use super::world::{Role, Setup, Way, World};
 
@@ -129,6 +134,18 @@ async fn many_questions_go_over_one_connection(world: &World) {
     }
 }
 
+/// A host's addresses are there a moment before anything can be sent to them.
+async fn until_it_hears(address: IpAddr) {
+    let socket = UdpSocket::bind((address, 0)).await.unwrap();
+    let own = socket.local_addr().unwrap();
+    eventually("the host hears itself", async || {
+        socket.send_to(b"?", own).await.map_err(|error| error.to_string())?;
+        let heard = timeout(Duration::from_millis(100), socket.recv(&mut [0])).await;
+        so(heard.is_ok_and(|heard| heard.is_ok()), address)
+    })
+    .await;
+}
+
 /// One socket for all addresses: a reply comes from where it was asked, or resolvers drop it; left to itself
 /// the system would send it from the address that is nearest to the client's.
 #[test]
@@ -139,6 +156,9 @@ fn replies_leave_from_the_address_that_was_asked() {
         let first = ground.lb(1);
         files.replace(&format!("['{first}:53']"), &format!("['{first}:53', '[::]:53']"));
         let lonely: Running<DnsLb> = Running::start(&files).await;
+        for address in addresses() {
+            until_it_hears(address).await;
+        }
         for from in addresses() {
             for asked in addresses() {
                 let before = lonely.counters().await;

@@ -199,7 +199,7 @@ fn names_are_refused_only_when_all_zones_are_known() {
     let decision = |lb: &Lb, name: &str| lb.ask(name).0.decision;
     assert_eq!(decision(&lb, "www.other.test"), Decision::NotReady, "its catalogue may be on its way");
     let other = zone("other.test", 1, vec![service("www.other.test", 3)]);
-    lb.said("b1", Message::Catalogue(Box::new(other)));
+    lb.said("b1", Message::snapshot(other));
     assert_eq!(decision(&lb, "elsewhere.test"), Decision::NotReady);
     // What a dns-b was told it answers behind all of its catalogues.
     let effects = lb.said("b1", Message::MapAck(MapAck { generation: 1, accepted: 1, refused: vec![] }));
