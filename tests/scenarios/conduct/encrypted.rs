@@ -25,7 +25,7 @@ const BLOCK: usize = 468;
 pub(super) async fn world(ground: Ground) -> (World, Client) {
     let [certificate, key] = pair();
     let client = Client::new(ground.isp(1), &certificate);
-    let beside = vec![("cert.pem", certificate), ("key.pem", key)];
+    let beside = vec![("dns-cert.pem", certificate), ("dns-key.pem", key)];
     (World::start(ground, Setup { encrypted: true, beside, ..Setup::default() }).await, client)
 }
 
@@ -132,8 +132,8 @@ fn kdig_understands_them(world: &World) {
 async fn certificates_may_change(world: &World, old: &Client) {
     let [certificate, key] = pair();
     for files in &world.files {
-        files.write("key.pem", &key);
-        files.write("cert.pem", &certificate);
+        files.write("dns-key.pem", &key);
+        files.write("dns-cert.pem", &certificate);
     }
     let new = Client::new(world.ground.isp(1), &certificate);
     for role in [Role::Referral, Role::Fallback, Role::Lb] {

@@ -40,7 +40,7 @@ pub(super) struct Setup {
     pub(super) fleet: String,
     /// Files that lie beside every daemon's own, and what is in them.
     pub(super) beside: Vec<(&'static str, String)>,
-    /// Whether TLS, HTTPS and QUIC are served, with `cert.pem` and `key.pem`.
+    /// Whether TLS, HTTPS and QUIC are served, with `dns-cert.pem` and `dns-key.pem`.
     pub(super) encrypted: bool,
     /// Networks of the DNS-LB's clients, instead of 10.1.0.0/16.
     pub(super) networks: &'static [&'static str],
@@ -192,7 +192,7 @@ impl World {
 fn encrypted(keys: &[(&str, IpAddr)]) -> String {
     let table = |(name, port): (&str, u16)| {
         let listen = keys.iter().map(|(key, address)| format!("{key} = ['{address}:{port}']\n"));
-        format!("[dns.{name}]\ncertificate = 'cert.pem'\nkey = 'key.pem'\n{}", listen.collect::<String>())
+        format!("[dns.{name}]\ncertificate = 'dns-cert.pem'\nkey = 'dns-key.pem'\n{}", listen.collect::<String>())
     };
     [("tls", 853), ("https", 443), ("quic", 853)].map(table).concat()
 }
