@@ -1,3 +1,5 @@
+mod keep;
+
 use std::net::SocketAddr;
 
 use dglb_core::{
