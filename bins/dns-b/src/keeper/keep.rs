@@ -236,7 +236,7 @@ impl Keeper {
         for catalogue in restored.zones {
             self.restore_zone(catalogue);
         }
-        let (mut all, mut clients) = (Vec::new(), Vec::new());
+        let (mut all, mut clients, mut leases) = (Vec::new(), Vec::new(), Vec::new());
         for (identity, record) in restored.lbs {
             let known = self.peers.get(&identity).filter(|peer| peer.role == PeerRole::DnsLb);
             let bounds = known.map(|peer| peer.may_map.as_slice());
@@ -257,11 +257,13 @@ impl Keeper {
             }
             if let Some(truth) = self.lbs.get_mut(&index) {
                 truth.entries = if live { entries } else { 0 };
+                leases.extend(live.then_some((index, now + truth.lease)));
             }
         }
         if let Err(error) = self.all.restore(all).and(self.clients.restore(clients)) {
             tracing::error!(%error, "the map table does not hold what was kept");
         }
+        leases.into_iter().for_each(|(index, end)| self.let_lease_run(index, end));
         self.publish_tables();
         self.renew_default_group();
         self.judge_all(now);
@@ -283,7 +285,7 @@ impl Keeper {
         let stated = self.stated_addresses(identity);
         let lease = std::time::Duration::from_millis(record.lease_ms).min(self.max_lease);
         let mut truth = LbTruth::absent(record.boot, lease);
-        truth.lease_end = Some(if live { now + lease } else { now });
+        truth.gone_since = (!live).then_some(now);
         truth.failing_since = Some(now);
         if live {
             (truth.map_generation, truth.ready) = (record.map_generation, record.ready);

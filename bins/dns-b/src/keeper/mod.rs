@@ -6,8 +6,11 @@
 //! DNS side passed its checks, and it has ranked the service (design sections 3 and 4).
 
 mod check;
+mod duplicates;
 mod keep;
 mod lb;
+mod lease;
+mod liveness;
 mod reload;
 mod status;
 mod sync;
@@ -40,8 +43,10 @@ pub use reload::refusal;
 pub use status::Figures;
 
 use crate::config::{CheckConfig, Config, DefaultMember, Peer};
+use duplicates::{Duplicates, Holder, Process};
 use keep::Kept;
 use lb::LbTruth;
+use liveness::Crowd;
 
 /// What a HELLO deserves.
 #[derive(Debug)]
@@ -70,6 +75,8 @@ pub struct Keeper {
     clients: Registry,
     links: HashMap<LinkId, Link>,
     lbs: HashMap<LbIndex, LbTruth>,
+    duplicates: Duplicates,
+    crowd: Crowd,
     outbox: Vec<(LinkId, Outgoing)>,
     figures: Figures,
     started: Instant,
@@ -88,8 +95,6 @@ struct Link {
     identity: Identity,
     role: PeerRole,
     boot: BootId,
-    /// When its process started; `None` for before this host's clock began.
-    started: Option<Instant>,
     from: SocketAddr,
     since: Instant,
 }
@@ -107,6 +112,7 @@ pub enum Outgoing {
     Leave(Bye),
 }
 
+/// When a process started; `None` for before this host's clock began.
 fn started(hello: &Hello, now: Instant) -> Option<Instant> {
     now.checked_sub(Duration::from_millis(hello.uptime_ms))
 }
@@ -131,6 +137,8 @@ impl Keeper {
             clients: Registry::default(),
             links: HashMap::new(),
             lbs: HashMap::new(),
+            duplicates: Duplicates::default(),
+            crowd: Crowd::default(),
             outbox: Vec::new(),
             figures: Figures::default(),
             started: now,
@@ -172,25 +180,23 @@ impl Keeper {
             self.figures.refused_links += 1;
             return refuse(RefuseReason::Identity, format!("\"{}\" has another role here", hello.identity));
         }
-        if self.has_newer_process(hello, now) {
+        if let Err(text) = self.take_place(hello, from, now) {
             self.figures.refused_links += 1;
-            let text = "a process of this identity that started later is connected".to_owned();
             return refuse(RefuseReason::Duplicate, text);
         }
         let held = |zone: &Name| {
             let generation = self.directory.zone(zone)?.catalogue().generation;
             Some(ZoneGeneration { zone: zone.clone(), generation, on_referral: false })
         };
-        let catalogues = peer.may_publish.iter().filter_map(held).collect();
+        let published = self.peers.get(&hello.identity).into_iter().flat_map(|peer| &peer.may_publish);
+        let catalogues = published.filter_map(held).collect();
         let (map_generation, report_generation) = self
             .directory
             .lb_of(&hello.identity)
             .and_then(|index| self.lbs.get(&index))
             .map_or((0, 0), |lb| (lb.map_generation, lb.report_generation));
         self.replace_older_link(&hello.identity);
-        let started = started(hello, now);
-        let held =
-            Link { identity: hello.identity.clone(), role: hello.role, boot: hello.boot, started, from, since: now };
+        let held = Link { identity: hello.identity.clone(), role: hello.role, boot: hello.boot, from, since: now };
         self.links.insert(link, held);
         if hello.role == PeerRole::DnsLb {
             self.lb_connected(link, &hello.identity, hello.boot, now);
@@ -208,11 +214,20 @@ impl Keeper {
         }))
     }
 
-    /// Whether another process of the same identity is connected that started later: of two hosts
-    /// with one identity the newer is the one that was meant (design section 6).
-    fn has_newer_process(&self, hello: &Hello, now: Instant) -> bool {
-        let same = |l: &&Link| l.identity == hello.identity && l.boot != hello.boot;
-        self.links.values().filter(same).any(|l| l.started > started(hello, now))
+    /// Whether a process may have the place of its identity: of two hosts with one identity the one
+    /// that started later is the one that was meant (design section 6).
+    fn take_place(&mut self, hello: &Hello, from: SocketAddr, now: Instant) -> Result<(), String> {
+        let linked = self.links.values().find(|l| l.identity == hello.identity).map(|l| Holder::Linked(l.boot));
+        let truth = || self.directory.lb_of(&hello.identity).and_then(|index| self.lbs.get(&index));
+        let leased = || truth().filter(|t| t.gone_since.is_none()).map(|t| Holder::Leased(t.boot));
+        let holder = linked.or_else(leased).unwrap_or(Holder::Nobody);
+        let comer = Process { boot: hello.boot, started: started(hello, now), from, displaced: false };
+        let (may, news) = self.duplicates.of(&hello.identity).comes(comer, holder, now);
+        if news {
+            self.figures.duplicates += 1;
+            tracing::error!(identity = %hello.identity, %from, "two processes of one identity are at work");
+        }
+        may.map_err(|why| why.to_string())
     }
 
     /// Whether a link is still wanted; a newer one of the same identity may have taken its place.
@@ -289,6 +304,7 @@ impl Keeper {
     /// The slower part of [`Keeper::tick`]: who speaks for whom, for which a second is soon enough.
     pub fn slow_tick(&mut self, now: Instant) {
         self.borrow_rankings(now);
+        self.figures.duplicated = self.duplicates.alarming(now).count() as u64;
         self.keep_reports();
     }
 

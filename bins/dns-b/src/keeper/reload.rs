@@ -55,12 +55,13 @@ impl Keeper {
         for index in gone {
             let identity = self.directory.find_lb(index).map(|lb| lb.identity.clone());
             if identity.is_some_and(|identity| !self.peers.contains_key(&identity))
-                && let Some(truth) = self.lbs.get_mut(&index)
+                && self.lbs.get(&index).is_some_and(|truth| truth.gone_since.is_none())
             {
                 // Not one lease more.
-                truth.lease_end = Some(now);
+                self.let_lease_run(index, now);
             }
         }
+        self.duplicates.retain(|identity| self.peers.contains_key(identity));
         self.expire(now);
     }
 }

@@ -1,4 +1,5 @@
 mod keep;
+mod liveness;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -13,8 +14,8 @@ use dglb_core::{
     identity::Identity,
     name::Name,
     proto::message::{
-        BootId, EntryKind, FleetStamp, Hello, Map, MapEntry, Message, PeerRole, Ready, RefuseReason, RefusedReason,
-        Report, Resync, Unmap,
+        BootId, ByeReason, EntryKind, FleetStamp, Hello, Map, MapEntry, Message, PeerRole, Ready, RefuseReason,
+        RefusedReason, Report, Resync, Unmap,
     },
     report::{Figures, Health, RankedSite, Ranking},
 };
