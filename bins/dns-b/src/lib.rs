@@ -11,12 +11,17 @@ pub mod checker;
 pub mod config;
 pub mod keeper;
 pub mod metrics;
+mod peers;
 pub mod record;
 pub mod run;
 pub mod stored;
 mod upgrade;
 
-use std::{ffi::OsString, path::Path, sync::PoisonError};
+use std::{
+    ffi::OsString,
+    path::Path,
+    sync::{Arc, PoisonError},
+};
 
 use dglb_core::{
     dns::{Role, Transport},
@@ -24,6 +29,7 @@ use dglb_core::{
 };
 use dglb_node::{
     admin::{Admin, Readiness},
+    ask::Asker,
     boot::Boot,
     cli::{self, Exit},
     config::{ConfigError, Loaded},
@@ -37,7 +43,7 @@ use tokio::sync::mpsc;
 
 use config::Config;
 use keeper::Keeper;
-use run::{Run, SharedShown};
+use run::{Run, SharedShown, Shown};
 
 /// Events of links that may wait for the keeper; then links wait.
 const EVENTS: usize = 1024;
@@ -96,9 +102,8 @@ impl Daemon for DnsB {
         let counters = DnsCounters::new();
         counters.register(&mut registry);
         server.register(&mut registry);
-        let shown = SharedShown::default();
         // The status has a content from the first moment on.
-        run::show(&keeper, &shown);
+        let shown = SharedShown::new(Shown::of(&keeper).into());
         metrics::register(&mut registry, shown.clone());
         let readiness = Readiness::new();
         readiness.wait("catalogue", "no dns-a-sync has published a zone yet");
@@ -110,17 +115,21 @@ impl Daemon for DnsB {
         let content = Content { directory: publisher.reader(), conduct: conduct.reader() };
         server.run(content, &counters, tasks).map_err(internal)?;
         let status = shown.clone();
-        let show = move || status.lock().unwrap_or_else(PoisonError::into_inner).status.clone();
+        let show = move || {
+            let status = Arc::clone(&status.lock().unwrap_or_else(PoisonError::into_inner).status);
+            status.document()
+        };
         admin.run(tasks, registry, readiness.clone(), show).map_err(internal)?;
         let (sender, events) = mpsc::channel(EVENTS);
         for acceptor in acceptors {
             tasks.spawn("map listener", acceptor.run(sender.clone(), tasks.stop_token()));
         }
         drop(sender);
-        let (reloads, reloaded) = mpsc::channel(1);
-        let run = Run { keeper, publisher, events, reloads: reloaded, check: config.check, shown, readiness, keeping };
+        let (asking, reloads) = mpsc::channel(1);
+        let (asker, check) = (Arc::new(Asker::open().await.map_err(internal)?), config.check);
+        let run = Run { keeper, publisher, events, reloads, check, asker, shown, readiness, keeping };
         tasks.spawn("keeper", run.run(tasks.stop_token()));
-        Ok(Self { map, dns, encrypted, admin: admin_address, counters, conduct, config, reloads })
+        Ok(Self { map, dns, encrypted, admin: admin_address, counters, conduct, config, reloads: asking })
     }
 
     fn reload(&mut self, config: Config) -> Result<(), String> {

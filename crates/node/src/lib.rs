@@ -15,6 +15,7 @@ pub mod ask;
 pub mod boot;
 pub mod cli;
 pub mod config;
+mod descriptors;
 pub mod lifecycle;
 pub mod link;
 pub mod metrics;

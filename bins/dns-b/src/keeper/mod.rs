@@ -11,7 +11,9 @@ mod keep;
 mod lb;
 mod lease;
 mod liveness;
+mod neighbours;
 mod reload;
+mod reported;
 mod status;
 mod sync;
 #[cfg(test)]
@@ -40,13 +42,14 @@ pub use check::{CheckOutcome, Checked, Target};
 pub use dglb_node::link::LinkId;
 pub use keep::{Restored, RestoredReport};
 pub use reload::refusal;
-pub use status::Figures;
+pub use status::{Figures, Status};
 
 use crate::config::{CheckConfig, Config, DefaultMember, Peer};
 use duplicates::{Duplicates, Holder, Process};
 use keep::Kept;
 use lb::LbTruth;
 use liveness::Crowd;
+use reported::Outlines;
 
 /// What a HELLO deserves.
 #[derive(Debug)]
@@ -74,7 +77,15 @@ pub struct Keeper {
     /// Client networks alone, for ECS.
     clients: Registry,
     links: HashMap<LinkId, Link>,
+    /// The one link of each peer that has one.
+    linked: HashMap<Identity, LinkId>,
     lbs: HashMap<LbIndex, LbTruth>,
+    /// What their rankings have in common.
+    outlines: Outlines,
+    /// Whose neighbours were looked for last.
+    compared_last: Option<LbIndex>,
+    /// When due checks were taken last.
+    checks_taken: Option<Instant>,
     duplicates: Duplicates,
     crowd: Crowd,
     outbox: Vec<(LinkId, Outgoing)>,
@@ -136,7 +147,11 @@ impl Keeper {
             all: Registry::default(),
             clients: Registry::default(),
             links: HashMap::new(),
+            linked: HashMap::new(),
             lbs: HashMap::new(),
+            outlines: Outlines::default(),
+            compared_last: None,
+            checks_taken: None,
             duplicates: Duplicates::default(),
             crowd: Crowd::default(),
             outbox: Vec::new(),
@@ -198,6 +213,7 @@ impl Keeper {
         self.replace_older_link(&hello.identity);
         let held = Link { identity: hello.identity.clone(), role: hello.role, boot: hello.boot, from, since: now };
         self.links.insert(link, held);
+        self.linked.insert(hello.identity.clone(), link);
         if hello.role == PeerRole::DnsLb {
             self.lb_connected(link, &hello.identity, hello.boot, now);
         }
@@ -217,7 +233,8 @@ impl Keeper {
     /// Whether a process may have the place of its identity: of two hosts with one identity the one
     /// that started later is the one that was meant (design section 6).
     fn take_place(&mut self, hello: &Hello, from: SocketAddr, now: Instant) -> Result<(), String> {
-        let linked = self.links.values().find(|l| l.identity == hello.identity).map(|l| Holder::Linked(l.boot));
+        let linked = self.linked.get(&hello.identity).and_then(|link| self.links.get(link));
+        let linked = linked.map(|l| Holder::Linked(l.boot));
         let truth = || self.directory.lb_of(&hello.identity).and_then(|index| self.lbs.get(&index));
         let leased = || truth().filter(|t| t.gone_since.is_none()).map(|t| Holder::Leased(t.boot));
         let holder = linked.or_else(leased).unwrap_or(Holder::Nobody);
@@ -241,11 +258,10 @@ impl Keeper {
 
     /// A peer that dials again before its old link was seen to die: the new link is the living one.
     fn replace_older_link(&mut self, identity: &Identity) {
-        let old: Vec<LinkId> = self.links.iter().filter(|(_, l)| l.identity == *identity).map(|(id, _)| *id).collect();
-        for id in old {
+        if let Some(old) = self.linked.remove(identity) {
             let bye = Bye { reason: ByeReason::Duplicate, text: "a newer link of the same identity has come".into() };
-            self.outbox.push((id, Outgoing::Leave(bye)));
-            self.links.remove(&id);
+            self.outbox.push((old, Outgoing::Leave(bye)));
+            self.links.remove(&old);
         }
     }
 
@@ -287,6 +303,7 @@ impl Keeper {
         let Some(link) = self.links.remove(&link) else {
             return;
         };
+        self.linked.remove(&link.identity);
         if link.role == PeerRole::DnsLb
             && let Some(index) = self.directory.lb_of(&link.identity)
         {
