@@ -92,7 +92,7 @@ fn a_ranking_of_before_stands_until_there_is_a_good_one_and_is_not_reported() {
     assert_eq!(keeping.lb.handle(Event::Tick), Effects::default());
     assert_eq!(keeping.lb.ask("www.sea1.glb.test"), before);
     let effects =
-        [(1, 50), (2, 20)].map(|(n, ms)| (0..3).map(|_| keeping.lb.sample(&www, n, Some(ms))).last().unwrap());
+        [(1, 70), (2, 40)].map(|(n, ms)| (0..3).map(|_| keeping.lb.sample(&www, n, Some(ms))).last().unwrap());
     let (to, report) = report(&effects[1]).expect("now it is ranked");
     assert_eq!((to, report.generation, order(report)), ("b1", 10, vec!["s3", "s2", "s1"]));
     assert_ne!(keeping.lb.ask("www.sea1.glb.test"), before);
