@@ -1,4 +1,5 @@
 mod keep;
+mod residence;
 
 use std::net::SocketAddr;
 
@@ -33,7 +34,8 @@ impl Lb {
             lease: Duration::from_secs(60),
         };
         let servers = vec![id("b1"), id("b2")];
-        let settings = Settings { identity: id("sea1"), claim, servers, settle: SETTLE, digest: DIGEST };
+        let settings =
+            Settings { identity: id("sea1"), claim, servers, settle: SETTLE, digest: DIGEST, self_check: DIGEST };
         let (now, metrics) = (Instant::now(), Metrics::default());
         Self { keeper: Keeper::new(settings, metrics.clone(), now), now, metrics }
     }
