@@ -74,7 +74,7 @@ impl Links {
         let cores = Cores::choose()?;
         cpu::pin(cores.client)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        let mut tasks = Tasks::new();
+        let mut tasks = runtime.block_on(async { Tasks::new() });
         runtime.block_on(async { dns::start(&mut tasks) })?;
         let daemon = Daemon::start(cores.server, self.links)?;
         let mut show = Show { links: self.links, daemon, rows: Vec::new() };

@@ -40,6 +40,7 @@ impl Daemon {
     pub(super) fn start(core: usize, links: u32) -> io::Result<Self> {
         let files = TempDir::new()?;
         std::fs::write(files.path().join("fleet.toml"), fleet_document())?;
+        std::fs::create_dir(files.path().join("state"))?;
         std::fs::write(files.path().join("dns-b.toml"), configuration(links))?;
         let child = launch(core, &files)?;
         Ok(Self { core, child, files })
@@ -105,7 +106,7 @@ fn fleet_document() -> String {
 
 fn configuration(links: u32) -> String {
     let mut text = format!(
-        "identity = '{}'\nfleet = 'fleet.toml'\n\
+        "identity = '{}'\nfleet = 'fleet.toml'\nstate-dir = 'state'\n\
          [dns]\nreferral = ['{DNS}']\nfallback = ['{FALLBACK}']\nlanes = 1\nrate-limit.exempt = ['127.0.0.0/8']\n\
          [map]\nlisten = ['{MAP}']\nplain-tcp = 'loopback'\n[admin]\nlisten = '{ADMIN}'\n\
          [[peer]]\nidentity = '{}'\nrole = 'dns-a-sync'\nmay-publish = ['{}']\n",
