@@ -1,5 +1,7 @@
 //! The configuration file of dns-b. `config/dns-b.toml` shows every key.
 
+mod prove;
+
 use std::{
     collections::HashMap,
     net::SocketAddr,
@@ -19,9 +21,11 @@ use dglb_core::{
 };
 use dglb_node::{
     admin,
-    config::{self, ConfigError, Loaded, Section, boolean, choice, duration, integer, seconds, text},
-    link::PlainTcp,
+    config::{self, ConfigError, Loaded, Section, boolean, choice, duration, integer, link_security, seconds, text},
+    link::{LinkSecurity, Unsecured},
 };
+
+pub use prove::{ProveBounds, ProveConfig};
 
 /// Everything that dns-b needs to know before it starts.
 #[derive(Clone, Debug)]
@@ -46,6 +50,8 @@ pub struct Config {
     pub check: CheckConfig,
     /// After this long without a report a DNS-LB's neighbours speak for it.
     pub stale_after: Duration,
+    /// How DNS-LBs prove where they are.
+    pub prove: ProveConfig,
     /// Who may say what.
     pub peers: HashMap<Identity, Peer>,
     /// The admin endpoint.
@@ -70,10 +76,23 @@ pub struct DefaultMember {
 pub struct MapConfig {
     /// Addresses to listen on.
     pub listen: Vec<SocketAddr>,
-    /// Whether links without TLS are taken, and from where.
-    pub plain_tcp: PlainTcp,
+    /// By what links are secured.
+    pub security: LinkSecurity,
+    /// Which DNS-LBs are let in.
+    pub dns_lbs: DnsLbs,
     /// The longest lease that a DNS-LB gets, whatever it asks for.
     pub lease: Duration,
+}
+
+/// Which DNS-LBs are let in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DnsLbs {
+    /// Those that are a `[[peer]]`.
+    #[default]
+    Listed,
+    /// All that have a good certificate. One that is no `[[peer]]` has no authority of its own: it maps
+    /// what it proves, and nothing else.
+    Certified,
 }
 
 /// Checks of the DNS-LBs' DNS sides.
@@ -94,6 +113,8 @@ pub struct Peer {
     pub role: PeerRole,
     /// Prefixes that it may map.
     pub may_map: Vec<Prefix>,
+    /// What it may map by proof of residence.
+    pub prove: ProveBounds,
     /// Zones that it may publish.
     pub may_publish: Vec<Name>,
 }
@@ -116,12 +137,14 @@ fn read(section: &Section<'_>) -> Option<Config> {
         }
         own
     });
-    let peers = read_peers(section, fleet.as_ref());
+    let prove = prove::read(section);
+    let peers = read_peers(section, fleet.as_ref(), prove.sources.as_database.is_some());
     let admin = section.required_table("admin").and_then(|admin| admin.required("listen", text));
     let dns = Dns::read(section, identity.as_ref(), own.as_ref());
     let settings = read_settings(section, &peers);
-    let default_group = read_default_group(section, &peers);
-    let map = read_map(section);
+    let map = read_map(section, identity.as_ref());
+    let anybody = map.as_ref().is_some_and(|map| map.dns_lbs == DnsLbs::Certified);
+    let default_group = read_default_group(section, &peers, anybody);
     let check = read_check(section);
     let stale_after = section.or("report-stale-after", duration("1s", "1d"), Duration::from_secs(180));
     Some(Config {
@@ -135,6 +158,7 @@ fn read(section: &Section<'_>) -> Option<Config> {
         map: map?,
         check,
         stale_after,
+        prove,
         peers,
         admin: admin?,
         state_dir: section.path("state-dir"),
@@ -196,7 +220,7 @@ fn read_settings(section: &Section<'_>, peers: &HashMap<Identity, Peer>) -> Sett
     settings
 }
 
-fn read_default_group(section: &Section<'_>, peers: &HashMap<Identity, Peer>) -> Vec<DefaultMember> {
+fn read_default_group(section: &Section<'_>, peers: &HashMap<Identity, Peer>, anybody: bool) -> Vec<DefaultMember> {
     let mut members = Vec::new();
     for default in section.tables("default") {
         let identity: Option<Identity> = default.required("dns-lb", text);
@@ -205,6 +229,7 @@ fn read_default_group(section: &Section<'_>, peers: &HashMap<Identity, Peer>) ->
         let Some(identity) = identity else { continue };
         match peers.get(&identity) {
             Some(peer) if peer.role == PeerRole::DnsLb => {}
+            None if anybody => {}
             _ => default.problem("dns-lb", format!("\"{identity}\" is no [[peer]] with role \"dns-lb\"")),
         }
         members.push(DefaultMember { identity, preference, weight });
@@ -212,15 +237,21 @@ fn read_default_group(section: &Section<'_>, peers: &HashMap<Identity, Peer>) ->
     members
 }
 
-const PLAIN_TCP: [(&str, PlainTcp); 3] =
-    [("never", PlainTcp::Never), ("loopback", PlainTcp::Loopback), ("any", PlainTcp::Anywhere)];
+const DNS_LBS: [(&str, DnsLbs); 2] = [("listed", DnsLbs::Listed), ("certified", DnsLbs::Certified)];
 
-fn read_map(section: &Section<'_>) -> Option<MapConfig> {
+fn read_map(section: &Section<'_>, identity: Option<&Identity>) -> Option<MapConfig> {
     let map = section.required_table("map")?;
     let listen = map.required_list("listen", text);
-    let plain_tcp = map.or("plain-tcp", choice(&PLAIN_TCP), PlainTcp::Never);
+    let security = link_security(Some(&map), PeerRole::DnsB, identity);
+    if security.as_ref().is_some_and(|security| !security.any()) {
+        section.problem("map", Unsecured);
+    }
+    let dns_lbs = map.or("dns-lbs", choice(&DNS_LBS), DnsLbs::default());
+    if dns_lbs == DnsLbs::Certified && security.as_ref().is_some_and(|security| security.tls.is_none()) {
+        map.problem("dns-lbs", "\"certified\" lets in whoever has a certificate, and without [map.tls] nobody has one");
+    }
     let lease = map.or("lease", duration("5s", "1h"), Duration::from_secs(60));
-    Some(MapConfig { listen: listen?, plain_tcp, lease })
+    Some(MapConfig { listen: listen?, security: security?, dns_lbs, lease })
 }
 
 fn read_check(section: &Section<'_>) -> CheckConfig {
@@ -234,7 +265,7 @@ fn read_check(section: &Section<'_>) -> CheckConfig {
 
 const ROLES: [(&str, PeerRole); 2] = [("dns-lb", PeerRole::DnsLb), ("dns-a-sync", PeerRole::DnsASync)];
 
-fn read_peers(section: &Section<'_>, fleet: Option<&Fleet>) -> HashMap<Identity, Peer> {
+fn read_peers(section: &Section<'_>, fleet: Option<&Fleet>, has_numbers: bool) -> HashMap<Identity, Peer> {
     let mut peers = HashMap::new();
     let mut seen = Vec::new();
     for peer in section.tables("peer") {
@@ -242,6 +273,7 @@ fn read_peers(section: &Section<'_>, fleet: Option<&Fleet>) -> HashMap<Identity,
         let role = peer.required("role", choice(&ROLES));
         let may_map: Vec<Prefix> = peer.list("may-map", text);
         let may_publish: Vec<Name> = peer.list("may-publish", text);
+        let prove = prove::read_bounds(&peer, role != Some(PeerRole::DnsASync), has_numbers);
         match role {
             Some(PeerRole::DnsLb) if !may_publish.is_empty() => {
                 peer.problem("may-publish", "a dns-lb publishes no zone; that is a dns-a-sync's right");
@@ -259,7 +291,7 @@ fn read_peers(section: &Section<'_>, fleet: Option<&Fleet>) -> HashMap<Identity,
             peer.problem("identity", format!("\"{identity}\" is a dns-b of the fleet; its label is taken"));
         }
         if let Some(role) = role {
-            peers.insert(identity.clone(), Peer { role, may_map, may_publish });
+            peers.insert(identity.clone(), Peer { role, may_map, prove, may_publish });
         }
         seen.push((peer, identity));
     }

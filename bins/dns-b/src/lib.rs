@@ -11,6 +11,8 @@ pub mod checker;
 pub mod config;
 pub mod keeper;
 pub mod metrics;
+pub mod networks;
+pub mod nonces;
 mod peers;
 pub mod record;
 pub mod run;
@@ -25,6 +27,8 @@ use std::{
 
 use dglb_core::{
     dns::{Role, Transport},
+    peer_name::PeerName,
+    proto::message::PeerRole,
     published::Publisher,
 };
 use dglb_node::{
@@ -34,7 +38,7 @@ use dglb_node::{
     cli::{self, Exit},
     config::{ConfigError, Loaded},
     lifecycle::{Daemon, StartError, Tasks},
-    link::{AcceptSettings, Acceptor, LinkMetrics, LinkSettings},
+    link::{AcceptSettings, Acceptor, LinkMetrics, LinkSettings, add_status},
     metrics::DnsCounters,
     serve::{ConductKeeper, Content, Endpoint, Server},
     store::StoreFigures,
@@ -43,6 +47,7 @@ use tokio::sync::mpsc;
 
 use config::Config;
 use keeper::Keeper;
+use nonces::Witness;
 use run::{Run, SharedShown, Shown};
 
 /// Events of links that may wait for the keeper; then links wait.
@@ -81,12 +86,15 @@ impl Daemon for DnsB {
     }
 
     async fn start(config: Config, tasks: &mut Tasks) -> Result<Self, StartError> {
-        let server = bind_dns(&config)?;
+        let mut server = bind_dns(&config)?;
         let admin = Admin::bind(&config.admin)?;
         let mut registry = dglb_node::metrics::registry(Self::NAME, tasks);
         let link_metrics = LinkMetrics::default();
         link_metrics.register(&mut registry);
-        let acceptors = bind_map(&config, &link_metrics).await?;
+        let name = PeerName::new(PeerRole::DnsB, config.identity.clone());
+        let links = config.map.security.start(name, &mut registry, tasks)?;
+        let credentials = links.tls.clone();
+        let acceptors = bind_map(&config, links, &link_metrics).await?;
         let map = acceptors.iter().filter_map(|a| a.local_addr().ok()).collect();
 
         let mut keeper = Keeper::new(&config, Boot::now().id, std::time::Instant::now());
@@ -113,11 +121,14 @@ impl Daemon for DnsB {
         let internal = |error: std::io::Error| StartError::Internal(error.to_string());
         let conduct = ConductKeeper::start(&config.serving, &mut registry, tasks);
         let content = Content { directory: publisher.reader(), conduct: conduct.reader() };
+        server.set_unhurried(Box::new(Witness { nonces: keeper.nonces(), content: content.clone() }));
         server.run(content, &counters, tasks).map_err(internal)?;
         let status = shown.clone();
         let show = move || {
             let status = Arc::clone(&status.lock().unwrap_or_else(PoisonError::into_inner).status);
-            status.document()
+            let mut document = status.document();
+            add_status(&mut document, credentials.as_ref());
+            document
         };
         admin.run(tasks, registry, readiness.clone(), show).map_err(internal)?;
         let (sender, events) = mpsc::channel(EVENTS);
@@ -126,8 +137,10 @@ impl Daemon for DnsB {
         }
         drop(sender);
         let (asking, reloads) = mpsc::channel(1);
+        let (networks, sources) = networks::follow(config.prove.sources.clone(), networks::FOLLOW, tasks);
         let (asker, check) = (Arc::new(Asker::open().await.map_err(internal)?), config.check);
-        let run = Run { keeper, publisher, events, reloads, check, asker, shown, readiness, keeping };
+        let run =
+            Run { keeper, publisher, events, reloads, networks, sources, check, asker, shown, readiness, keeping };
         tasks.spawn("keeper", run.run(tasks.stop_token()));
         Ok(Self { map, dns, encrypted, admin: admin_address, counters, conduct, config, reloads: asking })
     }
@@ -148,11 +161,10 @@ fn bind_dns(config: &Config) -> Result<Server, StartError> {
     Ok(Server::bind(&endpoints, config.serving.settings.clone())?)
 }
 
-async fn bind_map(config: &Config, metrics: &LinkMetrics) -> Result<Vec<Acceptor>, StartError> {
+async fn bind_map(config: &Config, link: LinkSettings, metrics: &LinkMetrics) -> Result<Vec<Acceptor>, StartError> {
     let mut acceptors = Vec::new();
     for address in &config.map.listen {
-        let link = LinkSettings { plain_tcp: config.map.plain_tcp, ..LinkSettings::default() };
-        let settings = AcceptSettings { link, ..AcceptSettings::default() };
+        let settings = AcceptSettings { link: link.clone(), ..AcceptSettings::default() };
         let socket = |source| StartError::Socket { what: "map listener", address: address.to_string(), source };
         acceptors.push(Acceptor::bind(*address, settings, metrics.clone()).await.map_err(socket)?);
     }

@@ -10,14 +10,15 @@ use dglb_core::{
     dns::Role,
     identity::Identity,
     net::{Prefix, canonical},
+    proto::message::PeerRole,
 };
 use dglb_node::{
     admin,
-    config::{self, ConfigError, Loaded, Section, choice, duration, integer, size, text},
-    link::PlainTcp,
+    config::{self, ConfigError, Loaded, Section, duration, integer, link_security, size, text},
+    link::LinkSecurity,
 };
 
-use crate::{prober, resolver};
+use crate::{addresses, prober, resolver};
 
 /// Everything that dns-lb needs to know before it starts.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,8 +48,8 @@ pub struct Config {
 pub struct Dns {
     /// Where questions are taken.
     pub listen: Vec<SocketAddr>,
-    /// The addresses under which the world asks it, at least one.
-    pub advertise: Vec<IpAddr>,
+    /// The addresses under which the world asks it.
+    pub advertise: addresses::Source,
     /// How DNS is served, whatever is asked.
     pub serving: config::Dns,
 }
@@ -58,6 +59,8 @@ pub struct Dns {
 pub struct Isp {
     /// Where the DNS-ISP's addresses come from.
     pub resolvers: resolver::Source,
+    /// Between two checks whether its users reach this DNS-LB; zero for none.
+    pub self_check: Duration,
     /// Networks of its clients, for resolvers that send client subnets.
     pub networks: Vec<Prefix>,
     /// Lower is taken first, among the DNS-LBs of one prefix.
@@ -78,8 +81,8 @@ pub struct Server {
 /// `[map]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Map {
-    /// Where links without TLS are allowed.
-    pub plain_tcp: PlainTcp,
+    /// By what links are secured.
+    pub security: LinkSecurity,
     /// How long map entries outlive the link.
     pub lease: Duration,
     /// Silence after which a dns-b is asked whether it is there.
@@ -109,8 +112,10 @@ fn read(section: &Section<'_>) -> Option<Config> {
     let identity: Option<Identity> = section.required("identity", text);
     let dns = section.required_table("dns").and_then(|dns| read_dns(&dns, identity.as_ref()));
     let isp = read_isp(section);
-    let map = read_map(section);
-    let servers = read_servers(section, identity.as_ref(), map.plain_tcp);
+    let table = section.table("map");
+    let security = link_security(table.as_ref(), PeerRole::DnsLb, identity.as_ref());
+    let servers = read_servers(section, identity.as_ref(), security.as_ref());
+    let map = read_map(table.as_ref(), security);
     let probe = read_probe(section);
     let report_interval = Duration::from_secs(60);
     let report_interval =
@@ -125,25 +130,38 @@ fn read_dns(section: &Section<'_>, identity: Option<&Identity>) -> Option<Dns> {
     let listen: Option<Vec<SocketAddr>> = section.required_list("listen", text);
     let mut serving = config::Dns::read(Some(section), identity);
     serving.read_encrypted(section, &[("listen", Role::DnsLb)]);
-    let mut advertise: Vec<IpAddr> = section.list("advertise", text);
-    for (at, address) in advertise.iter().enumerate() {
-        if address.is_unspecified() || address.is_multicast() {
-            section.problem_in("advertise", at, format!("{address} is no address that anybody could ask"));
-        }
-    }
     let listen = listen?;
-    if advertise.is_empty() {
-        advertise = listen.iter().map(|a| canonical(a.ip())).filter(|a| !a.is_unspecified()).collect();
-        if advertise.is_empty() {
-            section.problem("listen", "these are wildcards: name the addresses that the world asks in \"advertise\"");
-        }
-    }
-    let mut distinct = std::collections::HashSet::new();
-    advertise.retain(|a| distinct.insert(*a));
+    let advertise = read_advertise(section, &listen);
     if listen.iter().any(|a| !matches!(a.port(), 0 | 53)) {
         section.warning("listen", "resolvers ask on port 53 alone; other ports are for tests");
     }
     Some(Dns { listen, advertise, serving })
+}
+
+/// The addresses listened on; where one of them is a wildcard, those of the interfaces.
+fn read_advertise(section: &Section<'_>, listen: &[SocketAddr]) -> addresses::Source {
+    let wildcard = |v4: bool| listen.iter().any(|a| a.ip().is_unspecified() && a.is_ipv4() == v4);
+    // On Linux [::] takes IPv4, too, unless that has a socket of its own.
+    let (v4, v6) = (wildcard(true) || wildcard(false), wildcard(false));
+    let automatic = section.optional("advertise", |value| Ok(value.as_str() == Some("auto"))) == Some(true);
+    if automatic && !(v4 || v6) {
+        section.problem("advertise", "\"auto\" takes the interfaces' addresses, so \"listen\" must be a wildcard");
+    }
+    if automatic || (!section.has("advertise") && (v4 || v6)) {
+        return addresses::Source::Interfaces { v4, v6 };
+    }
+    let mut fixed: Vec<IpAddr> = section.list("advertise", text);
+    for (at, address) in fixed.iter().enumerate() {
+        if address.is_unspecified() || address.is_multicast() {
+            section.problem_in("advertise", at, format!("{address} is no address that anybody could ask"));
+        }
+    }
+    if fixed.is_empty() {
+        fixed = listen.iter().map(|a| canonical(a.ip())).filter(|a| !a.is_unspecified()).collect();
+    }
+    let mut distinct = std::collections::HashSet::new();
+    fixed.retain(|a| distinct.insert(*a));
+    addresses::Source::Fixed(fixed)
 }
 
 fn read_isp(section: &Section<'_>) -> Isp {
@@ -152,7 +170,8 @@ fn read_isp(section: &Section<'_>) -> Isp {
         behind_stub: resolver::BEHIND_STUB.into(),
     };
     let Some(isp) = section.table("isp") else {
-        return Isp { resolvers: file(None), networks: Vec::new(), preference: PREFERENCE, weight: 1 };
+        let (resolvers, networks) = (file(None), Vec::new());
+        return Isp { resolvers, self_check: SELF_CHECK, networks, preference: PREFERENCE, weight: 1 };
     };
     let path = isp.path("resolv-conf");
     let fixed: Vec<IpAddr> = isp.list("resolvers", text);
@@ -167,6 +186,7 @@ fn read_isp(section: &Section<'_>) -> Isp {
     let fixed: Vec<IpAddr> = fixed.into_iter().map(canonical).collect();
     Isp {
         resolvers: if isp.has("resolvers") { resolver::Source::Fixed(fixed) } else { file(path) },
+        self_check: isp.or("self-check", or_never(duration("1s", "1d")), SELF_CHECK),
         networks: isp.list("networks", text),
         preference: isp.or("preference", integer(0..=u16::MAX), PREFERENCE),
         weight: isp.or("weight", integer(1..=u16::MAX), 1),
@@ -176,18 +196,23 @@ fn read_isp(section: &Section<'_>) -> Isp {
 /// In the middle, so that others can be put before and behind.
 const PREFERENCE: u16 = 10;
 
-const PLAIN_TCP: [(&str, PlainTcp); 3] =
-    [("never", PlainTcp::Never), ("loopback", PlainTcp::Loopback), ("any", PlainTcp::Anywhere)];
+const SELF_CHECK: Duration = Duration::from_secs(60);
 
-fn read_map(section: &Section<'_>) -> Map {
+/// A duration, or `false`, which is none at all.
+fn or_never(
+    kind: impl Fn(&config::Value<'_>) -> Result<Duration, String>,
+) -> impl Fn(&config::Value<'_>) -> Result<Duration, String> {
+    move |value| if value.as_bool() == Some(false) { Ok(Duration::ZERO) } else { kind(value) }
+}
+
+fn read_map(map: Option<&Section<'_>>, security: Option<LinkSecurity>) -> Map {
     let seconds = Duration::from_secs;
-    let default =
-        Map { plain_tcp: PlainTcp::Never, lease: seconds(60), keep_alive: seconds(5), dead_after: seconds(15) };
-    let Some(map) = section.table("map") else { return default };
-    // A wrong value is noted already; taken as the default it would be noted at every dns-b.
-    let unclear = if map.has("plain-tcp") { PlainTcp::Anywhere } else { default.plain_tcp };
+    // Where it is wrong that is noted, and nothing becomes of the rest.
+    let security = security.unwrap_or_default();
+    let default = Map { security, lease: seconds(60), keep_alive: seconds(5), dead_after: seconds(15) };
+    let Some(map) = map else { return default };
     let read = Map {
-        plain_tcp: map.optional("plain-tcp", choice(&PLAIN_TCP)).unwrap_or(unclear),
+        security: default.security,
         lease: map.or("lease", duration("1s", "1h"), default.lease),
         keep_alive: map.or("keep-alive", duration("100ms", "1m"), default.keep_alive),
         dead_after: map.or("dead-after", duration("300ms", "10m"), default.dead_after),
@@ -198,7 +223,7 @@ fn read_map(section: &Section<'_>) -> Map {
     read
 }
 
-fn read_servers(section: &Section<'_>, own: Option<&Identity>, plain_tcp: PlainTcp) -> Option<Vec<Server>> {
+fn read_servers(section: &Section<'_>, own: Option<&Identity>, security: Option<&LinkSecurity>) -> Option<Vec<Server>> {
     let tables = section.tables("dns-b");
     if tables.is_empty() {
         section.problem("dns-b", "at least one [[dns-b]] with identity and address is needed");
@@ -211,12 +236,11 @@ fn read_servers(section: &Section<'_>, own: Option<&Identity>, plain_tcp: PlainT
         if identity.is_some() && identity.as_ref() == own {
             table.problem("identity", "this is the DNS-LB's own identity");
         }
-        if let Some(address) = address
-            && plain_tcp.check(address).is_err()
+        // What is wrong with `[map]` is noted already, and not again at every dns-b.
+        if let (Some(address), Some(security)) = (address, security)
+            && let Err(unsecured) = security.check(address)
         {
-            let wanted = if canonical(address.ip()).is_loopback() { "loopback" } else { "any" };
-            let why = "there are no certificates yet, and plain TCP with it is not allowed";
-            table.problem("address", format!("{why}: set plain-tcp = \"{wanted}\" in [map] if you mean it"));
+            table.problem("address", unsecured);
         }
         servers.push(identity.zip(address).map(|(identity, address)| Server { identity, address }));
     }
@@ -242,6 +266,8 @@ fn read_probe(section: &Section<'_>) -> Probe {
 
 #[cfg(test)]
 mod tests {
+    use dglb_node::link::PlainTcp;
+
     use super::*;
 
     fn load_text(text: &str) -> Result<Loaded<Config>, Vec<String>> {
@@ -252,48 +278,71 @@ mod tests {
         load(&path).map_err(|e| e.to_string().lines().map(|l| l.replacen(&prefix, "", 1)).collect())
     }
 
+    /// As an operator writes it, but for the certificates, which would have to be there.
+    fn sample() -> String {
+        let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/dns-lb.toml"));
+        let text = std::fs::read_to_string(path).unwrap();
+        text.replace("/etc/dglb/tls/", "")
+    }
+
+    /// Loads `text` with the certificates of sea1 beside it.
+    fn load_certified(text: &str) -> Result<Loaded<Config>, ConfigError> {
+        let directory = tempfile::tempdir().unwrap();
+        let name = "dglb:dns-lb:sea1".parse().unwrap();
+        dglb_ca::Ephemeral::new().unwrap().write(&name, directory.path()).unwrap();
+        let path = directory.path().join("dns-lb.toml");
+        std::fs::write(&path, text).unwrap();
+        load(&path)
+    }
+
     const LEAST: &str = "identity = 'sea1'\ndns.listen = ['192.0.2.53:53']\nadmin.listen = '127.0.0.1:0'\n\
-                         map.plain-tcp = 'any'\n[[dns-b]]\nidentity = 'b1'\naddress = '203.0.113.1:5300'\n";
+                         map.plain-tcp = 'loopback'\n[[dns-b]]\nidentity = 'b1'\naddress = '127.0.0.1:5300'\n";
 
     #[test]
     fn the_sample_is_sound_and_says_what_the_defaults_are() {
-        let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/dns-lb.toml"));
-        let sample = load(path).unwrap();
+        let sample = load_certified(&sample()).unwrap();
         assert!(sample.warnings.is_empty(), "{:?}", sample.warnings);
         let least = load_text(LEAST).unwrap().value;
         let sample = sample.value;
         assert_eq!(sample.isp.resolvers, least.isp.resolvers);
         assert_eq!((sample.isp.preference, sample.isp.weight), (least.isp.preference, least.isp.weight));
         assert_eq!((sample.probe, sample.report_interval), (least.probe, least.report_interval));
-        assert_eq!((sample.map, sample.dns.serving), (least.map, least.dns.serving));
+        assert!(sample.map.security.tls.is_some());
+        let map = Map { security: least.map.security.clone(), ..sample.map };
+        assert_eq!((map, sample.dns.serving), (least.map, least.dns.serving));
         assert_eq!(sample.servers.len(), 2);
     }
 
     #[test]
     fn the_advertised_addresses_are_the_ones_listened_on() {
         let config = load_text(LEAST).unwrap().value;
-        assert_eq!(config.dns.advertise, ["192.0.2.53".parse::<IpAddr>().unwrap()]);
+        let fixed = |list: &[&str]| addresses::Source::Fixed(list.iter().map(|a| a.parse().unwrap()).collect());
+        assert_eq!(config.dns.advertise, fixed(&["192.0.2.53"]));
+        let interfaces = |v4, v6| addresses::Source::Interfaces { v4, v6 };
         let wildcard = LEAST.replace("192.0.2.53:53", "0.0.0.0:53");
-        let message = "2:14: dns.listen: these are wildcards: name the addresses that the world asks in \"advertise\"";
-        assert_eq!(load_text(&wildcard).unwrap_err(), [message]);
+        assert_eq!(load_text(&wildcard).unwrap().value.dns.advertise, interfaces(true, false));
+        let both = LEAST.replace("192.0.2.53:53", "[::]:53").replace("map.", "dns.advertise = 'auto'\nmap.");
+        assert_eq!(load_text(&both).unwrap().value.dns.advertise, interfaces(true, true));
+        let nothing = LEAST.replace("map.", "dns.advertise = 'auto'\nmap.");
+        assert!(load_text(&nothing).unwrap_err()[0].contains("must be a wildcard"));
         let named = wildcard.replace("map.", "dns.advertise = ['192.0.2.9', '2001:db8::9', '192.0.2.9']\nmap.");
         let config = load_text(&named).unwrap().value;
-        let expected: Vec<IpAddr> = vec!["192.0.2.9".parse().unwrap(), "2001:db8::9".parse().unwrap()];
-        assert_eq!(config.dns.advertise, expected);
+        assert_eq!(config.dns.advertise, fixed(&["192.0.2.9", "2001:db8::9"]));
         assert_eq!(load_text(&LEAST.replace(":53'", ":5353'")).unwrap().warnings.len(), 1);
     }
 
     #[test]
-    fn plain_tcp_must_be_wanted() {
-        let refused = load_text(&LEAST.replace("'any'", "'loopback'")).unwrap_err();
+    fn links_without_certificates_stay_on_this_host_and_must_be_wanted() {
+        let far = LEAST.replace("127.0.0.1:5300", "203.0.113.1:5300");
+        let refused = load_text(&far).unwrap_err();
         assert_eq!(refused.len(), 1);
-        assert!(
-            refused[0].starts_with("7:11: dns-b.address: ") && refused[0].contains("plain-tcp = \"any\""),
-            "{refused:?}"
-        );
-        assert!(load_text(&LEAST.replace("map.plain-tcp = 'any'\n", "")).is_err());
-        let local = LEAST.replace("203.0.113.1", "127.0.0.1").replace("'any'", "'loopback'");
-        assert_eq!(load_text(&local).unwrap().value.map.plain_tcp, PlainTcp::Loopback);
+        assert!(refused[0].starts_with("7:11: dns-b.address: map links need certificates"), "{refused:?}");
+        assert!(load_text(&LEAST.replace("map.plain-tcp = 'loopback'\n", "")).is_err());
+        assert_eq!(load_text(LEAST).unwrap().value.map.security.plain_tcp, PlainTcp::Loopback);
+        let tls = far.replace("map.plain-tcp = 'loopback'", &format!("map.{}", dglb_ca::Ephemeral::CONFIG));
+        assert!(load_certified(&tls).unwrap().value.map.security.tls.is_some());
+        let other = load_certified(&tls.replace("'sea1'", "'sea2'")).unwrap_err().to_string();
+        assert!(other.contains("the certificate is dglb:dns-lb:sea1's, not dglb:dns-lb:sea2's"), "{other}");
     }
 
     #[test]

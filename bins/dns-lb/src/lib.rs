@@ -10,15 +10,19 @@
 //! The keeper is pure and decides; one task brings it what happened and carries
 //! out what it says. DNS threads only ever read the directory that is published last.
 
+pub mod addresses;
 pub mod config;
+pub mod isp;
 pub mod keeper;
 pub mod measurements;
 pub mod metrics;
 pub mod probe;
 pub mod prober;
+pub mod proof;
 pub mod registration;
 pub mod reports;
 pub mod resolver;
+pub mod self_check;
 mod status;
 mod tcp_info;
 pub mod uplink;
@@ -35,6 +39,8 @@ use std::{
 
 use dglb_core::{
     dns::{Role, Transport},
+    peer_name::PeerName,
+    proto::message::PeerRole,
     published::Publisher,
 };
 use dglb_node::{
@@ -43,7 +49,7 @@ use dglb_node::{
     cli,
     config::{ConfigError, Loaded},
     lifecycle::{Daemon, StartError, Tasks},
-    link::LinkMetrics,
+    link::{LinkMetrics, add_status},
     metrics::DnsCounters,
     serve::{ConductKeeper, Content, Endpoint, Server},
     store::{Committer, Store, StoreFigures},
@@ -53,11 +59,11 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 
 use crate::{
-    config::{Config, Isp},
+    config::Config,
     keeper::{Keeper, Restored},
     metrics::Metrics,
     uplink::Uplink,
-    work::Work,
+    work::{Place, Work},
 };
 
 /// A running dns-lb.
@@ -67,7 +73,7 @@ pub struct DnsLb {
     dns: Vec<SocketAddr>,
     encrypted: Vec<(Transport, SocketAddr)>,
     admin: admin::Address,
-    reloads: mpsc::Sender<Isp>,
+    reloads: mpsc::Sender<Place>,
     conduct: ConductKeeper,
     counters: DnsCounters,
     metrics: Metrics,
@@ -162,7 +168,10 @@ impl Daemon for DnsLb {
         server.register(&mut registry);
         links.register(&mut registry);
         metrics.register(&mut registry);
-        let uplink = Uplink::start(&daemon.config, boot, &links, tasks);
+        let name = PeerName::new(PeerRole::DnsLb, daemon.config.identity.clone());
+        let settings = daemon.config.map.security.start(name, &mut registry, tasks)?;
+        let credentials = settings.tls.clone();
+        let uplink = Uplink::start(&daemon.config, boot, (settings, &links), tasks);
         let work = Work::new(
             keeper,
             uplink,
@@ -175,7 +184,11 @@ impl Daemon for DnsLb {
         let internal = |error: std::io::Error| StartError::Internal(error.to_string());
         server.run(content, &counters, tasks).map_err(internal)?;
         let dns = daemon.dns.clone();
-        let show = move || full_status(&status.borrow().clone(), boot, &dns);
+        let show = move || {
+            let mut status = full_status(&status.borrow().clone(), boot, &dns);
+            add_status(&mut status, credentials.as_ref());
+            status
+        };
         admin.run(tasks, registry, readiness, show).map_err(internal)?;
         Ok(daemon)
     }
@@ -184,7 +197,7 @@ impl Daemon for DnsLb {
         if let Some(key) = status::immutable_change(&self.config, &config) {
             return Err(format!("{key} has changed, which takes a restart"));
         }
-        self.reloads.try_send(config.isp.clone()).map_err(|_| "the reload before is still under way".to_owned())?;
+        self.reloads.try_send(Place::of(&config)).map_err(|_| "the reload before is still under way".to_owned())?;
         self.conduct.reconfigure(&config.dns.serving);
         self.config = config;
         Ok(())
@@ -193,7 +206,7 @@ impl Daemon for DnsLb {
 
 fn keeper_settings(config: &Config, resolvers: Vec<std::net::IpAddr>) -> keeper::Settings {
     let claim = registration::Claim {
-        addresses: config.dns.advertise.clone(),
+        addresses: config.dns.advertise.read(),
         resolvers,
         networks: config.isp.networks.clone(),
         preference: config.isp.preference,
@@ -206,6 +219,7 @@ fn keeper_settings(config: &Config, resolvers: Vec<std::net::IpAddr>) -> keeper:
         servers: config.servers.iter().map(|s| s.identity.clone()).collect(),
         settle: config.probe.settle,
         digest: config.report_interval,
+        self_check: config.isp.self_check,
     }
 }
 

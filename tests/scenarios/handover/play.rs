@@ -141,7 +141,8 @@ fn server_config(n: usize) -> dns_b::config::Config {
         ));
     }
     let admin = SocketAddr::from(([127, 0, 0, 1], 0));
-    let files = configs::Files::new(admin, ("dns-b.toml", &text), &[("fleet.toml", &fleet)]);
+    let name = format!("dglb:dns-b:b{n}");
+    let files = configs::Files::new(admin, (&name, ("dns-b.toml", &text)), &[("fleet.toml", &fleet)]);
     dns_b::config::load(&files.main()).unwrap_or_else(|error| panic!("{error}")).value
 }
 
@@ -253,7 +254,8 @@ impl Play {
         };
         let servers = (1..=SERVERS).map(|n| format!("b{n}").parse().unwrap()).collect();
         let (identity, settle) = (format!("lb{}", lb + 1).parse().unwrap(), Duration::from_secs(5));
-        let settings = Settings { identity, claim, servers, settle, digest: Duration::from_secs(60) };
+        let (digest, self_check) = (Duration::from_secs(60), Duration::ZERO);
+        let settings = Settings { identity, claim, servers, settle, digest, self_check };
         let keeper = Lb::new(settings, Metrics::default(), self.now);
         host.process = Some(Process { keeper, boot: host.boots, started: self.now });
         self.say(|| format!("lb{} starts at {}", lb + 1, self.hosts[lb].address));

@@ -238,10 +238,13 @@ impl Keeper {
         }
         let (mut all, mut clients, mut leases) = (Vec::new(), Vec::new(), Vec::new());
         for (identity, record) in restored.lbs {
-            let known = self.peers.get(&identity).filter(|peer| peer.role == PeerRole::DnsLb);
-            let bounds = known.map(|peer| peer.may_map.as_slice());
-            let may = |claim: &Claim| {
-                claim.source == Source::Proven || bounds.is_some_and(|b| b.iter().any(|p| p.covers(&claim.prefix)))
+            // One that is let in by its certificate alone has no bounds of its own.
+            let admitted = self.admission(&identity, PeerRole::DnsLb).is_ok();
+            let bounds = || self.peers.get(&identity).map_or(&[][..], |peer| &peer.may_map);
+            let bounds = admitted.then(bounds);
+            let may = |claim: &Claim| match claim.source {
+                Source::Proven => self.may_still_hold(&identity, &claim.prefix),
+                Source::Static => bounds.is_some_and(|b| b.iter().any(|p| p.covers(&claim.prefix))),
             };
             let held: Vec<(Claim, bool)> = match bounds {
                 Some(_) => record.claims.iter().filter(|(claim, _)| may(claim)).copied().collect(),
@@ -250,6 +253,9 @@ impl Keeper {
             let live = bounds.is_some() && record.map_generation > 0;
             let index = self.restore_lb(&identity, &record, live, now);
             let entries = held.len();
+            if live {
+                self.restore_proofs(index, &held, now);
+            }
             if live && entries > 0 {
                 let networks: Vec<Claim> = held.iter().filter(|(_, client)| *client).map(|(claim, _)| *claim).collect();
                 clients.push((index, record.map_generation, networks));

@@ -12,6 +12,7 @@ mod lb;
 mod lease;
 mod liveness;
 mod neighbours;
+mod proof;
 mod reload;
 mod reported;
 mod status;
@@ -42,13 +43,14 @@ pub use check::{CheckOutcome, Checked, Target};
 pub use dglb_node::link::LinkId;
 pub use keep::{Restored, RestoredReport};
 pub use reload::refusal;
-pub use status::{Figures, Status};
+pub use status::{Figures, PROOF_REFUSALS, Status};
 
-use crate::config::{CheckConfig, Config, DefaultMember, Peer};
+use crate::config::{CheckConfig, Config, DefaultMember, DnsLbs, Peer, ProveConfig};
 use duplicates::{Duplicates, Holder, Process};
 use keep::Kept;
 use lb::LbTruth;
 use liveness::Crowd;
+use proof::Proofs;
 use reported::Outlines;
 
 /// What a HELLO deserves.
@@ -67,8 +69,11 @@ pub struct Keeper {
     boot: BootId,
     fleet: Fleet,
     peers: HashMap<Identity, Peer>,
+    dns_lbs: DnsLbs,
     default_group: Vec<DefaultMember>,
     check: CheckConfig,
+    prove: ProveConfig,
+    proofs: Proofs,
     max_lease: Duration,
     stale_after: Duration,
     directory: Directory,
@@ -132,6 +137,7 @@ impl Keeper {
     /// With nobody connected and nothing published.
     pub fn new(config: &Config, boot: BootId, now: Instant) -> Self {
         let mut directory = Directory::seeded(config.settings.clone(), Seed(rand::random()));
+        directory.set_server(config.identity.clone());
         directory.set_fleet(config.fleet.clone());
         directory.set_filling(true);
         let mut keeper = Self {
@@ -139,8 +145,11 @@ impl Keeper {
             boot,
             fleet: config.fleet.clone(),
             peers: config.peers.clone(),
+            dns_lbs: config.map.dns_lbs,
             default_group: config.default_group.clone(),
             check: config.check,
+            prove: config.prove.clone(),
+            proofs: Proofs::default(),
             max_lease: config.map.lease,
             stale_after: config.stale_after,
             directory,
@@ -187,13 +196,9 @@ impl Keeper {
     /// Somebody dialled and said who it is.
     pub fn hello(&mut self, link: LinkId, hello: &Hello, from: SocketAddr, now: Instant) -> Verdict {
         let refuse = |reason, text: String| Verdict::Refuse(Refuse { reason, text });
-        let Some(peer) = self.peers.get(&hello.identity) else {
+        if let Err(text) = self.admission(&hello.identity, hello.role) {
             self.figures.refused_links += 1;
-            return refuse(RefuseReason::Identity, format!("no [[peer]] \"{}\" is configured here", hello.identity));
-        };
-        if peer.role != hello.role {
-            self.figures.refused_links += 1;
-            return refuse(RefuseReason::Identity, format!("\"{}\" has another role here", hello.identity));
+            return refuse(RefuseReason::Identity, text);
         }
         if let Err(text) = self.take_place(hello, from, now) {
             self.figures.refused_links += 1;
@@ -230,6 +235,18 @@ impl Keeper {
         }))
     }
 
+    /// Whether who says so may be here; with certificates, it has shown that it is who it says.
+    fn admission(&self, identity: &Identity, role: PeerRole) -> Result<(), String> {
+        let anybody = self.dns_lbs == DnsLbs::Certified && role == PeerRole::DnsLb;
+        match self.peers.get(identity) {
+            Some(peer) if peer.role == role => Ok(()),
+            Some(_) => Err(format!("\"{identity}\" has another role here")),
+            // The labels of the dns-bs are taken, whoever certifies.
+            None if anybody && self.fleet.server(identity).is_none() => Ok(()),
+            None => Err(format!("no [[peer]] \"{identity}\" is configured here")),
+        }
+    }
+
     /// Whether a process may have the place of its identity: of two hosts with one identity the one
     /// that started later is the one that was meant (design section 6).
     fn take_place(&mut self, hello: &Hello, from: SocketAddr, now: Instant) -> Result<(), String> {
@@ -262,6 +279,7 @@ impl Keeper {
             let bye = Bye { reason: ByeReason::Duplicate, text: "a newer link of the same identity has come".into() };
             self.outbox.push((old, Outgoing::Leave(bye)));
             self.links.remove(&old);
+            self.withdraw_nonces(old);
         }
     }
 
@@ -285,6 +303,7 @@ impl Keeper {
             Message::Unmap(unmap) => self.unmap(link, &identity, &unmap),
             Message::Report(report) => self.report(link, &identity, report, now),
             Message::Ready(ready) => self.ready(&identity, &ready),
+            Message::Proof(proof) => self.proof(link, &identity, &proof, now),
             Message::Catalogue(catalogue) => self.catalogue(link, &identity, *catalogue),
             Message::CatalogueAck(ack) => {
                 if let Some(reason) = ack.refused {
@@ -299,6 +318,7 @@ impl Keeper {
 
     /// A link is gone.
     pub fn closed(&mut self, link: LinkId, now: Instant) {
+        self.withdraw_nonces(link);
         // A link that a newer one replaced is not in the table any more.
         let Some(link) = self.links.remove(&link) else {
             return;
@@ -316,11 +336,13 @@ impl Keeper {
         self.expire(now);
         self.judge_all(now);
         self.end_filling(now);
+        self.challenge(now);
     }
 
     /// The slower part of [`Keeper::tick`]: who speaks for whom, for which a second is soon enough.
     pub fn slow_tick(&mut self, now: Instant) {
         self.borrow_rankings(now);
+        self.lapse_proofs(now);
         self.figures.duplicated = self.duplicates.alarming(now).count() as u64;
         self.keep_reports();
     }

@@ -1,5 +1,6 @@
 mod keep;
 mod liveness;
+mod proofs;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -19,10 +20,10 @@ use dglb_core::{
     },
     report::{Figures, Health, RankedSite, Ranking},
 };
-use dglb_node::link::{LinkId, PlainTcp};
+use dglb_node::link::{LinkId, LinkSecurity};
 
 use super::{CheckOutcome, Checked, Keeper, Outgoing, Verdict};
-use crate::config::{CheckConfig, Config, DefaultMember, MapConfig, Peer};
+use crate::config::{CheckConfig, Config, DefaultMember, DnsLbs, MapConfig, Peer, ProveBounds, ProveConfig};
 
 const SERVICE: &str = "www.glb.test";
 const LEASE: Duration = Duration::from_secs(60);
@@ -47,9 +48,17 @@ fn config() -> Config {
     };
     let lb = |n: u8| {
         let may_map = vec![format!("10.{n}.0.0/16").parse().unwrap()];
-        (format!("lb{n}").parse().unwrap(), Peer { role: PeerRole::DnsLb, may_map, may_publish: vec![] })
+        (
+            format!("lb{n}").parse().unwrap(),
+            Peer { role: PeerRole::DnsLb, may_map, prove: ProveBounds::default(), may_publish: vec![] },
+        )
     };
-    let sync = Peer { role: PeerRole::DnsASync, may_map: vec![], may_publish: vec!["glb.test".parse().unwrap()] };
+    let sync = Peer {
+        role: PeerRole::DnsASync,
+        may_map: vec![],
+        prove: ProveBounds::default(),
+        may_publish: vec!["glb.test".parse().unwrap()],
+    };
     Config {
         identity: "b1".parse().unwrap(),
         fleet: Fleet::new(fleet).unwrap(),
@@ -58,9 +67,10 @@ fn config() -> Config {
         serving: dglb_node::config::Dns::default(),
         settings: Settings::default(),
         default_group: vec![DefaultMember { identity: "lb9".parse().unwrap(), preference: 1, weight: 1 }],
-        map: MapConfig { listen: vec![], plain_tcp: PlainTcp::Loopback, lease: LEASE },
+        map: MapConfig { listen: vec![], security: LinkSecurity::default(), dns_lbs: DnsLbs::Listed, lease: LEASE },
         check: CheckConfig { interval: Duration::from_secs(10), timeout: Duration::from_secs(2), fall: 2 },
         stale_after: Duration::from_secs(180),
+        prove: ProveConfig::default(),
         peers: (1..=9).map(lb).chain([("sync".parse().unwrap(), sync)]).collect(),
         admin: "127.0.0.1:0".parse().unwrap(),
         state_dir: None,
@@ -257,6 +267,30 @@ fn only_configured_peers_in_their_role_come_in() {
 }
 
 #[test]
+fn with_certified_a_dns_lb_that_is_no_peer_comes_in_without_authority() {
+    let mut lab = Lab::with_catalogue();
+    let mut new = config();
+    new.map.dns_lbs = DnsLbs::Certified;
+    assert_eq!(super::refusal(&config(), &new), Ok(()));
+    lab.keeper.reconfigure(&new, lab.now);
+    // No other role, nobody in the place of a dns-b, and nobody in another role than its [[peer]]'s.
+    assert_eq!(lab.dial(7, "stranger", PeerRole::DnsASync, 1), Err(RefuseReason::Identity));
+    assert_eq!(lab.dial(7, "b2", PeerRole::DnsLb, 1), Err(RefuseReason::Identity));
+    assert_eq!(lab.dial(7, "sync", PeerRole::DnsLb, 1), Err(RefuseReason::Identity));
+    assert_eq!(lab.keeper.figures().refused_links, 3);
+    assert_eq!(lab.dial(7, "stranger", PeerRole::DnsLb, 1), Ok(()));
+    let said = lab.map(7, 1, &["10.1.0.1/32"]);
+    assert!(matches!(&said[..], [Message::MapAck(ack)] if ack.accepted == 0 && ack.refused.len() == 1), "{said:?}");
+    // Back to the list: it leaves, whoever stands on the list stays.
+    lab.dial(1, "lb1", PeerRole::DnsLb, 1).unwrap();
+    lab.keeper.take_outbox();
+    lab.keeper.reconfigure(&config(), lab.now);
+    let left: Vec<_> = lab.sent().into_iter().filter(|(_, m)| matches!(m, Message::Bye(_))).collect();
+    let [(LinkId(7), Message::Bye(bye))] = &left[..] else { panic!("{left:?}") };
+    assert_eq!((bye.reason, lab.keeper.figures().links), (ByeReason::Identity, 2));
+}
+
+#[test]
 fn a_dns_lb_maps_what_it_may_and_nothing_else() {
     let mut lab = Lab::with_catalogue();
     lab.dial(1, "lb1", PeerRole::DnsLb, 1).unwrap();
@@ -266,7 +300,7 @@ fn a_dns_lb_maps_what_it_may_and_nothing_else() {
     let refused: Vec<_> = ack.refused.iter().map(|r| (r.prefix.to_string(), r.reason)).collect();
     assert_eq!(
         refused,
-        [("10.2.0.1/32".into(), RefusedReason::NotAllowed), ("10.0.0.0/8".into(), RefusedReason::NotAllowed)]
+        [("10.2.0.1/32".into(), RefusedReason::NotProven), ("10.0.0.0/8".into(), RefusedReason::NotProven)]
     );
     assert_eq!((lab.keeper.figures().refused_entries, lab.keeper.figures().prefixes), (2, 2));
 }
@@ -755,7 +789,7 @@ fn rounds_that_fall_due_together_are_spread_over_the_interval() {
     const LBS: usize = 1_000;
     let mut config = config();
     let identity = |n: usize| -> Identity { format!("x{n}").parse().unwrap() };
-    let peer = Peer { role: PeerRole::DnsLb, may_map: vec![], may_publish: vec![] };
+    let peer = Peer { role: PeerRole::DnsLb, may_map: vec![], prove: ProveBounds::default(), may_publish: vec![] };
     config.peers.extend((0..LBS).map(|n| (identity(n), peer.clone())));
     let mut lab = Lab::with_catalogue();
     lab.keeper.reconfigure(&config, lab.now);

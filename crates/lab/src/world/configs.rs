@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
+use dglb_ca::{AuthorityError, Ephemeral};
 use toml::{Table, Value};
 
 use super::{ENTERPRISE, ISPS, Plan, Resolver, SERVERS, SITES, Style, WWW, site};
@@ -13,14 +14,23 @@ const KEY_NAME: &str = "lab-key";
 const KEY_SECRET: &str = "bGFiLWtleS1sYWIta2V5LWxhYi1rZXktbGFiLWtleSE=";
 /// Where dns-bs take map links.
 const MAP_PORT: u16 = 5300;
+/// Where the daemons find their certificates.
+const TLS: &str = Ephemeral::CONFIG;
 /// The DNS-LBs; the last is the default group.
 const LBS: [&str; ISPS + 1] = ["lb1", "lb2", "lb3"];
 
-/// All hosts in the order in which they start.
-pub(super) fn hosts(plan: &Plan) -> Vec<HostSpec> {
+/// All hosts in the order in which they start, with certificates that are made anew each time.
+///
+/// # Errors
+/// When no certificate can be made.
+pub(super) fn hosts(plan: &Plan) -> Result<Vec<HostSpec>, AuthorityError> {
+    let ca = Ephemeral::new()?;
     let mut hosts = vec![
-        HostSpec { program: Some(name_server(".", &root_zone(plan))), ..plan.host("root") },
-        HostSpec { program: Some(name_server("test", &tld_zone(plan))), ..plan.host("tld") },
+        HostSpec { program: Some(name_server([(".", root_zone(plan))])), ..plan.host("root") },
+        HostSpec {
+            program: Some(name_server([("test", tld_zone(plan)), ("ops.test", operator_zone(plan))])),
+            ..plan.host("tld")
+        },
         HostSpec { program: Some(dns_a(plan)), ..plan.host("dnsa") },
     ];
     for s in 0..SITES {
@@ -30,31 +40,31 @@ pub(super) fn hosts(plan: &Plan) -> Vec<HostSpec> {
     for server in SERVERS {
         let mut host = plan.host(server);
         host.addresses.extend(plan.fallback_addresses(server));
-        hosts.push(HostSpec { program: Some(dns_b(plan, server)), ..host });
+        hosts.push(HostSpec { program: Some(certified(&ca, server, dns_b(plan, server))?), ..host });
     }
-    hosts.push(HostSpec { program: Some(dns_a_sync(plan)), ..plan.host("sync") });
+    hosts.push(HostSpec { program: Some(certified(&ca, "sync", dns_a_sync(plan))?), ..plan.host("sync") });
     for (n, resolver) in plan.resolvers.iter().enumerate() {
         let isp = format!("isp{}", n + 1);
         hosts.push(HostSpec { program: Some(resolver_program(*resolver, plan.qmin[n])), ..plan.host(&isp) });
     }
     for (n, lb) in LBS.iter().enumerate() {
         let isp = (n < ISPS).then(|| format!("isp{}", n + 1));
-        let program = Some(dns_lb(plan, lb, isp.is_some()));
+        let program = Some(certified(&ca, lb, dns_lb(plan, lb, isp.is_some()))?);
         hosts.push(HostSpec { program, resolver: isp.into_iter().collect(), ..plan.host(lb) });
     }
     for n in 1..=ISPS {
         hosts.push(HostSpec { resolver: vec![format!("isp{n}")], ..plan.host(&format!("client{n}")) });
     }
-    hosts
+    Ok(hosts)
 }
 
 fn table<const N: usize>(entries: [(&str, Value); N]) -> Value {
     Value::Table(entries.into_iter().map(|(k, v)| (k.to_owned(), v)).collect::<Table>())
 }
 
-fn name_server(origin: &str, zone: &str) -> Value {
-    let zone = table([("origin", origin.into()), ("text", zone.into())]);
-    table([("kind", "name-server".into()), ("zones", Value::Array(vec![zone]))])
+fn name_server<const N: usize>(zones: [(&str, String); N]) -> Value {
+    let zones = zones.map(|(origin, text)| table([("origin", origin.into()), ("text", text.into())]));
+    table([("kind", "name-server".into()), ("zones", Value::Array(zones.into()))])
 }
 
 /// Address records of a name, in master-file form.
@@ -77,8 +87,24 @@ fn tld_zone(plan: &Plan) -> String {
     let mut zone =
         "$ORIGIN test.\n$TTL 3600\n@ SOA a.nic hostmaster.nic 1 1800 900 604800 300\n@ NS a.nic\n".to_owned();
     addresses(&mut zone, "a.nic", &plan.host_addresses("tld"));
-    zone.push_str("foobar NS ns1.foobar\n");
+    zone.push_str("foobar NS ns1.foobar\nops NS a.nic\n");
     addresses(&mut zone, "ns1.foobar", &plan.host_addresses("dnsa"));
+    zone
+}
+
+/// The operator's own zone, on the TLD's server: all that it has is the dns-bs' zones for proofs.
+fn operator_zone(plan: &Plan) -> String {
+    let mut zone =
+        "$ORIGIN ops.test.\n$TTL 3600\n@ SOA a.nic.test. hostmaster 1 1800 900 604800 300\n@ NS a.nic.test.\n"
+            .to_owned();
+    for server in SERVERS {
+        for address in plan.host_addresses(server) {
+            let family = if address.is_ipv4() { 4 } else { 6 };
+            let name = format!("{family}.{server}.prove");
+            let _ = writeln!(zone, "{name} NS ns.{name}");
+            addresses(&mut zone, &format!("ns.{name}"), &[address]);
+        }
+    }
     zone
 }
 
@@ -118,6 +144,17 @@ fn daemon<const N: usize>(plan: &Plan, kind: &str, config: &str, files: [(&str, 
     Value::Table(program)
 }
 
+/// The daemon, with the certificates of its host beside its configuration.
+fn certified(ca: &Ephemeral, identity: &str, mut program: Value) -> Result<Value, AuthorityError> {
+    let kind = program.get("kind").and_then(Value::as_str).unwrap_or_default();
+    let name = format!("dglb:{kind}:{identity}");
+    let name = name.parse().map_err(|_| AuthorityError::Name(name))?;
+    if let Some(files) = program.get_mut("files").and_then(Value::as_table_mut) {
+        files.extend(ca.files(&name)?.map(|(file, text)| (file.to_owned(), text.into())));
+    }
+    Ok(program)
+}
+
 fn quoted<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
     let items: Vec<String> = items.into_iter().map(|i| format!("\"{}\"", i.to_string())).collect();
     format!("[{}]", items.join(", "))
@@ -148,13 +185,18 @@ lanes = 1
 
 [map]
 listen = {listen}
-plain-tcp = "any"
+{TLS}
 lease = "60s"
 
 [check]
 interval = "2s"
 timeout = "1s"
 fall = 2
+
+[prove]
+interval = "2s"
+# All hosts of the lab are in one /64.
+v6-bits = 128
 
 [[default]]
 dns-lb = "{default}"
@@ -172,7 +214,12 @@ may-publish = ["{zone}"]
     );
     for (n, lb) in LBS.iter().enumerate() {
         let resolver = plan.host_addresses(&format!("isp{}", n + 1)).into_iter().filter(|_| plan.mapping);
-        let _ = write!(config, "\n[[peer]]\nidentity = \"{lb}\"\nrole = \"dns-lb\"\nmay-map = {}\n", quoted(resolver));
+        let _ = write!(
+            config,
+            "\n[[peer]]\nidentity = \"{lb}\"\nrole = \"dns-lb\"\nmay-map = {}\nmay-prove = {}\n",
+            quoted(resolver),
+            plan.proving,
+        );
     }
     daemon(plan, "dns-b", &config, [("fleet.toml", fleet(plan).into())])
 }
@@ -192,6 +239,8 @@ fn servers(plan: &Plan) -> String {
 fn dns_lb(plan: &Plan, identity: &str, beside_an_isp: bool) -> Value {
     let listen = quoted(plan.host_addresses(identity).into_iter().map(|a| SocketAddr::new(a, 53)));
     let isp = if beside_an_isp { "resolv-conf = \"resolv.conf\"" } else { "resolvers = []" };
+    // Otherwise nobody asks the resolvers but the clients, so traces show what these do alone.
+    let self_check = if plan.proving { "\"1s\"" } else { "false" };
     let config = format!(
         r#"identity = "{identity}"
 
@@ -201,9 +250,10 @@ lanes = 1
 
 [isp]
 {isp}
+self-check = {self_check}
 
 [map]
-plain-tcp = "any"
+{TLS}
 keep-alive = "1s"
 dead-after = "3s"
 
@@ -232,7 +282,7 @@ interval = "2s"
 key = {{ name = "{KEY_NAME}", algorithm = "hmac-sha256", secret-file = "key" }}
 
 [map]
-plain-tcp = "any"
+{TLS}
 
 [delegation]
 mode = "update"

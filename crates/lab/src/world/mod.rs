@@ -12,6 +12,7 @@ mod running;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
+use dglb_ca::AuthorityError;
 pub use distances::Distances;
 pub use running::{LookUp, World, WorldError};
 
@@ -142,6 +143,9 @@ pub struct Plan {
     /// Whether the dns-bs let the DNS-LBs map their ISPs' resolvers. Where they do not, every client
     /// is led to the default group: a world in which checks must fail.
     pub mapping: bool,
+    /// Whether the DNS-LBs prove where they are, and check whether their ISP's users reach them. The
+    /// operator zone `ops.test` delegates what that takes in every world.
+    pub proving: bool,
 }
 
 impl Plan {
@@ -157,6 +161,7 @@ impl Plan {
             address_ttl: 1,
             binaries: None,
             mapping: true,
+            proving: false,
         }
     }
 
@@ -179,15 +184,18 @@ impl Plan {
         Distances::new(self.seed)
     }
 
-    /// The topology: hosts, programs, distances.
-    pub fn topology(&self) -> Topology {
+    /// The topology: hosts, programs, distances. The hosts of the daemons get new certificates each time.
+    ///
+    /// # Errors
+    /// When no certificate can be made.
+    pub fn topology(&self) -> Result<Topology, AuthorityError> {
         let distances = self.distances();
-        Topology {
+        Ok(Topology {
             latency: Latency { default: 20.0, ..Latency::default() },
-            hosts: configs::hosts(self),
+            hosts: configs::hosts(self)?,
             round_trips: distances.round_trips(),
             one_ways: Vec::new(),
-        }
+        })
     }
 
     /// The zone that is delegated to the dns-bs.
