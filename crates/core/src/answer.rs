@@ -135,6 +135,11 @@ impl<'d> Answer<'d> {
         Self::only(rcode::SERVFAIL, Decision::NotReady, Ede::NotReady)
     }
 
+    /// In a zone for proofs of residence, which has a way of its own ([`crate::dns`]).
+    fn proof() -> Self {
+        Self { rcode: rcode::NOERROR, decision: Decision::Proof, scope: 0, ede: None, content: None }
+    }
+
     fn only(rcode: u16, decision: Decision, ede: Ede) -> Self {
         Self { rcode, decision, scope: 0, ede: Some(ede), content: None }
     }
@@ -152,6 +157,9 @@ pub(crate) fn place<'d>(directory: &'d Directory, name: &QName) -> Step<'d> {
         return Step::Answered(Answer::not_ready());
     };
     let Some((zone, labels)) = directory.zone_of(name) else {
+        if directory.prove_zone_of(name).is_some() {
+            return Step::Answered(Answer::proof());
+        }
         return Step::Answered(if directory.has_zones() { Answer::refused() } else { Answer::not_ready() });
     };
     let place = Place { fleet, zone, labels };
