@@ -2,7 +2,7 @@
 
 use dglb_core::proto::{
     CloseReason, Event, Number, Peer, Session,
-    message::{Bye, ByeReason, Hello, Message},
+    message::{Bye, ByeReason, FleetStamp, Hello, Message},
 };
 use dns_b::keeper::{Outgoing, Verdict};
 
@@ -90,6 +90,7 @@ impl World {
             boot: process.boot,
             uptime_ms: now.saturating_sub(process.started),
             features: 0,
+            fleet: FleetStamp::default(),
         };
         let Ok(session) = Session::dial(session_config(), hello, instant) else { return };
         let endpoint = Endpoint::new(session, now);
@@ -307,7 +308,7 @@ fn number(message: &Message) -> u64 {
         Message::MapAck(ack) => ack.generation,
         Message::Report(report) => report.generation,
         Message::ReportAck(ack) => ack.generation,
-        Message::Catalogue(catalogue) => catalogue.generation,
+        Message::Catalogue(update) => update.generation(),
         Message::CatalogueAck(ack) => ack.generation,
         Message::Ready(ready) => ready.map_generation,
         _ => u64::from(Number::HELLO.0),

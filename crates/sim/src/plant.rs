@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use dglb_core::{
-    catalogue::ZoneCatalogue,
+    catalogue::{CatalogueUpdate, ZoneCatalogue},
     identity::Identity,
     net::Prefix,
     proto::message::{BootId, Map, MapAck, MapEntry, Message},
@@ -87,18 +87,11 @@ impl Bug {
         Twisted::Pass(match (self.plant, message) {
             (Some(Plant::AcknowledgesWithoutApplying), Message::Map(map)) => Message::Map(self.without(from, map)),
             (Some(Plant::TakesAnOlderMap), Message::Map(map)) => Message::Map(self.older_map(boot, map)),
-            (Some(Plant::AppliesHalfACatalogue), Message::Catalogue(new)) => {
-                let half = self.half(&new);
-                self.catalogues = vec![*new];
-                Message::Catalogue(Box::new(half))
-            }
-            (Some(Plant::TakesAnOlderCatalogue), Message::Catalogue(new)) => {
-                let (generation, soa_serial) = (new.generation, new.soa_serial);
-                self.catalogues.push(*new);
-                let last = self.catalogues.len() - 1;
-                // Once there is one before the one in use.
-                let content = self.catalogues[if last >= 2 { last - 2 } else { last }].clone();
-                Message::Catalogue(Box::new(ZoneCatalogue { generation, soa_serial, ..content }))
+            (Some(Plant::AppliesHalfACatalogue | Plant::TakesAnOlderCatalogue), Message::Catalogue(update)) => {
+                Message::Catalogue(Box::new(match *update {
+                    CatalogueUpdate::Snapshot(new) => CatalogueUpdate::Snapshot(self.another(new)),
+                    other => other,
+                }))
             }
             (Some(Plant::DeafToReports), Message::Report(report)) => {
                 if self.reported.contains(from) {
@@ -130,6 +123,20 @@ impl Bug {
             Some(older) if prefixes(&older) != prefixes(&map.entries) => Map { entries: older, ..map },
             _ => map,
         }
+    }
+
+    /// Another catalogue than the one that was published.
+    fn another(&mut self, new: ZoneCatalogue) -> ZoneCatalogue {
+        let (generation, soa_serial) = (new.generation, new.soa_serial);
+        let half = self.half(&new);
+        self.catalogues.push(new);
+        if self.is(Plant::AppliesHalfACatalogue) {
+            return half;
+        }
+        // The one before the one in use, once there is one.
+        let last = self.catalogues.len() - 1;
+        let content = self.catalogues[if last >= 2 { last - 2 } else { last }].clone();
+        ZoneCatalogue { generation, soa_serial, ..content }
     }
 
     fn half(&self, new: &ZoneCatalogue) -> ZoneCatalogue {

@@ -49,7 +49,7 @@ impl Publisher {
     pub fn up(&mut self, link: u64, welcome: &Welcome) {
         self.links.insert(welcome.identity.clone(), link);
         let zone = content::zone();
-        let held = welcome.catalogues.iter().find(|(name, _)| *name == zone).map_or(0, |(_, held)| *held);
+        let held = welcome.catalogues.iter().find(|z| z.zone == zone).map_or(0, |z| z.generation);
         match self.origin.heard(&welcome.identity, held) {
             Ok(Some(_)) => self.publish(),
             Ok(None) => self.send(welcome.identity.clone()),
@@ -76,7 +76,7 @@ impl Publisher {
     fn send(&mut self, server: Identity) {
         if let Some(current) = self.origin.current().cloned() {
             self.origin.sent(&server);
-            self.outbox.push((server, Message::Catalogue(Box::new(ZoneCatalogue::clone(&current)))));
+            self.outbox.push((server, Message::snapshot(ZoneCatalogue::clone(&current))));
         }
     }
 }

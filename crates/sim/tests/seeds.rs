@@ -11,7 +11,7 @@ use std::{
 use dglb_sim::{Options, Summary, Violation, oracle::Counts, run, shrink};
 
 /// Worlds in a run, unless the environment says otherwise.
-const SEEDS: u64 = 2_000;
+const SEEDS: u64 = 300;
 
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
