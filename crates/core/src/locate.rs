@@ -156,7 +156,7 @@ fn rarity(hash: u64) -> u64 {
     let mut share = (hash << zeros) >> 32;
     let mut log = 0_u64;
     for bit in (8..32).rev() {
-        share = share * share >> 31;
+        share = (share * share) >> 31;
         if share >> 32 != 0 {
             share >>= 1;
             log |= 1 << bit;

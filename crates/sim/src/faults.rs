@@ -54,8 +54,7 @@ impl World {
                 None
             }
             Fault::Remap { host } => {
-                let n = host - self.size.bs;
-                self.hosts[host].claim = crate::content::claim(n, host, &mut random);
+                self.hosts[host].claim = crate::content::claim(host - self.size.bs, host, &mut random);
                 None
             }
             Fault::Shift { host } => {
