@@ -11,9 +11,17 @@ pub mod checker;
 pub mod config;
 pub mod keeper;
 pub mod metrics;
+mod peers;
+pub mod record;
 pub mod run;
+pub mod stored;
+mod upgrade;
 
-use std::{ffi::OsString, path::Path, sync::PoisonError};
+use std::{
+    ffi::OsString,
+    path::Path,
+    sync::{Arc, PoisonError},
+};
 
 use dglb_core::{
     dns::{Role, Transport},
@@ -21,6 +29,7 @@ use dglb_core::{
 };
 use dglb_node::{
     admin::{Admin, Readiness},
+    ask::Asker,
     boot::Boot,
     cli::{self, Exit},
     config::{ConfigError, Loaded},
@@ -28,12 +37,13 @@ use dglb_node::{
     link::{AcceptSettings, Acceptor, LinkMetrics, LinkSettings},
     metrics::DnsCounters,
     serve::{ConductKeeper, Content, Endpoint, Server},
+    store::StoreFigures,
 };
 use tokio::sync::mpsc;
 
 use config::Config;
 use keeper::Keeper;
-use run::{Run, SharedShown};
+use run::{Run, SharedShown, Shown};
 
 /// Events of links that may wait for the keeper; then links wait.
 const EVENTS: usize = 1024;
@@ -79,14 +89,21 @@ impl Daemon for DnsB {
         let acceptors = bind_map(&config, &link_metrics).await?;
         let map = acceptors.iter().filter_map(|a| a.local_addr().ok()).collect();
 
-        let keeper = Keeper::new(&config, Boot::now().id, std::time::Instant::now());
+        let mut keeper = Keeper::new(&config, Boot::now().id, std::time::Instant::now());
+        let mut keeping = None;
+        if let Some(directory) = &config.state_dir {
+            let figures = StoreFigures::default();
+            figures.register(&mut registry);
+            let mut opened = stored::start(directory, &mut keeper, &figures, tasks)?;
+            stored::first_reports(&mut opened, &mut keeper).await;
+            keeping = Some(opened);
+        }
         let publisher = Publisher::new(keeper.directory().clone());
         let counters = DnsCounters::new();
         counters.register(&mut registry);
         server.register(&mut registry);
-        let shown = SharedShown::default();
         // The status has a content from the first moment on.
-        run::show(&keeper, &shown);
+        let shown = SharedShown::new(Shown::of(&keeper).into());
         metrics::register(&mut registry, shown.clone());
         let readiness = Readiness::new();
         readiness.wait("catalogue", "no dns-a-sync has published a zone yet");
@@ -98,17 +115,21 @@ impl Daemon for DnsB {
         let content = Content { directory: publisher.reader(), conduct: conduct.reader() };
         server.run(content, &counters, tasks).map_err(internal)?;
         let status = shown.clone();
-        let show = move || status.lock().unwrap_or_else(PoisonError::into_inner).status.clone();
+        let show = move || {
+            let status = Arc::clone(&status.lock().unwrap_or_else(PoisonError::into_inner).status);
+            status.document()
+        };
         admin.run(tasks, registry, readiness.clone(), show).map_err(internal)?;
         let (sender, events) = mpsc::channel(EVENTS);
         for acceptor in acceptors {
             tasks.spawn("map listener", acceptor.run(sender.clone(), tasks.stop_token()));
         }
         drop(sender);
-        let (reloads, reloaded) = mpsc::channel(1);
-        let run = Run { keeper, publisher, events, reloads: reloaded, check: config.check, shown, readiness };
+        let (asking, reloads) = mpsc::channel(1);
+        let (asker, check) = (Arc::new(Asker::open().await.map_err(internal)?), config.check);
+        let run = Run { keeper, publisher, events, reloads, check, asker, shown, readiness, keeping };
         tasks.spawn("keeper", run.run(tasks.stop_token()));
-        Ok(Self { map, dns, encrypted, admin: admin_address, counters, conduct, config, reloads })
+        Ok(Self { map, dns, encrypted, admin: admin_address, counters, conduct, config, reloads: asking })
     }
 
     fn reload(&mut self, config: Config) -> Result<(), String> {

@@ -61,6 +61,9 @@ pub struct Server {
     pub accepted: u32,
     /// Which entries it refused, and why.
     pub refused: Vec<String>,
+    /// Whether a MAP was refused as stale on this link and said again by a greater number.
+    #[serde(skip)]
+    renumbered: bool,
     /// The generation and the dns-bs of the READY that it was told on this link.
     #[serde(skip)]
     ready: Option<(u64, Vec<Identity>)>,
@@ -92,7 +95,7 @@ impl Registration {
     pub fn up(&mut self, server: &Identity, held: u64) -> Vec<Outgoing> {
         let ours = self.servers.entry(server.clone()).or_default();
         (ours.connected, ours.tried) = (true, true);
-        ours.ready = None;
+        (ours.ready, ours.renumbered) = (None, false);
         // It is said again even if the number is the one of now: another process of this identity may
         // have used it, at a dns-b that had forgotten ours.
         let foreign = held > self.generation || held == self.generation && held != ours.sent;
@@ -117,7 +120,11 @@ impl Registration {
     pub fn acknowledged(&mut self, server: &Identity, ack: &MapAck) -> Vec<Outgoing> {
         let Some(server) = self.servers.get_mut(server) else { return Vec::new() };
         let stale = ack.refused.iter().any(|r| r.reason == RefusedReason::Stale);
-        // A stale one is not held; the next WELCOME tells what is.
+        // A stale one is not held: another process has used the number. WELCOME told all that are
+        // greater, so the next one will do, and a second one on the same link would not help.
+        let counts_on = stale && ack.generation == self.generation && !server.renumbered;
+        server.renumbered |= counts_on;
+        self.generation += u64::from(counts_on);
         if !stale && ack.generation <= server.sent && ack.generation >= server.acknowledged {
             server.acknowledged = ack.generation;
             server.accepted = ack.accepted;
@@ -347,10 +354,12 @@ mod tests {
         let b1 = id("b1");
         r.up(&b1, 0);
         let refused = |reason| Refused { prefix: "10.0.0.0/8".parse().unwrap(), reason, text: "no".to_owned() };
-        let stale = MapAck { generation: 1, accepted: 0, refused: vec![refused(RefusedReason::Stale)] };
-        assert_eq!(said(&r.acknowledged(&b1, &stale)), NONE);
-        let part = MapAck { generation: 1, accepted: 2, refused: vec![refused(RefusedReason::NotAllowed)] };
-        assert_eq!(said(&r.acknowledged(&b1, &part)), ["b1 READY 1 b1"]);
+        let stale = |generation| MapAck { generation, accepted: 0, refused: vec![refused(RefusedReason::Stale)] };
+        assert_eq!(said(&r.acknowledged(&b1, &stale(1))), ["b1 MAP 2"], "another process has used the number");
+        assert_eq!(said(&r.acknowledged(&b1, &stale(1))), NONE, "that is known");
+        assert_eq!(said(&r.acknowledged(&b1, &stale(2))), NONE, "once on one link");
+        let part = MapAck { generation: 2, accepted: 2, refused: vec![refused(RefusedReason::NotAllowed)] };
+        assert_eq!(said(&r.acknowledged(&b1, &part)), ["b1 READY 2 b1"]);
         let server = &r.servers()[&b1];
         assert_eq!((server.accepted, server.refused.as_slice()), (2, &["10.0.0.0/8: not allowed: no".to_owned()][..]));
     }

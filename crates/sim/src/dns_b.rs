@@ -111,7 +111,7 @@ impl DnsB {
         out.extend(self.keeper.take_outbox().into_iter().map(|(link, outgoing)| (link.0, outgoing)));
         out.sort_by_key(|(link, _)| *link);
         for (link, outgoing) in &mut out {
-            if let Outgoing::One(Message::MapAck(ack)) = outgoing
+            if let Outgoing::One(Message::MapAck(ack)) | Outgoing::After(_, Message::MapAck(ack)) = outgoing
                 && let Some((to, _)) = self.links.get(link)
             {
                 self.bug.acknowledge(&to.clone(), ack);
@@ -126,7 +126,7 @@ impl DnsB {
         let command = match outgoing {
             Outgoing::Leave(_) if self.bug.is(Plant::KeepsOldLinks) => return,
             Outgoing::Leave(bye) => return end.close(bye),
-            Outgoing::One(message) => Command::One(message),
+            Outgoing::One(message) | Outgoing::After(_, message) => Command::One(message),
             Outgoing::Shared(encoded) => Command::Shared(encoded),
         };
         if queue.len() >= BACKLOG && !self.bug.is(Plant::QueuesWithoutBound) {

@@ -236,7 +236,7 @@ impl World {
         let Some(process) = &mut self.hosts[host].process else { return };
         if let Daemon::B(b) = &mut process.daemon {
             for (link, outgoing) in b.take_outbox() {
-                if let Outgoing::One(Message::MapAck(ack)) = &outgoing
+                if let Outgoing::One(Message::MapAck(ack)) | Outgoing::After(_, Message::MapAck(ack)) = &outgoing
                     && let Some((identity, boot)) = b.links.get(&link)
                 {
                     self.oracle.acknowledges(host, (identity, *boot), ack);

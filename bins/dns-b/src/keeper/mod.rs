@@ -6,8 +6,14 @@
 //! DNS side passed its checks, and it has ranked the service (design sections 3 and 4).
 
 mod check;
+mod duplicates;
+mod keep;
 mod lb;
+mod lease;
+mod liveness;
+mod neighbours;
 mod reload;
+mod reported;
 mod status;
 mod sync;
 #[cfg(test)]
@@ -34,11 +40,16 @@ use dglb_core::{
 
 pub use check::{CheckOutcome, Checked, Target};
 pub use dglb_node::link::LinkId;
+pub use keep::{Restored, RestoredReport};
 pub use reload::refusal;
-pub use status::Figures;
+pub use status::{Figures, Status};
 
 use crate::config::{CheckConfig, Config, DefaultMember, Peer};
+use duplicates::{Duplicates, Holder, Process};
+use keep::Kept;
 use lb::LbTruth;
+use liveness::Crowd;
+use reported::Outlines;
 
 /// What a HELLO deserves.
 #[derive(Debug)]
@@ -66,7 +77,17 @@ pub struct Keeper {
     /// Client networks alone, for ECS.
     clients: Registry,
     links: HashMap<LinkId, Link>,
+    /// The one link of each peer that has one.
+    linked: HashMap<Identity, LinkId>,
     lbs: HashMap<LbIndex, LbTruth>,
+    /// What their rankings have in common.
+    outlines: Outlines,
+    /// Whose neighbours were looked for last.
+    compared_last: Option<LbIndex>,
+    /// When due checks were taken last.
+    checks_taken: Option<Instant>,
+    duplicates: Duplicates,
+    crowd: Crowd,
     outbox: Vec<(LinkId, Outgoing)>,
     figures: Figures,
     started: Instant,
@@ -76,6 +97,8 @@ pub struct Keeper {
     encoded: HashMap<Name, Encoded>,
     /// The directory differs from what was last published.
     changed: bool,
+    /// What goes to the store.
+    kept: Kept,
 }
 
 #[derive(Debug)]
@@ -83,8 +106,6 @@ struct Link {
     identity: Identity,
     role: PeerRole,
     boot: BootId,
-    /// When its process started; `None` for before this host's clock began.
-    started: Option<Instant>,
     from: SocketAddr,
     since: Instant,
 }
@@ -94,12 +115,15 @@ struct Link {
 pub enum Outgoing {
     /// To this peer alone.
     One(Message),
+    /// To this peer alone, once the change of this number is on the disk.
+    After(u64, Message),
     /// To many: encoded once.
     Shared(Encoded),
     /// The last thing it hears.
     Leave(Bye),
 }
 
+/// When a process started; `None` for before this host's clock began.
 fn started(hello: &Hello, now: Instant) -> Option<Instant> {
     now.checked_sub(Duration::from_millis(hello.uptime_ms))
 }
@@ -123,13 +147,20 @@ impl Keeper {
             all: Registry::default(),
             clients: Registry::default(),
             links: HashMap::new(),
+            linked: HashMap::new(),
             lbs: HashMap::new(),
+            outlines: Outlines::default(),
+            compared_last: None,
+            checks_taken: None,
+            duplicates: Duplicates::default(),
+            crowd: Crowd::default(),
             outbox: Vec::new(),
             figures: Figures::default(),
             started: now,
             tombstone: Duration::from_secs(u64::from(config.fleet.ttl.label_ns)),
             encoded: HashMap::new(),
             changed: true,
+            kept: Kept::default(),
         };
         for label in &config.fleet.labels {
             keeper.directory.upsert_lb(&label.identity, &label.addresses);
@@ -164,26 +195,25 @@ impl Keeper {
             self.figures.refused_links += 1;
             return refuse(RefuseReason::Identity, format!("\"{}\" has another role here", hello.identity));
         }
-        if self.has_newer_process(hello, now) {
+        if let Err(text) = self.take_place(hello, from, now) {
             self.figures.refused_links += 1;
-            let text = "a process of this identity that started later is connected".to_owned();
             return refuse(RefuseReason::Duplicate, text);
         }
         let held = |zone: &Name| {
             let generation = self.directory.zone(zone)?.catalogue().generation;
             Some(ZoneGeneration { zone: zone.clone(), generation, on_referral: false })
         };
-        let catalogues = peer.may_publish.iter().filter_map(held).collect();
+        let published = self.peers.get(&hello.identity).into_iter().flat_map(|peer| &peer.may_publish);
+        let catalogues = published.filter_map(held).collect();
         let (map_generation, report_generation) = self
             .directory
             .lb_of(&hello.identity)
             .and_then(|index| self.lbs.get(&index))
             .map_or((0, 0), |lb| (lb.map_generation, lb.report_generation));
         self.replace_older_link(&hello.identity);
-        let started = started(hello, now);
-        let held =
-            Link { identity: hello.identity.clone(), role: hello.role, boot: hello.boot, started, from, since: now };
+        let held = Link { identity: hello.identity.clone(), role: hello.role, boot: hello.boot, from, since: now };
         self.links.insert(link, held);
+        self.linked.insert(hello.identity.clone(), link);
         if hello.role == PeerRole::DnsLb {
             self.lb_connected(link, &hello.identity, hello.boot, now);
         }
@@ -200,11 +230,21 @@ impl Keeper {
         }))
     }
 
-    /// Whether another process of the same identity is connected that started later: of two hosts
-    /// with one identity the newer is the one that was meant (design section 6).
-    fn has_newer_process(&self, hello: &Hello, now: Instant) -> bool {
-        let same = |l: &&Link| l.identity == hello.identity && l.boot != hello.boot;
-        self.links.values().filter(same).any(|l| l.started > started(hello, now))
+    /// Whether a process may have the place of its identity: of two hosts with one identity the one
+    /// that started later is the one that was meant (design section 6).
+    fn take_place(&mut self, hello: &Hello, from: SocketAddr, now: Instant) -> Result<(), String> {
+        let linked = self.linked.get(&hello.identity).and_then(|link| self.links.get(link));
+        let linked = linked.map(|l| Holder::Linked(l.boot));
+        let truth = || self.directory.lb_of(&hello.identity).and_then(|index| self.lbs.get(&index));
+        let leased = || truth().filter(|t| t.gone_since.is_none()).map(|t| Holder::Leased(t.boot));
+        let holder = linked.or_else(leased).unwrap_or(Holder::Nobody);
+        let comer = Process { boot: hello.boot, started: started(hello, now), from, displaced: false };
+        let (may, news) = self.duplicates.of(&hello.identity).comes(comer, holder, now);
+        if news {
+            self.figures.duplicates += 1;
+            tracing::error!(identity = %hello.identity, %from, "two processes of one identity are at work");
+        }
+        may.map_err(|why| why.to_string())
     }
 
     /// Whether a link is still wanted; a newer one of the same identity may have taken its place.
@@ -218,11 +258,10 @@ impl Keeper {
 
     /// A peer that dials again before its old link was seen to die: the new link is the living one.
     fn replace_older_link(&mut self, identity: &Identity) {
-        let old: Vec<LinkId> = self.links.iter().filter(|(_, l)| l.identity == *identity).map(|(id, _)| *id).collect();
-        for id in old {
+        if let Some(old) = self.linked.remove(identity) {
             let bye = Bye { reason: ByeReason::Duplicate, text: "a newer link of the same identity has come".into() };
-            self.outbox.push((id, Outgoing::Leave(bye)));
-            self.links.remove(&id);
+            self.outbox.push((old, Outgoing::Leave(bye)));
+            self.links.remove(&old);
         }
     }
 
@@ -264,6 +303,7 @@ impl Keeper {
         let Some(link) = self.links.remove(&link) else {
             return;
         };
+        self.linked.remove(&link.identity);
         if link.role == PeerRole::DnsLb
             && let Some(index) = self.directory.lb_of(&link.identity)
         {
@@ -281,6 +321,8 @@ impl Keeper {
     /// The slower part of [`Keeper::tick`]: who speaks for whom, for which a second is soon enough.
     pub fn slow_tick(&mut self, now: Instant) {
         self.borrow_rankings(now);
+        self.figures.duplicated = self.duplicates.alarming(now).count() as u64;
+        self.keep_reports();
     }
 
     /// Until every DNS-LB that may come has come, or one lease has passed, somebody who sits nearer

@@ -1,10 +1,10 @@
 //! Catalogues: from a dns-a-sync that may publish them to every DNS-LB; and the delegation that
 //! the dns-bs want in return (claim 4).
 
-use std::{cmp::Ordering, time::Duration};
+use std::{cmp::Ordering, collections::HashMap, time::Duration};
 
 use dglb_core::{
-    catalogue::{CatalogueError, CatalogueUpdate, ZoneCatalogue},
+    catalogue::{CatalogueError, CatalogueUpdate, Service, ZoneCatalogue},
     directory::ZoneEntry,
     fleet::FleetServer,
     identity::Identity,
@@ -34,7 +34,8 @@ impl Keeper {
         }
         let adopted = refused.is_none();
         let held = self.directory.zone(&zone).map_or(0, |entry| entry.catalogue().generation);
-        self.send(link, Message::CatalogueAck(CatalogueAck { zone: zone.clone(), generation, held, refused }));
+        let ack = CatalogueAck { zone: zone.clone(), generation, held, refused };
+        self.send_kept(link, Message::CatalogueAck(ack));
         if adopted {
             self.send_delegations(link, |served| *served == zone);
         }
@@ -59,15 +60,33 @@ impl Keeper {
                 Ordering::Greater => {}
             }
         }
+        self.serve_zone(catalogue)?;
+        self.keep_zone(&zone);
+        Ok(())
+    }
+
+    /// Serves a catalogue, whoever it came from.
+    pub(super) fn serve_zone(&mut self, catalogue: ZoneCatalogue) -> Result<(), String> {
+        let zone = catalogue.zone.clone();
         self.check_neighbourhood(&catalogue)?;
         if let Some(warning) = style_warning(catalogue.style) {
             tracing::warn!(%zone, "{warning}");
         }
         let tell = |errors: Vec<CatalogueError>| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
         let encoded = Message::snapshot(catalogue.clone()).encode().map_err(|error| error.to_string())?;
+        let changed = self.with_other_sites(&catalogue);
         self.directory.set_zone(catalogue).map_err(tell)?;
         self.adopted(&zone, &encoded);
+        self.reapply_rankings(&changed);
         Ok(())
+    }
+
+    /// The services of a catalogue whose sites are not those that are held; new ones are among them.
+    fn with_other_sites(&self, catalogue: &ZoneCatalogue) -> Vec<Name> {
+        let held = self.directory.zone(&catalogue.zone).map_or(&[][..], |zone| &zone.catalogue().services);
+        let held: HashMap<&Name, &Service> = held.iter().map(|service| (&service.name, service)).collect();
+        let other = |new: &&Service| held.get(&new.name).is_none_or(|old| old.sites != new.sites);
+        catalogue.services.iter().filter(other).map(|service| service.name.clone()).collect()
     }
 
     /// What a catalogue alone cannot know: other zones and the dns-bs' own names.
@@ -101,7 +120,6 @@ impl Keeper {
             tracing::warn!(%zone, dns_lb = %lb.identity, "a name of the zone hides this DNS-LB's label");
         }
         self.encoded.insert(zone.clone(), encoded.clone());
-        self.reapply_rankings(zone);
         for (link, _) in self.links.iter().filter(|(_, l)| l.role == PeerRole::DnsLb) {
             self.outbox.push((*link, Outgoing::Shared(encoded.clone())));
         }

@@ -1,3 +1,6 @@
+mod keep;
+mod liveness;
+
 use std::{
     net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
@@ -11,8 +14,8 @@ use dglb_core::{
     identity::Identity,
     name::Name,
     proto::message::{
-        BootId, EntryKind, FleetStamp, Hello, Map, MapEntry, Message, PeerRole, Ready, RefuseReason, RefusedReason,
-        Report, Resync, Unmap,
+        BootId, ByeReason, EntryKind, FleetStamp, Hello, Map, MapEntry, Message, PeerRole, Ready, RefuseReason,
+        RefusedReason, Report, Resync, Unmap,
     },
     report::{Figures, Health, RankedSite, Ranking},
 };
@@ -60,6 +63,7 @@ fn config() -> Config {
         stale_after: Duration::from_secs(180),
         peers: (1..=9).map(lb).chain([("sync".parse().unwrap(), sync)]).collect(),
         admin: "127.0.0.1:0".parse().unwrap(),
+        state_dir: None,
     }
 }
 
@@ -161,7 +165,7 @@ impl Lab {
         let outbox = self.keeper.take_outbox();
         let keeper = &self.keeper;
         let read = |outgoing| match outgoing {
-            Outgoing::One(message) => message,
+            Outgoing::One(message) | Outgoing::After(_, message) => message,
             Outgoing::Shared(encoded) => {
                 let zone = keeper.encoded.iter().find(|(_, e)| **e == encoded).unwrap().0;
                 let held = keeper.directory.zone(zone).unwrap().catalogue().clone();
@@ -727,4 +731,71 @@ fn what_only_a_restart_can_change_is_refused_by_name() {
     let table_size = refused(|c| c.serving.settings.rate_table += 64);
     assert!(table_size.starts_with("dns.rate-limit.table-size "), "{table_size}");
     assert!(refused(|c| c.fleet.hostmaster = "other.test".parse().unwrap()).contains("serial 1 is not higher than 1"));
+}
+
+#[test]
+fn tcp_is_asked_until_it_passes_after_failures_and_now_and_then() {
+    let mut lab = Lab::with_catalogue();
+    lab.dial(1, "lb1", PeerRole::DnsLb, 1).unwrap();
+    lab.map(1, 1, &[]);
+    let mut round = |passes: bool| {
+        lab.pass(10);
+        let tcp = lab.keeper.take_due_checks(lab.now)[0].tcp;
+        lab.check(1, passes);
+        tcp
+    };
+    assert_eq!([round(false), round(true)], [true, true], "until the first round that goes well");
+    assert_eq!((0..12).filter(|_| round(true)).count(), 2, "in every sixth round");
+    round(false);
+    assert!(round(true), "once more after a failure");
+}
+
+#[test]
+fn rounds_that_fall_due_together_are_spread_over_the_interval() {
+    const LBS: usize = 1_000;
+    let mut config = config();
+    let identity = |n: usize| -> Identity { format!("x{n}").parse().unwrap() };
+    let peer = Peer { role: PeerRole::DnsLb, may_map: vec![], may_publish: vec![] };
+    config.peers.extend((0..LBS).map(|n| (identity(n), peer.clone())));
+    let mut lab = Lab::with_catalogue();
+    lab.keeper.reconfigure(&config, lab.now);
+    for n in 0..LBS {
+        let link = 1_000 + n as u64;
+        lab.dial(link, identity(n).as_str(), PeerRole::DnsLb, 1).unwrap();
+        let addresses = vec![[198, 18, (n / 250) as u8, (n % 250) as u8].into()];
+        lab.say(link, Message::Map(Map { generation: 1, lease_ms: 60_000, addresses, entries: vec![] }));
+    }
+    let round = |lab: &mut Lab| {
+        let due = lab.keeper.take_due_checks(lab.now);
+        for target in &due {
+            let (lb, boot, addresses) = (target.lb, target.boot, target.addresses.clone());
+            lab.keeper.checked(Checked { lb, boot, addresses, outcome: CheckOutcome::Passed }, lab.now);
+        }
+        due.len()
+    };
+    assert_eq!(round(&mut lab), LBS, "nobody who waits to be handed out waits for others");
+    lab.pass(9);
+    let mut rounds = Vec::new();
+    for _ in 0..100 {
+        lab.now += Duration::from_millis(200);
+        rounds.push(round(&mut lab));
+    }
+    assert!(rounds.iter().all(|round| *round <= 60), "{rounds:?}");
+    assert!(rounds.iter().sum::<usize>() >= 3 * LBS / 2, "and none is forgotten: {rounds:?}");
+}
+
+#[test]
+fn however_many_fall_silent_all_find_a_neighbour_in_the_end() {
+    let mut lab = Lab::with_catalogue();
+    (1..=9).for_each(|n| lab.join(n, [10 * u32::from(n), 100]));
+    lab.pass(170);
+    (8..=9).for_each(|n| drop(lab.report(n, 2, 1, vec![ranking([10 * u32::from(n), 100])])));
+    lab.pass(20);
+    let borrows = |lab: &Lab, n: u8| {
+        let index = lab.keeper.directory().lb_of(&format!("lb{n}").parse().unwrap()).unwrap();
+        let lender = lab.keeper.directory().find_lb(index).unwrap().borrows;
+        lender.map(|lender| lab.keeper.directory().find_lb(lender).unwrap().identity.to_string())
+    };
+    assert!((1..=7).all(|n| borrows(&lab, n).as_deref() == Some("lb8")), "the nearer of the two that still report");
+    assert_eq!((borrows(&lab, 8), borrows(&lab, 9)), (None, None));
 }

@@ -23,20 +23,26 @@ impl Keeper {
                 tracing::warn!(%server, theirs = fleet.serial, ours = ours.serial, "fleet documents disagree");
             }
         } else {
-            self.directory.set_fleet(Fleet::clone(&fleet));
-            // Where the operator states this DNS-LB's addresses, all servers give those as glue.
-            let stated = fleet.labels.iter().find(|l| l.identity == self.settings.identity);
-            let addresses = stated.map_or_else(|| self.settings.claim.addresses.clone(), |l| l.addresses.clone());
-            self.directory.update_lb(self.own, |lb| lb.addresses = addresses);
-            let not_dialled: Vec<_> = not_dialled(&fleet, &self.settings.servers).cloned().collect();
-            if self.not_dialled != not_dialled && !not_dialled.is_empty() {
-                tracing::warn!(servers = ?not_dialled, "the fleet document names dns-bs that are not in [[dns-b]]");
-            }
-            self.not_dialled = not_dialled;
-            self.fleet = Some(Arc::clone(&fleet));
-            effects.answers = true;
+            self.use_fleet(Arc::clone(&fleet), effects);
+            self.keep_fleet();
         }
         self.fleets.insert(server.clone(), fleet);
+    }
+
+    /// From now on this document holds.
+    pub(super) fn use_fleet(&mut self, fleet: Arc<Fleet>, effects: &mut Effects) {
+        self.directory.set_fleet(Fleet::clone(&fleet));
+        // Where the operator states this DNS-LB's addresses, all servers give those as glue.
+        let stated = fleet.labels.iter().find(|l| l.identity == self.settings.identity);
+        let addresses = stated.map_or_else(|| self.settings.claim.addresses.clone(), |l| l.addresses.clone());
+        self.directory.update_lb(self.own, |lb| lb.addresses = addresses);
+        let not_dialled: Vec<_> = not_dialled(&fleet, &self.settings.servers).cloned().collect();
+        if self.not_dialled != not_dialled && !not_dialled.is_empty() {
+            tracing::warn!(servers = ?not_dialled, "the fleet document names dns-bs that are not in [[dns-b]]");
+        }
+        self.not_dialled = not_dialled;
+        self.fleet = Some(fleet);
+        effects.answers = true;
     }
 
     /// Takes over a catalogue, if it is newer than what is in use.
@@ -76,7 +82,10 @@ impl Keeper {
         }
         let watch = |s| self.measurements.watch(s, generation, now);
         let changes: Vec<Change> = catalogue.services.iter().filter_map(watch).collect();
-        self.catalogues.insert(catalogue.zone.clone(), catalogue);
+        let zone = catalogue.zone.clone();
+        self.catalogues.insert(zone.clone(), catalogue);
+        self.keep_zone(&zone);
+        self.keep_rankings(&gone);
         (effects.targets, effects.answers) = (true, true);
         self.ranked(changes, gone, effects);
         Ok(())

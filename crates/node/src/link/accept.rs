@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::{Driver, Events, LinkId, LinkMetrics, LinkSettings};
+use crate::descriptors::make_room;
 
 /// How long nothing is accepted after the system had nothing left to accept with.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -54,8 +55,9 @@ pub struct Acceptor {
 static NEXT: AtomicU64 = AtomicU64::new(1 << 32);
 
 impl Acceptor {
-    /// An acceptor on a socket that listens already.
+    /// An acceptor on a socket that listens already. Lets this process have as many files open.
     pub fn new(listener: TcpListener, settings: AcceptSettings, metrics: LinkMetrics) -> Self {
+        make_room("map links", settings.links);
         Self { listener, settings, metrics }
     }
 
