@@ -170,6 +170,11 @@ pub fn claim(n: usize, host: usize, random: &mut Random) -> Claim {
     Claim { addresses: vec![address(host)], resolvers, networks, preference: 10, weight: 1, lease: LEASE }
 }
 
+/// Whether some DNS-LB may map it.
+pub fn is_allowed(prefix: Prefix) -> bool {
+    !parse::<Prefix>("10.250.0.0/16").covers(&prefix)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,10 +15,13 @@ use dglb_core::{
 use dns_b::keeper::{Checked, Keeper, LinkId, Outgoing, Target, Verdict};
 
 use crate::{
+    Ms,
     ask::{NXDOMAIN, Reply, ask},
     content,
+    disk::{Disk, Store},
     endpoint::{Command, Endpoint, Unsent},
     plant::{Bug, Plant, Twisted},
+    random::Random,
 };
 
 /// Messages that may wait for a peer beside its link's own queue; more, and it starts over.
@@ -36,20 +39,59 @@ pub struct DnsB {
     backlog: BTreeMap<u64, VecDeque<Command>>,
     answers: Vec<(u64, Message)>,
     ticks: u32,
+    store: Store,
     bug: Bug,
 }
 
 impl DnsB {
-    /// The `n`th of `count`, just started.
-    pub fn new((n, count): (usize, usize), boot: BootId, now: Instant, plant: Option<Plant>) -> Self {
+    /// The `n`th of `count`, just started, with what is on its disk.
+    pub fn new((n, count): (usize, usize), boot: BootId, now: Instant, (disk, random): (Disk, Random)) -> Self {
+        let mut keeper = Keeper::new(&content::config(n, count), boot, now);
+        disk.restore(&mut keeper, now);
         Self {
-            keeper: Keeper::new(&content::config(n, count), boot, now),
+            keeper,
             links: BTreeMap::new(),
             backlog: BTreeMap::new(),
             answers: Vec::new(),
             ticks: 0,
-            bug: Bug::new(plant),
+            store: Store::new(disk, random),
+            bug: Bug::default(),
         }
+    }
+
+    /// The same with a bug.
+    #[must_use]
+    pub fn with(self, plant: Option<Plant>) -> Self {
+        Self { bug: Bug::new(plant), ..self }
+    }
+
+    /// Begins to write what has changed. Returns how long that takes, if it has begun.
+    pub fn write(&mut self, now: Ms) -> Option<Ms> {
+        if self.bug.is(Plant::KeepsNothing) { None } else { self.store.write(&mut self.keeper, now) }
+    }
+
+    /// What waited for the disk and is let out now, by link.
+    pub fn written(&mut self, now: Ms) -> Vec<(u64, Message)> {
+        self.store.written(now)
+    }
+
+    /// What may be said now of this; the rest waits for the disk.
+    pub fn hold(&mut self, link: u64, outgoing: Outgoing) -> Option<Outgoing> {
+        match outgoing {
+            Outgoing::After(number, message) if !self.bug.is(Plant::KeepsNothing) => {
+                self.store.hold(number, link, message).map(Outgoing::One)
+            }
+            Outgoing::After(_, message) => Some(Outgoing::One(message)),
+            other => Some(other),
+        }
+    }
+
+    /// What is on its disk when it ends.
+    pub fn end(mut self, clean: bool) -> Disk {
+        if clean && !self.bug.is(Plant::KeepsNothing) {
+            self.store.finish(&mut self.keeper);
+        }
+        self.store.end()
     }
 
     /// Somebody wants in.

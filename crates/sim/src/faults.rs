@@ -36,8 +36,8 @@ impl World {
             }
             Fault::Restart { host, how, down, blank } => {
                 self.stop(host, how);
-                if blank && host == self.size.publisher() {
-                    self.disk = None;
+                if blank {
+                    self.wipe(host);
                 }
                 Some(down)
             }
@@ -123,6 +123,15 @@ impl World {
             {
                 self.stop(spare, Stop::Crash);
             }
+        }
+    }
+
+    /// What a host had on its disk is gone.
+    fn wipe(&mut self, host: usize) {
+        self.hosts[host].disk = crate::disk::Disk::default();
+        self.oracle.wiped(host);
+        if host == self.size.publisher() {
+            self.disk = None;
         }
     }
 

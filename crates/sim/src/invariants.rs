@@ -26,7 +26,7 @@ use crate::{
     world::World,
 };
 
-type Held = Result<(), Difference>;
+pub(crate) type Held = Result<(), Difference>;
 
 /// Where a resolver sits that nobody sits beside.
 const STRANGER: [u8; 4] = [192, 0, 2, 200];
@@ -52,7 +52,7 @@ impl World {
         self.note(held);
     }
 
-    fn note(&mut self, held: Held) {
+    pub(crate) fn note(&mut self, held: Held) {
         if let Err(difference) = held {
             self.broken.get_or_insert(difference);
         }

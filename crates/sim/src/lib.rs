@@ -13,6 +13,7 @@
 
 pub mod ask;
 pub mod content;
+pub mod disk;
 pub mod dns_b;
 pub mod dns_lb;
 pub mod endpoint;

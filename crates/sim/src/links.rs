@@ -8,8 +8,10 @@ use dns_b::keeper::{Outgoing, Verdict};
 
 use crate::{
     Ms, content,
+    dns_b::DnsB,
     endpoint::{Command, Endpoint, Unsent, session_config},
     net::Pipe,
+    oracle::Oracle,
     process::{Daemon, End, Kind},
     random::Random,
     world::{Happening, World},
@@ -17,6 +19,8 @@ use crate::{
 
 /// How long a dialling side waits for an answer from a host that is not reached.
 const CONNECT: Ms = 1_500;
+/// Until a look whether a process runs again.
+const PAUSED: Ms = 250;
 /// First and last ceiling of the wait before the next attempt.
 const BACKOFF: (Ms, Ms) = (100, 1_600);
 
@@ -241,9 +245,15 @@ impl World {
                 {
                     self.oracle.acknowledges(host, (identity, *boot), ack);
                 }
+                let Some(outgoing) = b.hold(link, outgoing) else { continue };
                 if let Some(end) = process.ends.get_mut(&link) {
+                    promised(&mut self.oracle, host, b, (link, &outgoing));
                     b.hand_on(link, outgoing, &mut end.endpoint);
                 }
+            }
+            let serial = process.serial;
+            if let Some(takes) = b.write(self.now) {
+                self.later(takes, Happening::Written { host, serial });
             }
             return;
         }
@@ -256,6 +266,23 @@ impl World {
                 end.endpoint.close(Bye { reason: ByeReason::Slow, text: "the queue is full".to_owned() });
             }
         }
+    }
+
+    /// Something is on a dns-b's disk: what waited for it is said.
+    pub(crate) fn written(&mut self, host: usize, serial: u64) {
+        let now = self.now;
+        if self.hosts[host].paused > 0 {
+            return self.later(PAUSED, Happening::Written { host, serial });
+        }
+        let Some(process) = self.hosts[host].process.as_mut().filter(|p| p.serial == serial) else { return };
+        let Daemon::B(b) = &mut process.daemon else { return };
+        for (link, message) in b.written(now) {
+            let Some(end) = process.ends.get_mut(&link) else { continue };
+            let outgoing = Outgoing::One(message);
+            promised(&mut self.oracle, host, b, (link, &outgoing));
+            b.hand_on(link, outgoing, &mut end.endpoint);
+        }
+        self.settle(host);
     }
 
     /// Whatever is to be said is said and written, and what follows from all that is looked at.
@@ -298,6 +325,15 @@ impl World {
         for (at, host, link) in wakes {
             self.later(at.saturating_sub(self.now), Happening::Pump { host, link });
         }
+    }
+}
+
+/// An acknowledgement that goes out holds over a restart.
+fn promised(oracle: &mut Oracle, host: usize, b: &DnsB, (link, outgoing): (u64, &Outgoing)) {
+    if let Outgoing::One(Message::MapAck(ack)) = outgoing
+        && let Some((identity, boot)) = b.links.get(&link)
+    {
+        oracle.promises(host, (identity, *boot), ack);
     }
 }
 

@@ -22,6 +22,8 @@ pub struct Oracle {
     said: BTreeMap<(u128, u64), Entries>,
     /// Of each dns-b that runs.
     seen: BTreeMap<usize, BTreeMap<Identity, Held>>,
+    /// What each dns-b has acknowledged to the outside, which holds over a restart.
+    promised: BTreeMap<usize, BTreeMap<Identity, Held>>,
     /// Labels that were given to resolvers, and until when one may have them in its cache.
     handed: BTreeMap<Identity, Ms>,
     /// Of these, the ones that are new since the last look.
@@ -55,6 +57,8 @@ pub struct Counts {
     pub referred: u64,
     /// Catalogues that came into use at a dns-b or a DNS-LB.
     pub editions: u64,
+    /// DNS-LBs that a dns-b knew from its disk.
+    pub restored: u64,
     /// Looks at all that must be so.
     pub looks: u64,
 }
@@ -104,13 +108,58 @@ impl Oracle {
             self.counts.stale += 1;
             return;
         }
-        let Some(said) = self.said.get(&(number(boot), ack.generation)) else { return };
-        let refused: BTreeSet<Prefix> = ack.refused.iter().map(|r| r.prefix).collect();
+        let Some(entries) = self.taken(boot, ack) else { return };
         let held = self.seen.entry(b).or_default().entry(identity.clone()).or_default();
-        held.entries = said.iter().filter(|(prefix, _)| !refused.contains(prefix)).copied().collect();
+        held.entries = entries;
         (held.boot, held.generation) = (number(boot), ack.generation);
         self.stirred.insert(b);
         self.counts.acknowledged += 1;
+    }
+
+    /// The entries of a MAP that were not refused.
+    fn taken(&self, boot: BootId, ack: &MapAck) -> Option<Entries> {
+        let said = self.said.get(&(number(boot), ack.generation))?;
+        let refused: BTreeSet<Prefix> = ack.refused.iter().map(|r| r.prefix).collect();
+        Some(said.iter().filter(|(prefix, _)| !refused.contains(prefix)).copied().collect())
+    }
+
+    /// An acknowledgement leaves a dns-b.
+    pub fn promises(&mut self, b: usize, (identity, boot): (&Identity, BootId), ack: &MapAck) {
+        let stale = ack.refused.iter().any(|r| r.reason == RefusedReason::Stale);
+        if let Some(entries) = self.taken(boot, ack).filter(|_| !stale) {
+            let held = Held { entries, boot: number(boot), generation: ack.generation, ..Held::default() };
+            self.promised.entry(b).or_default().insert(identity.clone(), held);
+        }
+    }
+
+    /// A dns-b's disk is empty.
+    pub fn wiped(&mut self, b: usize) {
+        self.promised.remove(&b);
+    }
+
+    /// A dns-b starts with what is on its disk: what it has promised, or what was said later. Whatever
+    /// it is, it lives for one lease.
+    ///
+    /// # Errors
+    /// What it has promised and does not have.
+    pub fn restored(&mut self, b: usize, directory: &Directory, now: Ms) -> Result<(), Difference> {
+        let found = tables(directory);
+        let promised = self.promised.get(&b).cloned().unwrap_or_default();
+        for (identity, promise) in &promised {
+            let actual = found.get(identity).cloned().unwrap_or_default();
+            let later = self.said.iter().filter(|((_, generation), _)| *generation > promise.generation);
+            if actual != promise.expected() && !later.into_iter().any(|(_, said)| actual == widened(&allowed(said))) {
+                return Err(self.difference(identity, promise, &actual));
+            }
+        }
+        self.counts.restored += found.len() as u64;
+        let until = Some(now + LEASE.as_millis() as Ms);
+        let seen = found.into_iter().map(|(identity, entries)| {
+            let generation = promised.get(&identity).map_or(0, |promise| promise.generation);
+            (identity, Held { entries, generation, until, ..Held::default() })
+        });
+        self.seen.insert(b, seen.collect());
+        Ok(())
     }
 
     /// A dns-b's process has ended with all that it knew.
@@ -120,9 +169,10 @@ impl Oracle {
 
     /// A dns-b has looked at its leases.
     pub fn ticked(&mut self, b: usize, now: Ms) {
-        for held in self.seen.entry(b).or_default().values_mut() {
+        for (identity, held) in self.seen.entry(b).or_default() {
             if held.until.is_some_and(|until| until <= now) && !held.entries.is_empty() {
                 held.entries.clear();
+                self.promised.entry(b).or_default().remove(identity);
                 self.counts.expired += 1;
                 self.stirred.insert(b);
             }
@@ -169,16 +219,7 @@ impl Oracle {
     pub fn compare(&self, b: usize, directory: &Directory, now: Ms) -> Result<(), Difference> {
         static NOBODY: BTreeMap<Identity, Held> = BTreeMap::new();
         let seen = self.seen.get(&b).unwrap_or(&NOBODY);
-        let mut found: BTreeMap<Identity, Entries> = BTreeMap::new();
-        let tables = [(directory.resolvers(), false), (directory.clients(), true)];
-        for (table, client) in tables {
-            for (prefix, group) in table.iter() {
-                for member in group.members() {
-                    let Some(lb) = directory.find_lb(member.lb) else { continue };
-                    found.entry(lb.identity.clone()).or_default().insert((prefix, client));
-                }
-            }
-        }
+        let found = tables(directory);
         let all: BTreeSet<&Identity> = found.keys().chain(seen.keys()).collect();
         for identity in all {
             let actual = found.get(identity).cloned().unwrap_or_default();
@@ -220,6 +261,25 @@ impl Held {
     fn expected(&self) -> Entries {
         widened(&self.entries)
     }
+}
+
+/// What a directory's tables have of each DNS-LB.
+fn tables(directory: &Directory) -> BTreeMap<Identity, Entries> {
+    let mut found: BTreeMap<Identity, Entries> = BTreeMap::new();
+    for (table, client) in [(directory.resolvers(), false), (directory.clients(), true)] {
+        for (prefix, group) in table.iter() {
+            for member in group.members() {
+                let Some(lb) = directory.find_lb(member.lb) else { continue };
+                found.entry(lb.identity.clone()).or_default().insert((prefix, client));
+            }
+        }
+    }
+    found
+}
+
+/// Without what nobody may map.
+fn allowed(said: &Entries) -> Entries {
+    said.iter().filter(|(prefix, _)| crate::content::is_allowed(*prefix)).copied().collect()
 }
 
 /// As the tables have it: a network of clients is in both.

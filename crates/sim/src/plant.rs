@@ -31,13 +31,15 @@ pub enum Plant {
     KeepsOldLinks,
     /// What a slow link has no room for is kept for ever.
     QueuesWithoutBound,
+    /// What is acknowledged is not on the disk, and never will be.
+    KeepsNothing,
     /// The label of a DNS-LB that is not handed out here does not exist.
     DeniesLabels,
 }
 
 impl Plant {
     /// All of them, with what they break.
-    pub const ALL: [(Self, Invariant); 9] = [
+    pub const ALL: [(Self, Invariant); 10] = [
         (Self::AcknowledgesWithoutApplying, Invariant::Served),
         (Self::NeverExpires, Invariant::Expired),
         (Self::DeafToReports, Invariant::Converged),
@@ -46,6 +48,7 @@ impl Plant {
         (Self::TakesAnOlderMap, Invariant::Newest),
         (Self::KeepsOldLinks, Invariant::OneLink),
         (Self::QueuesWithoutBound, Invariant::Bounded),
+        (Self::KeepsNothing, Invariant::Served),
         (Self::DeniesLabels, Invariant::Known),
     ];
 }

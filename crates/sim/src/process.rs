@@ -10,6 +10,7 @@ use dns_lb::registration::Claim;
 
 use crate::{
     Ms, content,
+    disk::Disk,
     dns_b::DnsB,
     dns_lb::DnsLb,
     endpoint::Endpoint,
@@ -30,6 +31,8 @@ pub(crate) struct Host {
     pub(crate) paused: u32,
     /// As a DNS-LB: what its files say.
     pub(crate) claim: Claim,
+    /// As a dns-b: its store.
+    pub(crate) disk: Disk,
 }
 
 /// What a host is there for.
@@ -110,7 +113,14 @@ impl Host {
     pub(crate) fn new(host: usize, size: Size, random: &mut Random) -> Self {
         let kind = Kind::of(host, size);
         let n = if let Kind::Lb(n) = kind { n } else { 0 };
-        Self { kind, process: None, starts: 0, paused: 0, claim: content::claim(n, host, random) }
+        Self {
+            kind,
+            process: None,
+            starts: 0,
+            paused: 0,
+            claim: content::claim(n, host, random),
+            disk: Disk::default(),
+        }
     }
 
     /// Its process, if it is a dns-b's.
@@ -194,7 +204,8 @@ impl World {
         let daemon = match kind {
             Kind::B(n) => {
                 let plant = self.options.plant.filter(|_| n == 0);
-                Daemon::B(Box::new(DnsB::new((n, size.bs), boot, instant, plant)))
+                let disk = (std::mem::take(&mut self.hosts[host].disk), Random::new(self.seed, random.draw()));
+                Daemon::B(Box::new(DnsB::new((n, size.bs), boot, instant, disk).with(plant)))
             }
             Kind::Lb(n) => {
                 let (claim, servers) = (self.hosts[host].claim.clone(), (0..size.bs).map(content::b).collect());
@@ -215,6 +226,10 @@ impl World {
             edition: 0,
             changed: true,
         });
+        if let Some(b) = self.hosts[host].b() {
+            let held = self.oracle.restored(host, b.keeper.directory(), self.now);
+            self.note(held);
+        }
         self.reset_connections(host);
         self.later(phase, Happening::Tick { host, serial });
         if !matches!(kind, Kind::B(_)) {
@@ -233,10 +248,11 @@ impl World {
             ends.for_each(|end| end.endpoint.close(bye.clone()));
             self.flush(host);
         }
-        if let Some(Process { daemon: Daemon::Publisher(publisher), .. }) = &self.hosts[host].process {
-            self.disk = publisher.disk();
+        match self.hosts[host].process.take().map(|process| process.daemon) {
+            Some(Daemon::Publisher(publisher)) => self.disk = publisher.disk(),
+            Some(Daemon::B(b)) => self.hosts[host].disk = b.end(how == Stop::Clean),
+            _ => {}
         }
-        self.hosts[host].process = None;
         if matches!(self.hosts[host].kind, Kind::B(_)) {
             self.oracle.forgets(host);
         }
