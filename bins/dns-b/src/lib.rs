@@ -25,6 +25,8 @@ use std::{
 
 use dglb_core::{
     dns::{Role, Transport},
+    peer_name::PeerName,
+    proto::message::PeerRole,
     published::Publisher,
 };
 use dglb_node::{
@@ -34,7 +36,7 @@ use dglb_node::{
     cli::{self, Exit},
     config::{ConfigError, Loaded},
     lifecycle::{Daemon, StartError, Tasks},
-    link::{AcceptSettings, Acceptor, LinkMetrics, LinkSettings},
+    link::{AcceptSettings, Acceptor, LinkMetrics, LinkSettings, add_status},
     metrics::DnsCounters,
     serve::{ConductKeeper, Content, Endpoint, Server},
     store::StoreFigures,
@@ -86,7 +88,10 @@ impl Daemon for DnsB {
         let mut registry = dglb_node::metrics::registry(Self::NAME, tasks);
         let link_metrics = LinkMetrics::default();
         link_metrics.register(&mut registry);
-        let acceptors = bind_map(&config, &link_metrics).await?;
+        let name = PeerName::new(PeerRole::DnsB, config.identity.clone());
+        let links = config.map.security.start(name, &mut registry, tasks)?;
+        let credentials = links.tls.clone();
+        let acceptors = bind_map(&config, links, &link_metrics).await?;
         let map = acceptors.iter().filter_map(|a| a.local_addr().ok()).collect();
 
         let mut keeper = Keeper::new(&config, Boot::now().id, std::time::Instant::now());
@@ -117,7 +122,9 @@ impl Daemon for DnsB {
         let status = shown.clone();
         let show = move || {
             let status = Arc::clone(&status.lock().unwrap_or_else(PoisonError::into_inner).status);
-            status.document()
+            let mut document = status.document();
+            add_status(&mut document, credentials.as_ref());
+            document
         };
         admin.run(tasks, registry, readiness.clone(), show).map_err(internal)?;
         let (sender, events) = mpsc::channel(EVENTS);
@@ -148,11 +155,10 @@ fn bind_dns(config: &Config) -> Result<Server, StartError> {
     Ok(Server::bind(&endpoints, config.serving.settings.clone())?)
 }
 
-async fn bind_map(config: &Config, metrics: &LinkMetrics) -> Result<Vec<Acceptor>, StartError> {
+async fn bind_map(config: &Config, link: LinkSettings, metrics: &LinkMetrics) -> Result<Vec<Acceptor>, StartError> {
     let mut acceptors = Vec::new();
     for address in &config.map.listen {
-        let link = LinkSettings { plain_tcp: config.map.plain_tcp, ..LinkSettings::default() };
-        let settings = AcceptSettings { link, ..AcceptSettings::default() };
+        let settings = AcceptSettings { link: link.clone(), ..AcceptSettings::default() };
         let socket = |source| StartError::Socket { what: "map listener", address: address.to_string(), source };
         acceptors.push(Acceptor::bind(*address, settings, metrics.clone()).await.map_err(socket)?);
     }

@@ -238,8 +238,10 @@ impl Keeper {
         }
         let (mut all, mut clients, mut leases) = (Vec::new(), Vec::new(), Vec::new());
         for (identity, record) in restored.lbs {
-            let known = self.peers.get(&identity).filter(|peer| peer.role == PeerRole::DnsLb);
-            let bounds = known.map(|peer| peer.may_map.as_slice());
+            // One that is let in by its certificate alone has no bounds of its own.
+            let admitted = self.admission(&identity, PeerRole::DnsLb).is_ok();
+            let bounds = || self.peers.get(&identity).map_or(&[][..], |peer| &peer.may_map);
+            let bounds = admitted.then(bounds);
             let may = |claim: &Claim| {
                 claim.source == Source::Proven || bounds.is_some_and(|b| b.iter().any(|p| p.covers(&claim.prefix)))
             };

@@ -44,7 +44,7 @@ pub use keep::{Restored, RestoredReport};
 pub use reload::refusal;
 pub use status::{Figures, Status};
 
-use crate::config::{CheckConfig, Config, DefaultMember, Peer};
+use crate::config::{CheckConfig, Config, DefaultMember, DnsLbs, Peer};
 use duplicates::{Duplicates, Holder, Process};
 use keep::Kept;
 use lb::LbTruth;
@@ -67,6 +67,7 @@ pub struct Keeper {
     boot: BootId,
     fleet: Fleet,
     peers: HashMap<Identity, Peer>,
+    dns_lbs: DnsLbs,
     default_group: Vec<DefaultMember>,
     check: CheckConfig,
     max_lease: Duration,
@@ -139,6 +140,7 @@ impl Keeper {
             boot,
             fleet: config.fleet.clone(),
             peers: config.peers.clone(),
+            dns_lbs: config.map.dns_lbs,
             default_group: config.default_group.clone(),
             check: config.check,
             max_lease: config.map.lease,
@@ -187,13 +189,9 @@ impl Keeper {
     /// Somebody dialled and said who it is.
     pub fn hello(&mut self, link: LinkId, hello: &Hello, from: SocketAddr, now: Instant) -> Verdict {
         let refuse = |reason, text: String| Verdict::Refuse(Refuse { reason, text });
-        let Some(peer) = self.peers.get(&hello.identity) else {
+        if let Err(text) = self.admission(&hello.identity, hello.role) {
             self.figures.refused_links += 1;
-            return refuse(RefuseReason::Identity, format!("no [[peer]] \"{}\" is configured here", hello.identity));
-        };
-        if peer.role != hello.role {
-            self.figures.refused_links += 1;
-            return refuse(RefuseReason::Identity, format!("\"{}\" has another role here", hello.identity));
+            return refuse(RefuseReason::Identity, text);
         }
         if let Err(text) = self.take_place(hello, from, now) {
             self.figures.refused_links += 1;
@@ -228,6 +226,18 @@ impl Keeper {
             report_generation,
             catalogues,
         }))
+    }
+
+    /// Whether who says so may be here; with certificates, it has shown that it is who it says.
+    fn admission(&self, identity: &Identity, role: PeerRole) -> Result<(), String> {
+        let anybody = self.dns_lbs == DnsLbs::Certified && role == PeerRole::DnsLb;
+        match self.peers.get(identity) {
+            Some(peer) if peer.role == role => Ok(()),
+            Some(_) => Err(format!("\"{identity}\" has another role here")),
+            // The labels of the dns-bs are taken, whoever certifies.
+            None if anybody && self.fleet.server(identity).is_none() => Ok(()),
+            None => Err(format!("no [[peer]] \"{identity}\" is configured here")),
+        }
     }
 
     /// Whether a process may have the place of its identity: of two hosts with one identity the one

@@ -19,10 +19,10 @@ use dglb_core::{
     },
     report::{Figures, Health, RankedSite, Ranking},
 };
-use dglb_node::link::{LinkId, PlainTcp};
+use dglb_node::link::{LinkId, LinkSecurity};
 
 use super::{CheckOutcome, Checked, Keeper, Outgoing, Verdict};
-use crate::config::{CheckConfig, Config, DefaultMember, MapConfig, Peer};
+use crate::config::{CheckConfig, Config, DefaultMember, DnsLbs, MapConfig, Peer};
 
 const SERVICE: &str = "www.glb.test";
 const LEASE: Duration = Duration::from_secs(60);
@@ -58,7 +58,7 @@ fn config() -> Config {
         serving: dglb_node::config::Dns::default(),
         settings: Settings::default(),
         default_group: vec![DefaultMember { identity: "lb9".parse().unwrap(), preference: 1, weight: 1 }],
-        map: MapConfig { listen: vec![], plain_tcp: PlainTcp::Loopback, lease: LEASE },
+        map: MapConfig { listen: vec![], security: LinkSecurity::default(), dns_lbs: DnsLbs::Listed, lease: LEASE },
         check: CheckConfig { interval: Duration::from_secs(10), timeout: Duration::from_secs(2), fall: 2 },
         stale_after: Duration::from_secs(180),
         peers: (1..=9).map(lb).chain([("sync".parse().unwrap(), sync)]).collect(),
@@ -254,6 +254,30 @@ fn only_configured_peers_in_their_role_come_in() {
     assert_eq!(lab.keeper.figures().refused_links, 2);
     assert_eq!(lab.dial(1, "lb1", PeerRole::DnsLb, 1), Ok(()));
     assert_eq!(lab.keeper.figures().links, 1);
+}
+
+#[test]
+fn with_certified_a_dns_lb_that_is_no_peer_comes_in_without_authority() {
+    let mut lab = Lab::with_catalogue();
+    let mut new = config();
+    new.map.dns_lbs = DnsLbs::Certified;
+    assert_eq!(super::refusal(&config(), &new), Ok(()));
+    lab.keeper.reconfigure(&new, lab.now);
+    // No other role, nobody in the place of a dns-b, and nobody in another role than its [[peer]]'s.
+    assert_eq!(lab.dial(7, "stranger", PeerRole::DnsASync, 1), Err(RefuseReason::Identity));
+    assert_eq!(lab.dial(7, "b2", PeerRole::DnsLb, 1), Err(RefuseReason::Identity));
+    assert_eq!(lab.dial(7, "sync", PeerRole::DnsLb, 1), Err(RefuseReason::Identity));
+    assert_eq!(lab.keeper.figures().refused_links, 3);
+    assert_eq!(lab.dial(7, "stranger", PeerRole::DnsLb, 1), Ok(()));
+    let said = lab.map(7, 1, &["10.1.0.1/32"]);
+    assert!(matches!(&said[..], [Message::MapAck(ack)] if ack.accepted == 0 && ack.refused.len() == 1), "{said:?}");
+    // Back to the list: it leaves, whoever stands on the list stays.
+    lab.dial(1, "lb1", PeerRole::DnsLb, 1).unwrap();
+    lab.keeper.take_outbox();
+    lab.keeper.reconfigure(&config(), lab.now);
+    let left: Vec<_> = lab.sent().into_iter().filter(|(_, m)| matches!(m, Message::Bye(_))).collect();
+    let [(LinkId(7), Message::Bye(bye))] = &left[..] else { panic!("{left:?}") };
+    assert_eq!((bye.reason, lab.keeper.figures().links), (ByeReason::Identity, 2));
 }
 
 #[test]

@@ -198,6 +198,7 @@ async fn attempt(number: u32, publishes: bool, common: &Common) -> io::Result<Op
         settings: common.settings.clone(),
         events: common.events.clone(),
         metrics: common.metrics.clone(),
+        certified: None,
         dialled: true,
         handshake: None,
         stop: CancellationToken::new(),

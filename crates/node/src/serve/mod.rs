@@ -24,7 +24,6 @@ use thiserror::Error;
 
 use crate::{config::RATE_TABLE, descriptors::make_room, lifecycle::Tasks, metrics::DnsCounters};
 
-pub use certificate::{CertificateError, CertificateFiles};
 pub use conduct::ConductKeeper;
 pub use encrypted::{EncryptedService, EncryptedSettings, Over};
 use slow::SlowLane;
