@@ -16,7 +16,7 @@ use dglb_node::{
     link::{Decision, LinkEvent, LinkId},
 };
 use tokio::{
-    sync::{Semaphore, mpsc},
+    sync::{Semaphore, mpsc, watch},
     time::MissedTickBehavior,
 };
 use tokio_util::sync::CancellationToken;
@@ -25,6 +25,7 @@ use crate::{
     checker::check,
     config::{CheckConfig, Config},
     keeper::{Checked, Figures, Keeper, Status, Verdict},
+    networks::{Networks, Sources},
     peers::Peers,
     stored::Keeping,
 };
@@ -68,6 +69,10 @@ pub struct Run {
     pub events: mpsc::Receiver<(LinkId, LinkEvent)>,
     /// New configurations, already found to be acceptable.
     pub reloads: mpsc::Receiver<Config>,
+    /// What the files about networks say, whenever that changes.
+    pub networks: mpsc::Receiver<Networks>,
+    /// Which files that are.
+    pub sources: watch::Sender<Sources>,
     /// How DNS-LBs are checked.
     pub check: CheckConfig,
     /// Asks them.
@@ -111,7 +116,9 @@ impl Run {
                 Some(config) = self.reloads.recv() => {
                     self.keeper.reconfigure(&config, Instant::now());
                     self.check = config.check;
+                    self.sources.send_replace(config.prove.sources);
                 }
+                Some(networks) = self.networks.recv() => self.keeper.set_networks(networks),
                 durable = progress(&mut self.keeping) => peers.release(durable),
                 Some(outcome) = outcomes.recv() => self.keeper.checked(outcome, Instant::now()),
                 _ = tick.tick() => {

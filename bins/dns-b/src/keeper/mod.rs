@@ -12,6 +12,7 @@ mod lb;
 mod lease;
 mod liveness;
 mod neighbours;
+mod proof;
 mod reload;
 mod reported;
 mod status;
@@ -42,13 +43,14 @@ pub use check::{CheckOutcome, Checked, Target};
 pub use dglb_node::link::LinkId;
 pub use keep::{Restored, RestoredReport};
 pub use reload::refusal;
-pub use status::{Figures, Status};
+pub use status::{Figures, PROOF_REFUSALS, Status};
 
-use crate::config::{CheckConfig, Config, DefaultMember, DnsLbs, Peer};
+use crate::config::{CheckConfig, Config, DefaultMember, DnsLbs, Peer, ProveConfig};
 use duplicates::{Duplicates, Holder, Process};
 use keep::Kept;
 use lb::LbTruth;
 use liveness::Crowd;
+use proof::Proofs;
 use reported::Outlines;
 
 /// What a HELLO deserves.
@@ -70,6 +72,8 @@ pub struct Keeper {
     dns_lbs: DnsLbs,
     default_group: Vec<DefaultMember>,
     check: CheckConfig,
+    prove: ProveConfig,
+    proofs: Proofs,
     max_lease: Duration,
     stale_after: Duration,
     directory: Directory,
@@ -133,6 +137,7 @@ impl Keeper {
     /// With nobody connected and nothing published.
     pub fn new(config: &Config, boot: BootId, now: Instant) -> Self {
         let mut directory = Directory::seeded(config.settings.clone(), Seed(rand::random()));
+        directory.set_server(config.identity.clone());
         directory.set_fleet(config.fleet.clone());
         directory.set_filling(true);
         let mut keeper = Self {
@@ -143,6 +148,8 @@ impl Keeper {
             dns_lbs: config.map.dns_lbs,
             default_group: config.default_group.clone(),
             check: config.check,
+            prove: config.prove.clone(),
+            proofs: Proofs::default(),
             max_lease: config.map.lease,
             stale_after: config.stale_after,
             directory,
@@ -272,6 +279,7 @@ impl Keeper {
             let bye = Bye { reason: ByeReason::Duplicate, text: "a newer link of the same identity has come".into() };
             self.outbox.push((old, Outgoing::Leave(bye)));
             self.links.remove(&old);
+            self.withdraw_nonces(old);
         }
     }
 
@@ -295,6 +303,7 @@ impl Keeper {
             Message::Unmap(unmap) => self.unmap(link, &identity, &unmap),
             Message::Report(report) => self.report(link, &identity, report, now),
             Message::Ready(ready) => self.ready(&identity, &ready),
+            Message::Proof(proof) => self.proof(link, &identity, &proof, now),
             Message::Catalogue(catalogue) => self.catalogue(link, &identity, *catalogue),
             Message::CatalogueAck(ack) => {
                 if let Some(reason) = ack.refused {
@@ -309,6 +318,7 @@ impl Keeper {
 
     /// A link is gone.
     pub fn closed(&mut self, link: LinkId, now: Instant) {
+        self.withdraw_nonces(link);
         // A link that a newer one replaced is not in the table any more.
         let Some(link) = self.links.remove(&link) else {
             return;
@@ -326,11 +336,13 @@ impl Keeper {
         self.expire(now);
         self.judge_all(now);
         self.end_filling(now);
+        self.challenge(now);
     }
 
     /// The slower part of [`Keeper::tick`]: who speaks for whom, for which a second is soon enough.
     pub fn slow_tick(&mut self, now: Instant) {
         self.borrow_rankings(now);
+        self.lapse_proofs(now);
         self.figures.duplicated = self.duplicates.alarming(now).count() as u64;
         self.keep_reports();
     }
