@@ -175,6 +175,7 @@ impl Keeper {
             keeper.directory.upsert_lb(&label.identity, &label.addresses);
         }
         keeper.renew_default_group();
+        keeper.await_zones();
         keeper
     }
 
@@ -359,6 +360,12 @@ impl Keeper {
             self.directory.set_filling(false);
             self.changed = true;
         }
+    }
+
+    /// Zones that somebody may publish are ours, though their catalogues may not have come.
+    fn await_zones(&mut self) {
+        let zones: Vec<Name> = self.peers.values().flat_map(|peer| peer.may_publish.iter().cloned()).collect();
+        self.directory.set_awaited(zones);
     }
 
     fn renew_default_group(&mut self) {

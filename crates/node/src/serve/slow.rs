@@ -8,7 +8,7 @@
 use std::{
     net::{SocketAddr, UdpSocket},
     os::fd::AsFd,
-    sync::mpsc::{Receiver, SyncSender, sync_channel},
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -17,6 +17,7 @@ use hickory_proto::{
     op::{Message, ResponseCode},
     rr::rdata::tsig::{TSIG, TsigError, make_tsig_record},
 };
+use tokio::sync::mpsc::{Permit, Sender, channel};
 
 use super::mmsg::{Batch, ReturnPath};
 use crate::metrics::{Incident, Lane};
@@ -53,14 +54,24 @@ pub(super) struct Unusual {
 /// Where a late reply goes.
 pub(super) enum To {
     /// Out of this socket.
-    Datagram(UdpSocket, ReturnPath),
+    Datagram(Arc<UdpSocket>, ReturnPath),
     /// To who waits for it; one that does not wait any more does no harm.
     Waiting(Box<dyn FnOnce(Vec<u8>) + Send>),
 }
 
 /// The queue's end for those who answer at once.
 #[derive(Clone)]
-pub(super) struct SlowLane(SyncSender<Unusual>);
+pub(super) struct SlowLane(Sender<Unusual>);
+
+/// Room for one message in the queue, so that nothing is prepared that nobody takes.
+pub(super) struct Room<'q>(Permit<'q, Unusual>);
+
+impl Room<'_> {
+    /// Hands a message over.
+    pub(super) fn take(self, unusual: Unusual) {
+        self.0.send(unusual);
+    }
+}
 
 impl Unusual {
     /// What came in, what it would get, and why it is here.
@@ -87,11 +98,11 @@ impl Unusual {
 impl SlowLane {
     /// The queue, and the thread that serves it until everybody has dropped the other end.
     pub(super) fn new(mut counters: Lane, mut unhurried: Option<Box<dyn Unhurried>>) -> (Self, impl FnOnce() + Send) {
-        let (sender, queue): (_, Receiver<Unusual>) = sync_channel(QUEUE);
+        let (sender, mut queue) = channel::<Unusual>(QUEUE);
         let serve = move || {
             let mut batch = Batch::new();
             let mut room = vec![0; MAX_MESSAGE];
-            for mut unusual in queue {
+            while let Some(mut unusual) = queue.blocking_recv() {
                 let reply = unusual.improve(unhurried.as_deref_mut(), &mut room);
                 match unusual.to {
                     To::Waiting(deliver) => deliver(reply),
@@ -107,9 +118,9 @@ impl SlowLane {
         (Self(sender), serve)
     }
 
-    /// Hands a message over; false if there is no room.
-    pub(super) fn hand_over(&self, unusual: Unusual) -> bool {
-        self.0.try_send(unusual).is_ok()
+    /// Room for one message, if there is any.
+    pub(super) fn room(&self) -> Option<Room<'_>> {
+        self.0.try_reserve().ok().map(Room)
     }
 }
 
