@@ -1,3 +1,4 @@
+mod keep;
 mod residence;
 
 use std::net::SocketAddr;
