@@ -23,8 +23,10 @@ pub mod registration;
 pub mod reports;
 pub mod resolver;
 pub mod self_check;
+pub mod shares;
 mod status;
 mod tcp_info;
+mod turns;
 pub mod uplink;
 mod work;
 
