@@ -14,7 +14,7 @@ use dglb_core::{
     proto::{
         CodecError, Config, Event, Frame, FrameCodec, Session,
         direction::{Direction, allows},
-        message::{BootId, Hello, Message, PeerRole, Welcome},
+        message::{BootId, FleetStamp, Hello, Message, PeerRole, Welcome},
     },
 };
 use libfuzzer_sys::fuzz_target;
@@ -31,6 +31,7 @@ fn hello(role: PeerRole) -> Hello {
         boot: BootId([1; 16]),
         uptime_ms: 0,
         features: 0,
+        fleet: FleetStamp::default(),
     }
 }
 
@@ -43,14 +44,14 @@ fn welcome() -> Welcome {
         boot: BootId([2; 16]),
         observed: "192.0.2.9:1".parse().expect("sound"),
         features: 0,
-        fleet: Fleet {
+        fleet: Some(Fleet {
             serial: 1,
             operator_zone: Name::root(),
             hostmaster: Name::root(),
             servers: vec![server],
             labels: vec![],
             ttl: FleetTtls::default(),
-        },
+        }),
         map_generation: 0,
         report_generation: 0,
         catalogues: vec![],

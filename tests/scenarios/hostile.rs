@@ -168,7 +168,7 @@ fn wrongs(chain: &Chain) -> Vec<(&'static str, PeerRole, Number, Vec<u8>)> {
     use PeerRole::{DnsASync, DnsLb};
     let body = |message: &Message| message.encode().unwrap().body().to_vec();
     let map = body(&Message::Map(map(1, &[chain.ground.isp(5)])));
-    let catalogue = body(&Message::Catalogue(Box::new(configs::catalogue(&chain.ground, 1, 99))));
+    let catalogue = body(&Message::snapshot(configs::catalogue(&chain.ground, 1, 99)));
     let greeting = body(&Message::Hello(hello("evil-lb", DnsLb)));
     let too_large = vec![0x08, 0x20, 0x10, 0x81, 0x80, 0x80, 0x20];
     vec![
@@ -211,7 +211,7 @@ fn who_claims_what_is_not_its_own_gets_nothing() {
         assert!(ack.refused.iter().all(|refused| refused.text.contains("may map")), "{ack:?}");
         // Somebody else's catalogue: answered, not adopted.
         let mut sync = Peer::dial(chain.ground.map(1), "evil-sync", PeerRole::DnsASync).await;
-        sync.say(Message::Catalogue(Box::new(configs::catalogue(&chain.ground, 1, 99))));
+        sync.say(Message::snapshot(configs::catalogue(&chain.ground, 1, 99)));
         let ack = sync.hear("CATALOGUE-ACK", |m| if let Message::CatalogueAck(ack) = m { Some(ack) } else { None });
         assert!(ack.await.refused.is_some_and(|why| why.contains("may not publish")));
         undisturbed(&chain).await;

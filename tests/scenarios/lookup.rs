@@ -243,7 +243,7 @@ fn who_is_not_configured_is_not_let_in() {
         other.zone = "elsewhere.test".parse().unwrap();
         other.services[0].name = "www.elsewhere.test".parse().unwrap();
         let mut sync = Peer::dial(ground.map(1), "sync", PeerRole::DnsASync).await;
-        sync.say(Message::Catalogue(Box::new(other)));
+        sync.say(Message::snapshot(other));
         let refused = sync
             .hear("CATALOGUE-ACK", |m| match m {
                 Message::CatalogueAck(ack) => ack.refused,

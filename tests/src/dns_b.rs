@@ -95,7 +95,7 @@ impl State {
             boot: BootId([3; 16]),
             observed,
             features: 0,
-            fleet: self.fleet.clone(),
+            fleet: Some(self.fleet.clone()),
             map_generation: 0,
             report_generation: 0,
             catalogues: vec![],

@@ -6,7 +6,7 @@ use dglb_core::{
     catalogue::ZoneCatalogue,
     proto::{
         Peer as Other, VERSION,
-        message::{BootId, Hello, Message, PeerRole, Welcome},
+        message::{BootId, FleetStamp, Hello, Message, PeerRole, Welcome},
     },
 };
 use dglb_node::link::{Dialler, DownReason, LinkEvent, LinkId, LinkMetrics, LinkSender, LinkSettings, PlainTcp};
@@ -32,7 +32,16 @@ pub struct Peer {
 pub fn hello(identity: &str, role: PeerRole) -> Hello {
     let boot = BootId(rand_boot());
     let identity = identity.parse().expect("an identity");
-    Hello { version_min: VERSION, version_max: VERSION, role, identity, boot, uptime_ms: 1, features: 0 }
+    Hello {
+        version_min: VERSION,
+        version_max: VERSION,
+        role,
+        identity,
+        boot,
+        uptime_ms: 1,
+        features: 0,
+        fleet: FleetStamp::default(),
+    }
 }
 
 fn rand_boot() -> [u8; 16] {
@@ -78,7 +87,7 @@ impl Peer {
     /// When it is refused.
     pub async fn publisher(server: SocketAddr, catalogue: &ZoneCatalogue) -> Self {
         let mut sync = Self::dial(server, "sync", PeerRole::DnsASync).await;
-        sync.say(Message::Catalogue(Box::new(catalogue.clone())));
+        sync.say(Message::snapshot(catalogue.clone()));
         let ack = sync.hear("CATALOGUE-ACK", |m| if let Message::CatalogueAck(ack) = m { Some(ack) } else { None });
         let ack = ack.await;
         assert_eq!((ack.generation, ack.refused), (catalogue.generation, None));

@@ -223,7 +223,7 @@ impl Keeper {
             LinkEvent::Message(Message::CatalogueAck(ack)) if self.origins.contains_key(&ack.zone) => {
                 uplink.acknowledge(ack);
             }
-            LinkEvent::Message(Message::Resync(Resync::Catalogue(zone))) if self.origins.contains_key(&zone) => {
+            LinkEvent::Message(Message::Resync(Resync::Catalogue { zone, .. })) if self.origins.contains_key(&zone) => {
                 self.out.metrics.resync(uplink.identity());
                 uplink.want(&zone);
             }
@@ -241,7 +241,8 @@ impl Keeper {
 
     fn up(&mut self, index: usize, peer: Peer, link: LinkSender) {
         if let Some(fleet) = self.uplinks[index].up(peer, link) {
-            self.fleet(&fleet);
+            // This side names no document in HELLO, so there is one.
+            fleet.iter().for_each(|fleet| self.fleet(fleet));
             let zones: Vec<Name> = self.config.zones.iter().map(|z| z.name.clone()).collect();
             self.learn(index, &zones);
         }

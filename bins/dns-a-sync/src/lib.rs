@@ -29,7 +29,7 @@ use dglb_core::{
     name::Name,
     proto::{
         VERSION,
-        message::{Hello, PeerRole},
+        message::{FleetStamp, Hello, PeerRole},
     },
 };
 use dglb_node::{
@@ -164,6 +164,7 @@ fn dial(config: &Config, boot: Boot, metrics: &LinkMetrics, tasks: &mut Tasks) -
             boot: boot.id,
             uptime_ms: boot.uptime_ms(),
             features: 0,
+            fleet: FleetStamp::default(),
         };
         let name = format!("link to {}", server.identity);
         tasks.spawn(name, dialler.run(hello, events.clone(), tasks.stop_token()));

@@ -93,9 +93,9 @@ impl Uplink {
         }
     }
 
-    /// The link came up. Returns the fleet document of the dns-b that was expected at this address:
-    /// the link to another one is closed.
-    pub fn up(&mut self, peer: Peer, link: LinkSender) -> Option<Fleet> {
+    /// The link came up. Returns the fleet document that WELCOME brought, `None` where the dns-b is
+    /// not the one that was expected at this address: the link to another one is closed.
+    pub fn up(&mut self, peer: Peer, link: LinkSender) -> Option<Option<Fleet>> {
         let welcome = expect(&self.server.identity, peer, &link);
         let Welcome { identity, fleet, catalogues, .. } = match welcome {
             Ok(welcome) => *welcome,
@@ -106,13 +106,13 @@ impl Uplink {
                 return None;
             }
         };
-        info!(peer = %identity, fleet = fleet.serial, "link up");
+        info!(peer = %identity, fleet = fleet.as_ref().map(|f| f.serial), "link up");
         self.metrics.link(&identity, true);
         self.link = Some(link);
         self.since = Instant::now();
         self.error = None;
-        self.fleet_serial = fleet.serial;
-        self.held = catalogues.into_iter().collect();
+        self.fleet_serial = fleet.as_ref().map_or(0, |f| f.serial);
+        self.held = catalogues.into_iter().map(|z| (z.zone, z.generation)).collect();
         self.pending.clear();
         Some(fleet)
     }
@@ -152,7 +152,7 @@ impl Uplink {
         let mut sent = Vec::new();
         for zone in &self.pending {
             let Some(catalogue) = current(zone) else { continue };
-            match link.try_send(Message::Catalogue(Box::new(ZoneCatalogue::clone(&catalogue)))) {
+            match link.try_send(Message::snapshot(ZoneCatalogue::clone(&catalogue))) {
                 Ok(()) => sent.push(zone.clone()),
                 // DOWN follows, and the next WELCOME begins anew.
                 Err(LinkSendError::Closed) => break,

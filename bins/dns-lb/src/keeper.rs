@@ -15,7 +15,7 @@ use std::{
 };
 
 use dglb_core::{
-    catalogue::{ProbeKind, ZoneCatalogue},
+    catalogue::{CatalogueUpdate, ProbeKind, ZoneCatalogue},
     directory::{Directory, LbIndex, LbState},
     fleet::Fleet,
     identity::Identity,
@@ -167,7 +167,9 @@ impl Keeper {
     }
 
     fn up(&mut self, server: &Identity, welcome: Welcome, effects: &mut Effects) {
-        self.adopt_fleet(server, welcome.fleet, effects);
+        if let Some(fleet) = welcome.fleet {
+            self.adopt_fleet(server, fleet, effects);
+        }
         effects.send.extend(self.registration.up(server, welcome.map_generation));
         effects.send.extend(self.reports.up(server, welcome.report_generation));
     }
@@ -181,9 +183,12 @@ impl Keeper {
             Message::Resync(Resync::Report) | Message::GetReport => {
                 effects.send.extend(self.reports.resync(&server));
             }
-            Message::Catalogue(catalogue) => {
-                let (zone, generation) = (catalogue.zone.clone(), catalogue.generation);
-                let refused = self.adopt_catalogue(*catalogue, now, effects).err();
+            Message::Catalogue(update) => {
+                let (zone, generation) = (update.zone().clone(), update.generation());
+                let refused = match *update {
+                    CatalogueUpdate::Snapshot(catalogue) => self.adopt_catalogue(catalogue, now, effects).err(),
+                    _ => Some("only whole catalogues are taken here".to_owned()),
+                };
                 let held = self.catalogues.get(&zone).map_or(0, |held| held.generation);
                 if refused.is_some() && held > generation {
                     self.behind.insert((server.clone(), zone.clone()), generation);
@@ -195,7 +200,7 @@ impl Keeper {
                 if let Some(reason) = &refused {
                     tracing::warn!(%server, %zone, generation, reason, "catalogue refused");
                 }
-                effects.send.push((server, Message::CatalogueAck(CatalogueAck { zone, generation, refused })));
+                effects.send.push((server, Message::CatalogueAck(CatalogueAck { zone, generation, held, refused })));
             }
             Message::Drain(true) => drop(self.drained_by.insert(server)),
             Message::Drain(false) => drop(self.drained_by.remove(&server)),

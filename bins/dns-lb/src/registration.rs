@@ -207,6 +207,12 @@ fn describe(refused: &Refused) -> String {
         RefusedReason::NotAllowed => "not allowed".to_owned(),
         RefusedReason::Limit => "too many".to_owned(),
         RefusedReason::Stale => "not newer".to_owned(),
+        RefusedReason::NotProven => "not proven".to_owned(),
+        RefusedReason::Expired => "too late".to_owned(),
+        RefusedReason::UnknownNonce => "unknown nonce".to_owned(),
+        RefusedReason::WrongSecret => "wrong secret".to_owned(),
+        RefusedReason::OpenResolver => "open resolver".to_owned(),
+        RefusedReason::OutsideBounds => "outside bounds".to_owned(),
         RefusedReason::Other(code) => format!("reason {code}"),
     };
     format!("{}: {reason}: {}", refused.prefix, refused.text)

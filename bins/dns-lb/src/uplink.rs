@@ -11,7 +11,7 @@ use dglb_core::{
     identity::Identity,
     proto::{
         Config as SessionConfig, VERSION,
-        message::{Bye, ByeReason, Hello, Message, PeerRole},
+        message::{Bye, ByeReason, FleetStamp, Hello, Message, PeerRole},
     },
 };
 use dglb_node::{
@@ -93,6 +93,7 @@ impl Uplink {
                 boot: boot.id,
                 uptime_ms: boot.uptime_ms(),
                 features: 0,
+                fleet: FleetStamp::default(),
             };
             let link = dialler.run(hello, sender.clone(), tasks.stop_token());
             tasks.spawn(format!("link-{}", server.identity), link);

@@ -2,6 +2,7 @@
 //! dns-a-sync, carried unchanged through every hop (design sections 2, 4 to 7).
 
 mod https;
+mod update;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use https::{HttpsRecord, MAX_ALPN};
+pub use update::{CatalogueDelta, CatalogueUpdate, DeltaError, Withdrawal};
 
 use crate::{
     dns::rtype,
@@ -371,9 +373,11 @@ impl ZoneCatalogue {
         self.services.iter().find(|s| s.name == *name)
     }
 
-    /// The same content in the one order that every copy has: static records by owner, type, data.
+    /// The same content in the one order that every copy has: services by name, static records by
+    /// owner, type, data.
     #[must_use]
     pub fn normalised(mut self) -> Self {
+        self.services.sort_by(|a, b| a.name.cmp(&b.name));
         self.records.sort_by(|a, b| (&a.name, a.rtype, &a.rdata).cmp(&(&b.name, b.rtype, &b.rdata)));
         self
     }

@@ -180,6 +180,8 @@ impl Directory {
         if !errors.is_empty() {
             return Err(errors);
         }
+        // Services are numbered in the order in which they are going to stand.
+        let catalogue = catalogue.normalised();
         let old = self.zones.get(&catalogue.zone).cloned();
         let ids: Vec<ServiceId> = catalogue
             .services

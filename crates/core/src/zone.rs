@@ -60,9 +60,9 @@ impl Node {
 }
 
 impl ZoneEntry {
-    /// Indexes a catalogue that has passed its check; `ids` has one entry for each service.
+    /// Indexes a catalogue that has passed its check and is [normalised](ZoneCatalogue::normalised);
+    /// `ids` has one entry for each service.
     pub(crate) fn new(catalogue: ZoneCatalogue, ids: &[ServiceId], seed: Seed) -> Self {
-        let catalogue = catalogue.normalised();
         let mut nodes: Vec<_> = nodes(&catalogue).into_iter().collect();
         nodes.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         let mut index = Index::default();

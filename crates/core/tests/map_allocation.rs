@@ -16,7 +16,7 @@ use dglb_core::{
     proto::{
         Config, Frame, FrameCodec, Number, Session,
         body::{BodyError, decode},
-        message::{BootId, Hello, Message, PeerRole, Welcome},
+        message::{BootId, FleetStamp, Hello, Message, PeerRole, Welcome},
     },
 };
 use tokio_util::codec::Decoder;
@@ -86,6 +86,7 @@ fn established() -> Session {
         boot: BootId([1; 16]),
         uptime_ms: 0,
         features: 0,
+        fleet: FleetStamp::default(),
     };
     b.handle(frame(Number::HELLO, Message::Hello(hello).encode().unwrap().body()), now).unwrap();
     let server =
@@ -96,14 +97,14 @@ fn established() -> Session {
         boot: BootId([2; 16]),
         observed: SocketAddr::from(([192, 0, 2, 9], 1)),
         features: 0,
-        fleet: Fleet {
+        fleet: Some(Fleet {
             serial: 1,
             operator_zone: Name::root(),
             hostmaster: Name::root(),
             servers: vec![server],
             labels: vec![],
             ttl: FleetTtls::default(),
-        },
+        }),
         map_generation: 0,
         report_generation: 0,
         catalogues: vec![],

@@ -3,10 +3,10 @@
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use dglb_core::{
-    catalogue::ZoneCatalogue,
+    catalogue::{CatalogueUpdate, ZoneCatalogue},
     fleet::{Fleet, FleetServer, FleetTtls},
     name::Name,
-    proto::message::{BootId, CatalogueAck, Delegation, Message, PeerRole, Welcome},
+    proto::message::{BootId, CatalogueAck, Delegation, Message, PeerRole, Welcome, ZoneGeneration},
 };
 use dglb_node::link::{
     AcceptSettings, Acceptor, Decision, LinkEvent, LinkId, LinkMetrics, LinkSender, LinkSettings, PlainTcp,
@@ -59,10 +59,10 @@ impl DnsB {
             boot: BootId([2; 16]),
             observed: remote,
             features: 0,
-            fleet: fleet(self.serial),
+            fleet: Some(fleet(self.serial)),
             map_generation: 0,
             report_generation: 0,
-            catalogues: held.iter().map(|(zone, g)| (zone.parse().unwrap(), *g)).collect(),
+            catalogues: held.iter().map(zone_generation).collect(),
         };
         decision.send(Decision::Welcome(Box::new(welcome))).unwrap();
         match self.next().await {
@@ -80,7 +80,10 @@ impl DnsB {
     /// The next catalogue, neither accepted nor refused yet.
     pub(crate) async fn catalogue(&mut self) -> ZoneCatalogue {
         match self.next().await {
-            LinkEvent::Message(Message::Catalogue(catalogue)) => *catalogue,
+            LinkEvent::Message(Message::Catalogue(update)) => match *update {
+                CatalogueUpdate::Snapshot(catalogue) => catalogue,
+                other => panic!("no snapshot but {other:?}"),
+            },
             other => panic!("no catalogue but {other:?}"),
         }
     }
@@ -95,8 +98,9 @@ impl DnsB {
     /// Answers a catalogue.
     pub(crate) async fn answer(&self, catalogue: &ZoneCatalogue, refused: Option<&str>) {
         let (zone, generation) = (catalogue.zone.clone(), catalogue.generation);
+        let held = if refused.is_some() { 0 } else { generation };
         let refused = refused.map(str::to_owned);
-        self.say(Message::CatalogueAck(CatalogueAck { zone, generation, refused })).await;
+        self.say(Message::CatalogueAck(CatalogueAck { zone, generation, held, refused })).await;
     }
 
     /// Says how the zone wants to be delegated.
@@ -158,4 +162,8 @@ pub(crate) fn fleet(serial: u32) -> Fleet {
 pub(crate) fn sites(catalogue: &ZoneCatalogue) -> BTreeMap<String, Vec<String>> {
     let service = &catalogue.services[0];
     service.sites.iter().map(|s| (s.name.clone(), s.addresses.iter().map(ToString::to_string).collect())).collect()
+}
+
+fn zone_generation((zone, generation): &(&str, u64)) -> ZoneGeneration {
+    ZoneGeneration { zone: zone.parse().unwrap(), generation: *generation, on_referral: false }
 }

@@ -97,9 +97,9 @@ async fn who_comes_back_is_sent_what_it_missed_and_nothing_else() {
     b1.silence().await;
 
     // It has lost everything and says so.
-    b1.say(Message::Resync(Resync::Catalogue(GLB.parse().unwrap()))).await;
+    b1.say(Message::Resync(Resync::Catalogue { zone: GLB.parse().unwrap(), held: 0 })).await;
     assert_eq!(b1.accept().await, newest);
-    b1.say(Message::Resync(Resync::Catalogue("other.test".parse().unwrap()))).await;
+    b1.say(Message::Resync(Resync::Catalogue { zone: "other.test".parse().unwrap(), held: 0 })).await;
     b1.silence().await;
     assert_eq!(sync.metric("dglb_sync_resyncs_total{peer=\"b1\"}").await, 1);
     sync.stop().await;

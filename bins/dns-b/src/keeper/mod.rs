@@ -27,7 +27,7 @@ use dglb_core::{
     name::Name,
     proto::{
         Encoded,
-        message::{BootId, Bye, ByeReason, Hello, Message, PeerRole, Refuse, RefuseReason, Welcome},
+        message::{BootId, Bye, ByeReason, Hello, Message, PeerRole, Refuse, RefuseReason, Welcome, ZoneGeneration},
     },
     table::{Member, Registry},
 };
@@ -169,7 +169,10 @@ impl Keeper {
             let text = "a process of this identity that started later is connected".to_owned();
             return refuse(RefuseReason::Duplicate, text);
         }
-        let held = |zone: &Name| self.directory.zone(zone).map(|z| (zone.clone(), z.catalogue().generation));
+        let held = |zone: &Name| {
+            let generation = self.directory.zone(zone)?.catalogue().generation;
+            Some(ZoneGeneration { zone: zone.clone(), generation, on_referral: false })
+        };
         let catalogues = peer.may_publish.iter().filter_map(held).collect();
         let (map_generation, report_generation) = self
             .directory
@@ -190,7 +193,7 @@ impl Keeper {
             boot: self.boot,
             observed: from,
             features: 0,
-            fleet: self.fleet.clone(),
+            fleet: (hello.fleet != self.fleet.stamp()).then(|| self.fleet.clone()),
             map_generation,
             report_generation,
             catalogues,

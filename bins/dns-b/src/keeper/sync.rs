@@ -4,7 +4,7 @@
 use std::{cmp::Ordering, time::Duration};
 
 use dglb_core::{
-    catalogue::{CatalogueError, ZoneCatalogue},
+    catalogue::{CatalogueError, CatalogueUpdate, ZoneCatalogue},
     directory::ZoneEntry,
     fleet::FleetServer,
     identity::Identity,
@@ -19,9 +19,12 @@ use super::{Keeper, LinkId, Outgoing};
 use crate::config::style_warning;
 
 impl Keeper {
-    pub(super) fn catalogue(&mut self, link: LinkId, identity: &Identity, catalogue: ZoneCatalogue) {
-        let (zone, generation) = (catalogue.zone.clone(), catalogue.generation);
-        let refused = self.adopt(identity, catalogue).err();
+    pub(super) fn catalogue(&mut self, link: LinkId, identity: &Identity, update: CatalogueUpdate) {
+        let (zone, generation) = (update.zone().clone(), update.generation());
+        let refused = match update {
+            CatalogueUpdate::Snapshot(catalogue) => self.adopt(identity, catalogue).err(),
+            _ => Some("only whole catalogues are taken here".to_owned()),
+        };
         match &refused {
             Some(reason) => {
                 self.figures.catalogues_refused += 1;
@@ -30,7 +33,8 @@ impl Keeper {
             None => self.figures.catalogues_adopted += 1,
         }
         let adopted = refused.is_none();
-        self.send(link, Message::CatalogueAck(CatalogueAck { zone: zone.clone(), generation, refused }));
+        let held = self.directory.zone(&zone).map_or(0, |entry| entry.catalogue().generation);
+        self.send(link, Message::CatalogueAck(CatalogueAck { zone: zone.clone(), generation, held, refused }));
         if adopted {
             self.send_delegations(link, |served| *served == zone);
         }
@@ -60,7 +64,7 @@ impl Keeper {
             tracing::warn!(%zone, "{warning}");
         }
         let tell = |errors: Vec<CatalogueError>| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-        let encoded = Message::Catalogue(Box::new(catalogue.clone())).encode().map_err(|error| error.to_string())?;
+        let encoded = Message::snapshot(catalogue.clone()).encode().map_err(|error| error.to_string())?;
         self.directory.set_zone(catalogue).map_err(tell)?;
         self.adopted(&zone, &encoded);
         Ok(())
@@ -125,7 +129,7 @@ impl Keeper {
 
     /// A DNS-LB wants a catalogue again.
     pub(super) fn resync(&mut self, link: LinkId, resync: &Resync) {
-        if let Resync::Catalogue(zone) = resync
+        if let Resync::Catalogue { zone, .. } = resync
             && let Some(encoded) = self.encoded.get(zone)
         {
             self.outbox.push((link, Outgoing::Shared(encoded.clone())));

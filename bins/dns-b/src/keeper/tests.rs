@@ -11,8 +11,8 @@ use dglb_core::{
     identity::Identity,
     name::Name,
     proto::message::{
-        BootId, EntryKind, Hello, Map, MapEntry, Message, PeerRole, Ready, RefuseReason, RefusedReason, Report, Resync,
-        Unmap,
+        BootId, EntryKind, FleetStamp, Hello, Map, MapEntry, Message, PeerRole, Ready, RefuseReason, RefusedReason,
+        Report, Resync, Unmap,
     },
     report::{Figures, Health, RankedSite, Ranking},
 };
@@ -124,7 +124,7 @@ impl Lab {
     fn with_catalogue() -> Self {
         let mut lab = Self::new();
         lab.dial(100, "sync", PeerRole::DnsASync, 1).unwrap();
-        lab.say(100, Message::Catalogue(Box::new(zone(1))));
+        lab.say(100, Message::snapshot(zone(1)));
         lab
     }
 
@@ -137,11 +137,12 @@ impl Lab {
             boot: BootId([boot; 16]),
             uptime_ms: 0,
             features: 0,
+            fleet: FleetStamp::default(),
         };
         let from: SocketAddr = "198.51.100.1:1000".parse().unwrap();
         match self.keeper.hello(LinkId(link), &hello, from, self.now) {
             Verdict::Welcome(welcome) => {
-                assert_eq!(welcome.fleet, config().fleet);
+                assert_eq!(welcome.fleet, Some(config().fleet));
                 self.keeper.established(LinkId(link));
                 Ok(())
             }
@@ -164,8 +165,8 @@ impl Lab {
             Outgoing::Shared(encoded) => {
                 let zone = keeper.encoded.iter().find(|(_, e)| **e == encoded).unwrap().0;
                 let held = keeper.directory.zone(zone).unwrap().catalogue().clone();
-                assert_eq!(Message::Catalogue(Box::new(held.clone())).encode().unwrap(), encoded);
-                Message::Catalogue(Box::new(held))
+                assert_eq!(Message::snapshot(held.clone()).encode().unwrap(), encoded);
+                Message::snapshot(held)
             }
             Outgoing::Leave(bye) => Message::Bye(bye),
         };
@@ -406,9 +407,9 @@ fn checks_ask_in_a_zone_where_the_dns_lb_has_its_label() {
         ttl: 60,
         rdata: vec![0],
     }];
-    lab.say(100, Message::Catalogue(Box::new(hiding)));
+    lab.say(100, Message::snapshot(hiding));
     assert!(lab.keeper.take_due_checks(lab.now).is_empty(), "the only zone has something else at its name");
-    lab.say(100, Message::Catalogue(Box::new(zone(3))));
+    lab.say(100, Message::snapshot(zone(3)));
     assert_eq!(lab.keeper.take_due_checks(lab.now)[0].label_zone.to_string(), "lb1.glb.test.");
 }
 
@@ -454,7 +455,16 @@ fn after_its_lease_a_dns_lb_says_everything_again() {
         let (link, from) = (LinkId(11), "198.51.100.1:1000".parse().unwrap());
         let identity = "lb1".parse().unwrap();
         let (boot, role) = (BootId([1; 16]), PeerRole::DnsLb);
-        let hello = Hello { version_min: 1, version_max: 1, role, identity, boot, uptime_ms: 90_000, features: 0 };
+        let hello = Hello {
+            version_min: 1,
+            version_max: 1,
+            role,
+            identity,
+            boot,
+            uptime_ms: 90_000,
+            features: 0,
+            fleet: FleetStamp::default(),
+        };
         match lab.keeper.hello(link, &hello, from, lab.now) {
             Verdict::Welcome(welcome) => (welcome.map_generation, welcome.report_generation),
             Verdict::Refuse(refuse) => panic!("{refuse:?}"),
@@ -503,7 +513,16 @@ fn of_two_processes_with_one_identity_the_newer_stays() {
     let dial = |lab: &mut Lab, link, boot, uptime_ms| {
         let identity = "lb1".parse().unwrap();
         let (boot, role) = (BootId([boot; 16]), PeerRole::DnsLb);
-        let hello = Hello { version_min: 1, version_max: 1, role, identity, boot, uptime_ms, features: 0 };
+        let hello = Hello {
+            version_min: 1,
+            version_max: 1,
+            role,
+            identity,
+            boot,
+            uptime_ms,
+            features: 0,
+            fleet: FleetStamp::default(),
+        };
         lab.keeper.hello(LinkId(link), &hello, "198.51.100.1:1000".parse().unwrap(), lab.now)
     };
     assert!(matches!(dial(&mut lab, 1, 1, 5_000), Verdict::Welcome(_)));
@@ -537,7 +556,16 @@ fn what_the_operator_states_stands() {
     let lb = lab.keeper.directory().lb_of(&"lb1".parse().unwrap()).unwrap();
     let from = "198.51.100.1:1000".parse().unwrap();
     let (identity, role, boot) = ("lb1".parse().unwrap(), PeerRole::DnsLb, BootId([1; 16]));
-    let hello = Hello { version_min: 1, version_max: 1, role, identity, boot, uptime_ms: 0, features: 0 };
+    let hello = Hello {
+        version_min: 1,
+        version_max: 1,
+        role,
+        identity,
+        boot,
+        uptime_ms: 0,
+        features: 0,
+        fleet: FleetStamp::default(),
+    };
     assert!(matches!(lab.keeper.hello(LinkId(1), &hello, from, lab.now), Verdict::Welcome(_)));
     lab.map(1, 1, &[]);
     assert_eq!(lab.keeper.directory().find_lb(lb).unwrap().addresses, [ip("203.0.113.53")]);
@@ -581,7 +609,7 @@ fn a_ranking_that_came_before_its_catalogue_is_used_after() {
     lab.join(1, [10, 20]);
     assert_eq!(lab.keeper.figures().unknown_rankings, 1);
     lab.dial(100, "sync", PeerRole::DnsASync, 1).unwrap();
-    lab.say(100, Message::Catalogue(Box::new(zone(1))));
+    lab.say(100, Message::snapshot(zone(1)));
     assert_eq!(lab.ask("10.1.0.1"), (Decision::Mapped, 3600));
 }
 
@@ -597,27 +625,27 @@ fn catalogues_are_bounded_by_right_and_generation_and_go_to_every_dns_lb() {
     let mut foreign = zone(1);
     foreign.zone = "other.test".parse().unwrap();
     foreign.services[0].name = "www.other.test".parse().unwrap();
-    assert!(refused(&lab.say(100, Message::Catalogue(Box::new(foreign)))).unwrap().contains("may not publish"));
+    assert!(refused(&lab.say(100, Message::snapshot(foreign))).unwrap().contains("may not publish"));
     let mut empty = zone(1);
     empty.services.clear();
-    assert!(refused(&lab.say(100, Message::Catalogue(Box::new(empty)))).unwrap().contains("no service"));
-    lab.keeper.message(LinkId(100), Message::Catalogue(Box::new(zone(5))), lab.now);
+    assert!(refused(&lab.say(100, Message::snapshot(empty))).unwrap().contains("no service"));
+    lab.keeper.message(LinkId(100), Message::snapshot(zone(5)), lab.now);
     let sent = lab.sent();
-    assert!(sent.iter().any(|(to, m)| *to == LinkId(1) && matches!(m, Message::Catalogue(c) if c.generation == 5)));
+    assert!(sent.iter().any(|(to, m)| *to == LinkId(1) && matches!(m, Message::Catalogue(c) if c.generation() == 5)));
     let delegation = sent.iter().find_map(|(to, m)| match m {
         Message::Delegation(d) if *to == LinkId(100) => Some(d),
         _ => None,
     });
     let servers: Vec<String> = delegation.unwrap().servers.iter().map(|(n, a)| format!("{n} {a:?}")).collect();
     assert_eq!(servers, ["b1.glb.test. [192.0.2.10]", "b2.glb.test. [192.0.2.20]"]);
-    assert!(refused(&lab.say(100, Message::Catalogue(Box::new(zone(4))))).unwrap().contains("older"));
-    assert_eq!(refused(&lab.say(100, Message::Catalogue(Box::new(zone(5))))), None);
+    assert!(refused(&lab.say(100, Message::snapshot(zone(4)))).unwrap().contains("older"));
+    assert_eq!(refused(&lab.say(100, Message::snapshot(zone(5)))), None);
     let mut other = zone(5);
     other.services[0].ttl = 7;
-    assert!(refused(&lab.say(100, Message::Catalogue(Box::new(other)))).unwrap().contains("another content"));
+    assert!(refused(&lab.say(100, Message::snapshot(other))).unwrap().contains("another content"));
     let mut server = zone(6);
     server.services[0].name = "www.b2.glb.test".parse().unwrap();
-    assert!(refused(&lab.say(100, Message::Catalogue(Box::new(server)))).unwrap().contains("dns-b"));
+    assert!(refused(&lab.say(100, Message::snapshot(server))).unwrap().contains("dns-b"));
     let figures = lab.keeper.figures();
     assert_eq!((figures.catalogues_adopted, figures.catalogues_refused, figures.zones), (2, 5, 1));
     // A DNS-LB that comes later gets it, too.

@@ -41,7 +41,7 @@ impl Lb {
         let mut lb = Self::new();
         lb.up("b1", fleet(1));
         let www = service("www.glb.test", 3);
-        lb.said("b1", Message::Catalogue(Box::new(zone("glb.test", 1, vec![www.clone()]))));
+        lb.said("b1", Message::snapshot(zone("glb.test", 1, vec![www.clone()])));
         (lb, www)
     }
 
@@ -72,7 +72,7 @@ impl Lb {
             boot: BootId([7; 16]),
             observed: "203.0.113.9:4000".parse().unwrap(),
             features: 0,
-            fleet,
+            fleet: Some(fleet),
             map_generation: 0,
             report_generation,
             catalogues: vec![],
@@ -160,7 +160,7 @@ fn from_the_first_link_to_the_first_answer() {
     let effects = lb.up("b1", fleet(1));
     assert!(matches!(&effects.send[..], [(to, Message::Map(_))] if to.as_str() == "b1"), "{effects:?}");
     let www = service("www.glb.test", 3);
-    let effects = lb.said("b1", Message::Catalogue(Box::new(zone("glb.test", 1, vec![www.clone()]))));
+    let effects = lb.said("b1", Message::snapshot(zone("glb.test", 1, vec![www.clone()])));
     assert_eq!(refusal(&effects), Some("accepted"));
     assert!(effects.targets && effects.answers);
     assert_eq!(lb.keeper.targets().len(), 3);
@@ -237,8 +237,8 @@ fn after_a_restart_a_blackholed_service_delays_no_other_and_loses_nothing() {
     let mut lb = Lb::new();
     lb.up_holding("b1", fleet(1), 41);
     let (www, api) = (service("www.glb.test", 1), service("api.other.test", 1));
-    lb.said("b1", Message::Catalogue(Box::new(zone("glb.test", 1, vec![www.clone()]))));
-    lb.said("b1", Message::Catalogue(Box::new(zone("other.test", 1, vec![api.clone()]))));
+    lb.said("b1", Message::snapshot(zone("glb.test", 1, vec![www.clone()])));
+    lb.said("b1", Message::snapshot(zone("other.test", 1, vec![api.clone()])));
     for _ in 0..2 {
         assert_eq!(report(&lb.sample(&www, 1, Some(50))), None);
     }
@@ -292,7 +292,7 @@ fn the_newest_catalogue_wins_wherever_it_comes_from() {
     let (mut lb, www) = Lb::measured();
     lb.up("b2", fleet(1));
     let offer = |lb: &mut Lb, generation, services| {
-        let effects = lb.said("b2", Message::Catalogue(Box::new(zone("glb.test", generation, services))));
+        let effects = lb.said("b2", Message::snapshot(zone("glb.test", generation, services)));
         (refusal(&effects).unwrap().to_owned(), effects)
     };
     assert_eq!(offer(&mut lb, 1, vec![www.clone()]).0, "accepted", "the same again");
@@ -320,7 +320,7 @@ fn the_newest_catalogue_wins_wherever_it_comes_from() {
 fn a_dns_b_that_is_behind_is_shown_until_it_has_caught_up_or_is_gone() {
     let (mut lb, www) = Lb::with_catalogue();
     let offer = |lb: &mut Lb, server: &str, generation| {
-        let effects = lb.said(server, Message::Catalogue(Box::new(zone("glb.test", generation, vec![www.clone()]))));
+        let effects = lb.said(server, Message::snapshot(zone("glb.test", generation, vec![www.clone()])));
         (refusal(&effects).unwrap().to_owned(), lb.metrics.catalogues_behind.get())
     };
     offer(&mut lb, "b1", 9);
@@ -356,7 +356,7 @@ fn a_service_belongs_to_one_zone() {
     let (mut lb, www) = Lb::with_catalogue();
     let mut host_style = zone("www.glb.test", 1, vec![www]);
     host_style.style = ZoneStyle::Host;
-    let effects = lb.said("b1", Message::Catalogue(Box::new(host_style)));
+    let effects = lb.said("b1", Message::snapshot(host_style));
     assert_eq!(refusal(&effects), Some("service www.glb.test. is in zone glb.test. already"));
     assert_eq!(lb.keeper.catalogues().len(), 1);
 }

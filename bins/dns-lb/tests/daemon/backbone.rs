@@ -83,7 +83,7 @@ impl State {
             boot: BootId([3; 16]),
             observed,
             features: 0,
-            fleet: self.fleet.clone(),
+            fleet: Some(self.fleet.clone()),
             map_generation: self.held.0,
             report_generation: self.held.1,
             catalogues: vec![],
@@ -211,7 +211,7 @@ async fn listen(mut events: mpsc::Receiver<(dglb_node::link::LinkId, LinkEvent)>
             }
             LinkEvent::Up { link, .. } => {
                 for catalogue in state.catalogues.clone() {
-                    let _ = link.try_send(Message::Catalogue(Box::new(catalogue)));
+                    let _ = link.try_send(Message::snapshot(catalogue));
                 }
                 state.link = Some(link);
             }

@@ -117,10 +117,10 @@ async fn a_newer_catalogue_changes_what_is_probed_and_answered() {
     eventually("an answer", || lb.site() == [1]).await;
     let mut newer = sites.catalogue(2);
     newer.services[0].sites.retain(|s| s.name != "s1");
-    b1.say(dglb_core::proto::message::Message::Catalogue(Box::new(newer)));
+    b1.say(dglb_core::proto::message::Message::snapshot(newer));
     eventually("the acknowledgement", || b1.state().catalogue_acks.len() == 2).await;
     eventually("the next site", || lb.site() == [2]).await;
-    b1.say(dglb_core::proto::message::Message::Catalogue(Box::new(sites.catalogue(1))));
+    b1.say(dglb_core::proto::message::Message::snapshot(sites.catalogue(1)));
     eventually("the refusal", || b1.state().catalogue_acks.len() == 3).await;
     assert!(b1.state().catalogue_acks[2].refused.as_ref().unwrap().contains("newer"));
     assert_eq!(lb.site(), [2]);

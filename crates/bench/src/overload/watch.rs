@@ -16,7 +16,7 @@ use dglb_core::{
     net::Prefix,
     proto::{
         VERSION,
-        message::{BootId, EntryKind, Hello, Map, MapEntry, Message, PeerRole},
+        message::{BootId, EntryKind, FleetStamp, Hello, Map, MapEntry, Message, PeerRole},
     },
 };
 use dglb_node::link::{Dialler, LinkEvent, LinkId, LinkMetrics, LinkSender, LinkSettings, PlainTcp};
@@ -123,7 +123,7 @@ fn requests(to: SocketAddrV4, over: &AtomicBool) -> io::Result<Latencies> {
 
 async fn changes(to: SocketAddrV4, over: &AtomicBool, ready: &std::sync::mpsc::Sender<()>) -> io::Result<Latencies> {
     let mut sync = Peer::dial(to, "sync", PeerRole::DnsASync).await?;
-    sync.say(Message::Catalogue(Box::new(world::catalogue(0))))?;
+    sync.say(Message::snapshot(world::catalogue(0)))?;
     let taken = sync.hear(|said| if let Message::CatalogueAck(ack) = said { Some(ack.refused) } else { None }).await?;
     if let Some(why) = taken {
         return Err(io::Error::other(why));
@@ -169,8 +169,16 @@ impl Peer {
         let dialler = Dialler { id: LinkId(1), server: to.into(), settings, metrics: LinkMetrics::default() };
         let identity = identity.parse().map_err(io::Error::other)?;
         let boot = BootId(dglb_node::boot::Boot::now().id.0);
-        let hello =
-            Hello { version_min: VERSION, version_max: VERSION, role, identity, boot, uptime_ms: 1, features: 0 };
+        let hello = Hello {
+            version_min: VERSION,
+            version_max: VERSION,
+            role,
+            identity,
+            boot,
+            uptime_ms: 1,
+            features: 0,
+            fleet: FleetStamp::default(),
+        };
         let (sender, mut events) = mpsc::channel(64);
         let stop = CancellationToken::new();
         tokio::spawn(dialler.run(move || hello.clone(), sender, stop.clone()));

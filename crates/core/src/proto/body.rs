@@ -112,6 +112,12 @@ pub enum BodyError {
         /// What it holds.
         value: u32,
     },
+    /// A field whose value another one rules out.
+    #[error("field {field} contradicts the rest of the message")]
+    Contradiction {
+        /// The field.
+        field: &'static str,
+    },
     /// No identity.
     #[error(transparent)]
     Identity(#[from] IdentityError),

@@ -41,9 +41,11 @@ pub fn allowed(number: Number, dialler: PeerRole, direction: Direction) -> bool 
     match (number, direction) {
         (Number::PING | Number::PONG | Number::BYE | Number::BEGIN | Number::PART | Number::COMMIT, _) => true,
         (Number::FLEET, Down) => true,
-        (Number::READY, Up) => dialler == PeerRole::DnsLb,
+        (Number::READY | Number::PROOF | Number::WANT, Up) => dialler == PeerRole::DnsLb,
+        (Number::CHALLENGE | Number::SEEN | Number::LABEL_RANKING, Down) => dialler == PeerRole::DnsLb,
         (Number::MAP | Number::UNMAP | Number::REPORT, Up) => measures,
-        (Number::MAP_ACK | Number::REPORT_ACK | Number::GET_REPORT | Number::DRAIN, Down) => measures,
+        (Number::MAP_ACK | Number::REPORT_ACK | Number::GET_REPORT, Down) => measures,
+        (Number::VERDICT | Number::BUDGET | Number::DRAIN, Down) => measures,
         (Number::CATALOGUE, Up) | (Number::CATALOGUE_ACK | Number::DELEGATION, Down) => publishes,
         (Number::CATALOGUE, Down) | (Number::CATALOGUE_ACK, Up) => measures,
         (Number::RESYNC, Up) => measures,
@@ -58,7 +60,7 @@ pub fn allows(message: &Message, dialler: PeerRole, direction: Direction) -> boo
         // Whoever may send a thing may be asked for it again.
         Message::Resync(Resync::Map) => Some(Number::MAP),
         Message::Resync(Resync::Report) => Some(Number::REPORT),
-        Message::Resync(Resync::Catalogue(_)) => Some(Number::CATALOGUE),
+        Message::Resync(Resync::Catalogue { .. }) => Some(Number::CATALOGUE),
         _ => None,
     };
     allowed(message.number(), dialler, direction)
@@ -71,7 +73,7 @@ mod tests {
 
     #[test]
     fn resync_asks_only_for_what_the_other_side_sends() {
-        let catalogue = Message::Resync(Resync::Catalogue(crate::name::Name::root()));
+        let catalogue = Message::Resync(Resync::Catalogue { zone: crate::name::Name::root(), held: 0 });
         let map = Message::Resync(Resync::Map);
         for (message, role, direction, may) in [
             (&map, PeerRole::DnsLb, Direction::Down, true),

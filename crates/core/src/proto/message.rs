@@ -1,11 +1,26 @@
 //! What peers say, as the program uses it. How it looks on the wire is the codec's affair.
 
+mod publish;
+mod residence;
+mod steering;
+
 use std::{
     fmt,
     net::{IpAddr, SocketAddr},
 };
 
-use crate::{catalogue::ZoneCatalogue, fleet::Fleet, identity::Identity, name::Name, net::Prefix, report::Ranking};
+pub use publish::{CatalogueAck, Delegation, Resync, ZoneGeneration};
+pub use residence::{Challenge, Nonce, Proof, ProofSecret, Seen, SeenOutcome};
+pub use steering::{Budget, BudgetShare, LabelRanking, Verdict, Want};
+
+use crate::{
+    catalogue::{CatalogueUpdate, ZoneCatalogue},
+    fleet::Fleet,
+    identity::Identity,
+    name::Name,
+    net::Prefix,
+    report::Ranking,
+};
 
 /// One whole message.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,18 +41,32 @@ pub enum Message {
     MapAck(MapAck),
     /// Up: no longer beside these.
     Unmap(Unmap),
+    /// Down: ask your DNS-ISP for these names.
+    Challenge(Challenge),
+    /// Up: what they were answered with.
+    Proof(Proof),
+    /// Down: what became of a challenge.
+    Seen(Seen),
     /// Up: rankings that changed, or all of them.
     Report(Report),
     /// Down: the report is in use.
     ReportAck(ReportAck),
-    /// Up from dns-a-sync, down to DNS-LBs: everything about one zone.
-    Catalogue(Box<ZoneCatalogue>),
+    /// Down: what a neighbour reported.
+    LabelRanking(Box<LabelRanking>),
+    /// Up from dns-a-sync, down to DNS-LBs: the news of one zone.
+    Catalogue(Box<CatalogueUpdate>),
     /// The other way: accepted, or refused and why.
     CatalogueAck(CatalogueAck),
     /// Your base is unknown to me: send everything.
     Resync(Resync),
+    /// Up: a service that I was asked for and do not know.
+    Want(Want),
     /// Down: report now.
     GetReport,
+    /// Down: several POPs say this of a site.
+    Verdict(Verdict),
+    /// Down: how much you may probe.
+    Budget(Box<Budget>),
     /// Down: the operator drains you, or no longer.
     Drain(bool),
     /// Down to dns-a-sync: how a zone wants to be delegated.
@@ -48,6 +77,13 @@ pub enum Message {
     Pong(u64),
     /// I leave, and why.
     Bye(Bye),
+}
+
+impl Message {
+    /// CATALOGUE with everything about one zone.
+    pub fn snapshot(zone: ZoneCatalogue) -> Self {
+        Self::Catalogue(Box::new(CatalogueUpdate::Snapshot(zone)))
+    }
 }
 
 /// What kind of daemon a peer is.
@@ -74,6 +110,15 @@ impl fmt::Display for BootId {
     }
 }
 
+/// Which fleet document a side holds; by default none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct FleetStamp {
+    /// The document's serial.
+    pub serial: u32,
+    /// Of its content, 0 where none is held.
+    pub digest: u64,
+}
+
 /// HELLO.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
@@ -91,6 +136,8 @@ pub struct Hello {
     pub uptime_ms: u64,
     /// Bit set of optional features; none are defined yet.
     pub features: u64,
+    /// The fleet document that I hold, so that it need not be sent again.
+    pub fleet: FleetStamp,
 }
 
 /// WELCOME.
@@ -106,14 +153,14 @@ pub struct Welcome {
     pub observed: SocketAddr,
     /// Features that we both have.
     pub features: u64,
-    /// The fleet document that I hold.
-    pub fleet: Fleet,
+    /// The fleet document that I hold; `None` when HELLO named the same one.
+    pub fleet: Option<Fleet>,
     /// The newest MAP generation of yours that I hold, 0 for none.
     pub map_generation: u64,
     /// The newest REPORT generation of yours that I hold, 0 for none.
     pub report_generation: u64,
-    /// The newest catalogue generations of the zones that you may publish.
-    pub catalogues: Vec<(Name, u64)>,
+    /// What is held of the zones that you may publish; to a DNS-LB, of every zone.
+    pub catalogues: Vec<ZoneGeneration>,
 }
 
 /// REFUSE.
@@ -209,7 +256,7 @@ pub struct Refused {
     pub text: String,
 }
 
-/// Why an entry was refused.
+/// Why an entry or a proof of residence was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RefusedReason {
     /// The identity has no authority over it.
@@ -218,6 +265,18 @@ pub enum RefusedReason {
     Limit,
     /// The generation is not newer than the one held.
     Stale,
+    /// A resolver's entry needs a proof of residence, and there is none.
+    NotProven,
+    /// The proof came too late.
+    Expired,
+    /// No challenge has this nonce, or it was used.
+    UnknownNonce,
+    /// The secret is not the one that was answered.
+    WrongSecret,
+    /// Anybody can ask from there: the network of a public resolver.
+    OpenResolver,
+    /// Outside the prefixes that the operator set for the identity's resolvers.
+    OutsideBounds,
     /// A reason of a later version.
     Other(u32),
 }
@@ -249,39 +308,6 @@ pub struct Report {
 pub struct ReportAck {
     /// Of the REPORT.
     pub generation: u64,
-}
-
-/// CATALOGUE-ACK.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CatalogueAck {
-    /// Which zone.
-    pub zone: Name,
-    /// Of the CATALOGUE.
-    pub generation: u64,
-    /// Why it is not in use; `None` when it is.
-    pub refused: Option<String>,
-}
-
-/// RESYNC.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Resync {
-    /// Send a MAP.
-    Map,
-    /// Send a REPORT with base 0.
-    Report,
-    /// Send this zone's CATALOGUE.
-    Catalogue(Name),
-}
-
-/// DELEGATION: the NS names and addresses under which the dns-bs want a zone delegated (claim 4).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Delegation {
-    /// The zone.
-    pub zone: Name,
-    /// Seconds for NS and glue.
-    pub ttl: u32,
-    /// Name servers with their addresses.
-    pub servers: Vec<(Name, Vec<IpAddr>)>,
 }
 
 /// BYE.

@@ -11,6 +11,7 @@
 
 pub mod body;
 pub mod codec;
+mod digest;
 pub mod direction;
 pub mod message;
 pub mod number;

@@ -40,19 +40,19 @@ numbers! {
     MAP = 0x0020 "MAP" "Where I am and what I sit beside.";
     MAP_ACK = 0x0021 "MAP-ACK" "What became of a MAP or UNMAP.";
     UNMAP = 0x0022 "UNMAP" "Withdrawal.";
-    CHALLENGE = 0x0023 "CHALLENGE" "Proof of residence: the nonce. Reserved in 1.0.";
-    PROOF = 0x0024 "PROOF" "Proof of residence: the second secret. Reserved in 1.0.";
-    SEEN = 0x0025 "SEEN" "Proof of residence: the address. Reserved in 1.0.";
+    CHALLENGE = 0x0023 "CHALLENGE" "Proof of residence: the nonce.";
+    PROOF = 0x0024 "PROOF" "Proof of residence: the second secret.";
+    SEEN = 0x0025 "SEEN" "Proof of residence: the address.";
     REPORT = 0x0030 "REPORT" "Rankings.";
     REPORT_ACK = 0x0031 "REPORT-ACK" "A report is in use.";
     GET_REPORT = 0x0032 "GET-REPORT" "Report now.";
-    LABEL_RANKING = 0x0033 "LABEL-RANKING" "A neighbour's ranking. Reserved in 1.0.";
+    LABEL_RANKING = 0x0033 "LABEL-RANKING" "A neighbour's ranking.";
     CATALOGUE = 0x0040 "CATALOGUE" "Everything about one zone.";
     CATALOGUE_ACK = 0x0041 "CATALOGUE-ACK" "A catalogue is in use, or refused and why.";
     RESYNC = 0x0042 "RESYNC" "Your base is unknown to me: send everything.";
-    WANT = 0x0043 "WANT" "A service I was asked for and do not know. Reserved in 1.0.";
-    VERDICT = 0x0050 "VERDICT" "A quorum calls a site down. Reserved in 1.0.";
-    BUDGET = 0x0051 "BUDGET" "A share of a site's probe ceiling. Reserved in 1.0.";
+    WANT = 0x0043 "WANT" "A service I was asked for and do not know.";
+    VERDICT = 0x0050 "VERDICT" "A quorum calls a site down.";
+    BUDGET = 0x0051 "BUDGET" "A share of a site's probe ceiling.";
     DRAIN = 0x0052 "DRAIN" "The operator drains you, or no longer.";
     DELEGATION = 0x0060 "DELEGATION" "How a zone wants to be delegated.";
 }

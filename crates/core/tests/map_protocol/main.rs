@@ -1,6 +1,7 @@
 //! The map protocol as its users see it: frames, bodies, sessions, and the examples of
 //! `docs/map-protocol.md`.
 
+mod deltas;
 mod frames;
 mod pair;
 mod roundtrip;

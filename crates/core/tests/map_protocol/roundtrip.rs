@@ -99,7 +99,8 @@ fn every_number_that_is_not_reserved_has_a_sample_that_comes_back() {
         let transfer = matches!(*number, Number::BEGIN | Number::PART | Number::COMMIT);
         assert_eq!(samples.iter().any(|m| m.number() == *number), known && !transfer, "{number}");
     }
-    for message in samples {
+    let forms = samples::forms().into_iter().map(|(_, message)| message);
+    for message in samples.into_iter().chain(forms) {
         assert_eq!(there_and_back(&message), message);
     }
 }

@@ -2,11 +2,16 @@
 //! `docs/map-protocol.md`.
 
 use dglb_core::{
-    catalogue::{HttpsRecord, Mode, Policy, Probe, ProbeKind, Service, Site, StaticRecord, ZoneCatalogue, ZoneStyle},
+    catalogue::{
+        CatalogueUpdate, HttpsRecord, Mode, Policy, Probe, ProbeKind, Service, Site, StaticRecord, Withdrawal,
+        ZoneCatalogue, ZoneStyle,
+    },
     fleet::{Fleet, FleetLabel, FleetServer, FleetTtls},
     proto::message::{
-        BootId, Bye, ByeReason, CatalogueAck, Delegation, EntryKind, Hello, Map, MapAck, MapEntry, Message, PeerRole,
-        Ready, Refuse, RefuseReason, Refused, RefusedReason, Report, ReportAck, Resync, Unmap, Welcome,
+        BootId, Budget, BudgetShare, Bye, ByeReason, CatalogueAck, Challenge, Delegation, EntryKind, Hello,
+        LabelRanking, Map, MapAck, MapEntry, Message, Nonce, PeerRole, Proof, ProofSecret, Ready, Refuse, RefuseReason,
+        Refused, RefusedReason, Report, ReportAck, Resync, Seen, SeenOutcome, Unmap, Verdict, Want, Welcome,
+        ZoneGeneration,
     },
     report::{Figures, Health, RankedSite, Ranking},
 };
@@ -33,16 +38,47 @@ pub(crate) fn all() -> Vec<Message> {
             }],
         }),
         Message::Unmap(Unmap { generation: 6, prefixes: vec!["198.51.100.53/32".parse().unwrap()] }),
+        Message::Challenge(Challenge {
+            nonce: NONCE,
+            names: vec![format!("{NONCE}.b1.prove.ops.test").parse().unwrap()],
+            expires_ms: 5_000,
+        }),
+        Message::Proof(Proof {
+            nonce: NONCE,
+            secret: ProofSecret(vec![0xd0, 0xd1, 0xd2, 0xd3, 0xd4, 0xd5, 0xd6, 0xd7]),
+        }),
+        Message::Seen(Seen {
+            nonce: NONCE,
+            outcome: SeenOutcome::Mapped {
+                address: "198.51.100.53".parse().unwrap(),
+                prefix: "198.51.100.53/32".parse().unwrap(),
+            },
+        }),
         Message::Report(report()),
         Message::ReportAck(ReportAck { generation: 9 }),
         Message::GetReport,
-        Message::Catalogue(Box::new(catalogue())),
+        Message::LabelRanking(Box::new(label_ranking())),
+        Message::snapshot(catalogue()),
         Message::CatalogueAck(CatalogueAck {
             zone: "glb.foobar.com".parse().unwrap(),
             generation: 12,
+            held: 11,
             refused: Some("no service".into()),
         }),
-        Message::Resync(Resync::Catalogue("glb.foobar.com".parse().unwrap())),
+        Message::Resync(Resync::Catalogue { zone: "glb.foobar.com".parse().unwrap(), held: 11 }),
+        Message::Want(Want { service: "www.glb.foobar.com".parse().unwrap() }),
+        Message::Verdict(Verdict {
+            service: "www.glb.foobar.com".parse().unwrap(),
+            site: "ams".into(),
+            down: true,
+            pops: 3,
+            of: 5,
+        }),
+        Message::Budget(Box::new(Budget {
+            generation: 2,
+            of: 40,
+            shares: vec![BudgetShare { address: "203.0.113.7".parse().unwrap(), milliprobes_per_second: 250 }],
+        })),
         Message::Drain(true),
         Message::Delegation(Delegation {
             zone: "glb.foobar.com".parse().unwrap(),
@@ -55,6 +91,23 @@ pub(crate) fn all() -> Vec<Message> {
     ]
 }
 
+/// Further forms of some of them, by their titles in the document.
+pub(crate) fn forms() -> Vec<(&'static str, Message)> {
+    let before = catalogue();
+    let after = ZoneCatalogue { generation: 13, soa_serial: 2_027, records: vec![], ..before.clone() };
+    let delta = after.delta_from(&before).expect("another generation");
+    let withdrawal = Withdrawal { zone: before.zone, generation: 14 };
+    let refused = SeenOutcome::Refused { reason: RefusedReason::WrongSecret, text: "try again".into() };
+    vec![
+        ("CATALOGUE delta", Message::Catalogue(Box::new(CatalogueUpdate::Delta(delta)))),
+        ("CATALOGUE withdrawn", Message::Catalogue(Box::new(CatalogueUpdate::Withdrawn(withdrawal)))),
+        ("SEEN refused", Message::Seen(Seen { nonce: NONCE, outcome: refused })),
+    ]
+}
+
+const NONCE: Nonce =
+    Nonce([0xc0, 0xc1, 0xc2, 0xc3, 0xc4, 0xc5, 0xc6, 0xc7, 0xc8, 0xc9, 0xca, 0xcb, 0xcc, 0xcd, 0xce, 0xcf]);
+
 pub(crate) fn hello(role: PeerRole) -> Hello {
     Hello {
         version_min: 1,
@@ -64,6 +117,7 @@ pub(crate) fn hello(role: PeerRole) -> Hello {
         boot: BootId([0xa0, 0xa1, 0xa2, 0xa3, 0xa4, 0xa5, 0xa6, 0xa7, 0xa8, 0xa9, 0xaa, 0xab, 0xac, 0xad, 0xae, 0xaf]),
         uptime_ms: 1_500,
         features: 4,
+        fleet: fleet().stamp(),
     }
 }
 
@@ -74,10 +128,10 @@ pub(crate) fn welcome() -> Welcome {
         boot: BootId([0xb0; 16]),
         observed: "198.51.100.7:40000".parse().unwrap(),
         features: 4,
-        fleet: fleet(),
+        fleet: Some(fleet()),
         map_generation: 5,
         report_generation: 9,
-        catalogues: vec![("glb.foobar.com".parse().unwrap(), 12)],
+        catalogues: vec![ZoneGeneration { zone: "glb.foobar.com".parse().unwrap(), generation: 12, on_referral: true }],
     }
 }
 
@@ -148,6 +202,18 @@ pub(crate) fn report() -> Report {
             ],
         }],
         removed: vec!["old.glb.foobar.com".parse().unwrap()],
+    }
+}
+
+fn label_ranking() -> LabelRanking {
+    let mut rankings = report().rankings;
+    rankings[0].sites.truncate(1);
+    LabelRanking {
+        identity: "sea1".parse().unwrap(),
+        addresses: vec!["203.0.113.9".parse().unwrap()],
+        generation: 9,
+        rankings,
+        withdrawn: false,
     }
 }
 

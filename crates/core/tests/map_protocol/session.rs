@@ -100,7 +100,7 @@ fn messages_arrive_in_order_both_ways() {
 #[test]
 fn a_large_message_travels_in_parts_and_shows_at_once() {
     let mut pair = Pair::established(PeerRole::DnsASync);
-    let zone = Message::Catalogue(Box::new(samples::large_catalogue(1_000_000)));
+    let zone = Message::snapshot(samples::large_catalogue(1_000_000));
     assert!(zone.encode().unwrap().body().len() > 15 * 65_536);
     pair.lb.session.send(&zone).unwrap();
     let mut frames = Vec::new();
@@ -122,7 +122,7 @@ fn a_large_message_travels_in_parts_and_shows_at_once() {
 #[test]
 fn a_large_fleet_goes_with_welcome_in_small_frames() {
     let mut welcome = samples::welcome();
-    welcome.fleet.labels = (0..1_000)
+    welcome.fleet.as_mut().unwrap().labels = (0..1_000)
         .map(|n| {
             let address = std::net::IpAddr::from([10, 0, (n / 256) as u8, (n % 256) as u8]);
             let identity = format!("lb{n:04}").parse().unwrap();
@@ -148,7 +148,7 @@ fn pings_overtake_what_waits_but_never_the_welcome() {
     assert_eq!((numbers[0], numbers.last().copied()), (Number::BEGIN, Some(Number::PING)));
 
     let mut pair = Pair::established(PeerRole::DnsASync);
-    pair.lb.session.send(&Message::Catalogue(Box::new(samples::large_catalogue(200_000)))).unwrap();
+    pair.lb.session.send(&Message::snapshot(samples::large_catalogue(200_000))).unwrap();
     assert_eq!(pair.lb.session.poll_transmit(pair.now).map(|f| f.number), Some(Number::BEGIN));
     pair.lb.session.handle_timeout(pair.now + 6 * SECOND);
     assert_eq!(pair.lb.session.poll_transmit(pair.now).map(|f| f.number), Some(Number::PING));
@@ -335,7 +335,7 @@ fn the_queue_is_bounded_in_messages_and_in_octets() {
     let config = Config { queue_messages: 3, queue_octets: 5_000_000, ..Config::default() };
     let mut pair = Pair::with(&config, &config, samples::hello(PeerRole::DnsASync));
     pair.let_in(samples::welcome());
-    let zone = Message::Catalogue(Box::new(samples::catalogue()));
+    let zone = Message::snapshot(samples::catalogue());
     let length = zone.encode().unwrap().body().len();
     for _ in 0..3 {
         assert!(pair.lb.session.has_room());
@@ -345,7 +345,7 @@ fn the_queue_is_bounded_in_messages_and_in_octets() {
     assert_eq!(pair.lb.session.send(&zone), Err(full));
     assert!(!pair.lb.session.has_room());
     pair.run(SECOND);
-    let large = Message::Catalogue(Box::new(samples::large_catalogue(5_000_000)));
+    let large = Message::snapshot(samples::large_catalogue(5_000_000));
     pair.lb.session.send(&large).unwrap();
     assert!(matches!(pair.lb.session.send(&zone), Err(SendError::Full { messages: 1, .. })));
     pair.run(SECOND);

@@ -3,14 +3,19 @@
 use std::net::{IpAddr, SocketAddr};
 
 use dglb_core::{
-    catalogue::{HttpsRecord, Mode, Policy, Probe, ProbeKind, Service, Site, StaticRecord, ZoneCatalogue, ZoneStyle},
+    catalogue::{
+        CatalogueDelta, CatalogueUpdate, HttpsRecord, Mode, Policy, Probe, ProbeKind, Service, Site, StaticRecord,
+        Withdrawal, ZoneCatalogue, ZoneStyle,
+    },
     fleet::{Fleet, FleetLabel, FleetServer, FleetTtls},
     identity::Identity,
     name::Name,
     net::{Prefix, canonical},
     proto::message::{
-        BootId, Bye, ByeReason, CatalogueAck, Delegation, EntryKind, Hello, Map, MapAck, MapEntry, Message, PeerRole,
-        Ready, Refuse, RefuseReason, Refused, RefusedReason, Report, ReportAck, Resync, Unmap, Welcome,
+        BootId, Budget, BudgetShare, Bye, ByeReason, CatalogueAck, Challenge, Delegation, EntryKind, FleetStamp, Hello,
+        LabelRanking, Map, MapAck, MapEntry, Message, Nonce, PeerRole, Proof, ProofSecret, Ready, Refuse, RefuseReason,
+        Refused, RefusedReason, Report, ReportAck, Resync, Seen, SeenOutcome, Unmap, Verdict, Want, Welcome,
+        ZoneGeneration,
     },
     report::{Figures, Health, RankedSite, Ranking},
 };
@@ -36,14 +41,21 @@ pub(crate) fn session_message() -> impl Strategy<Value = Message> {
         map_ack().prop_map(Message::MapAck),
         (any::<u64>(), vec(prefix(), 0..5))
             .prop_map(|(generation, prefixes)| Message::Unmap(Unmap { generation, prefixes })),
+        residence(),
         report().prop_map(Message::Report),
         any::<u64>().prop_map(|generation| Message::ReportAck(ReportAck { generation })),
-        catalogue().prop_map(|c| Message::Catalogue(Box::new(c))),
-        (name(), any::<u64>(), option::of(text()))
-            .prop_map(|(zone, generation, refused)| Message::CatalogueAck(CatalogueAck { zone, generation, refused })),
-        prop_oneof![Just(Resync::Map), Just(Resync::Report), name().prop_map(Resync::Catalogue)]
-            .prop_map(Message::Resync),
+        update().prop_map(|u| Message::Catalogue(Box::new(u))),
+        (name(), any::<(u64, u64)>(), option::of(text())).prop_map(|(zone, (generation, held), refused)| {
+            Message::CatalogueAck(CatalogueAck { zone, generation, held, refused })
+        }),
+        prop_oneof![
+            Just(Resync::Map),
+            Just(Resync::Report),
+            (name(), any::<u64>()).prop_map(|(zone, held)| Resync::Catalogue { zone, held })
+        ]
+        .prop_map(Message::Resync),
         Just(Message::GetReport),
+        steering(),
         any::<bool>().prop_map(Message::Drain),
         (name(), any::<u32>(), vec((name(), addresses()), 0..4))
             .prop_map(|(zone, ttl, servers)| Message::Delegation(Delegation { zone, ttl, servers })),
@@ -95,15 +107,21 @@ fn double() -> impl Strategy<Value = f64> {
 
 fn hello() -> impl Strategy<Value = Hello> {
     let role = select(vec![PeerRole::DnsB, PeerRole::DnsLb, PeerRole::DnsASync, PeerRole::Mservice]);
-    (any::<(u16, u16, [u8; 16], u64, u64)>(), role, identity()).prop_map(|(plain, role, identity)| {
-        let (version_min, version_max, boot, uptime_ms, features) = plain;
-        Hello { version_min, version_max, role, identity, boot: BootId(boot), uptime_ms, features }
+    (any::<(u16, u16, [u8; 16], u64, u64, u32, u64)>(), role, identity()).prop_map(|(plain, role, identity)| {
+        let (version_min, version_max, boot, uptime_ms, features, serial, digest) = plain;
+        let fleet = FleetStamp { serial, digest };
+        Hello { version_min, version_max, role, identity, boot: BootId(boot), uptime_ms, features, fleet }
     })
 }
 
 fn welcome() -> impl Strategy<Value = Welcome> {
     let plain = any::<(u16, [u8; 16], u16, u64, u64, u64)>();
-    (plain, identity(), address(), fleet(), vec((name(), any::<u64>()), 0..4)).prop_map(
+    let zone = (name(), any::<(u64, bool)>()).prop_map(|(zone, (generation, on_referral))| ZoneGeneration {
+        zone,
+        generation,
+        on_referral,
+    });
+    (plain, identity(), address(), option::of(fleet()), vec(zone, 0..4)).prop_map(
         |((version, boot, port, features, map_generation, report_generation), identity, address, fleet, catalogues)| {
             Welcome {
                 version,
@@ -184,12 +202,70 @@ fn map() -> impl Strategy<Value = Map> {
     })
 }
 
-fn map_ack() -> impl Strategy<Value = MapAck> {
-    let reason = prop_oneof![
-        select(vec![RefusedReason::NotAllowed, RefusedReason::Limit, RefusedReason::Stale]),
-        (4_u32..).prop_map(RefusedReason::Other),
+fn refused_reason() -> impl Strategy<Value = RefusedReason> {
+    prop_oneof![
+        select(vec![
+            RefusedReason::NotAllowed,
+            RefusedReason::Limit,
+            RefusedReason::Stale,
+            RefusedReason::NotProven,
+            RefusedReason::Expired,
+            RefusedReason::UnknownNonce,
+            RefusedReason::WrongSecret,
+            RefusedReason::OpenResolver,
+            RefusedReason::OutsideBounds,
+        ]),
+        (10_u32..).prop_map(RefusedReason::Other),
+    ]
+}
+
+fn residence() -> impl Strategy<Value = Message> {
+    let nonce = || any::<[u8; 16]>().prop_map(Nonce);
+    let outcome = prop_oneof![
+        (address(), prefix()).prop_map(|(address, prefix)| SeenOutcome::Mapped { address, prefix }),
+        (refused_reason(), text()).prop_map(|(reason, text)| SeenOutcome::Refused { reason, text }),
     ];
-    let refused = (prefix(), reason, text()).prop_map(|(prefix, reason, text)| Refused { prefix, reason, text });
+    prop_oneof![
+        (nonce(), vec(name(), 1..=4), any::<u32>())
+            .prop_map(|(nonce, names, expires_ms)| Message::Challenge(Challenge { nonce, names, expires_ms })),
+        (nonce(), vec(any::<u8>(), 1..=64))
+            .prop_map(|(nonce, secret)| Message::Proof(Proof { nonce, secret: ProofSecret(secret) })),
+        (nonce(), outcome).prop_map(|(nonce, outcome)| Message::Seen(Seen { nonce, outcome })),
+    ]
+}
+
+fn steering() -> impl Strategy<Value = Message> {
+    let label = (identity(), addresses(), any::<(u64, bool)>(), report()).prop_map(
+        |(identity, addresses, (generation, withdrawn), report)| {
+            let rankings = if withdrawn { vec![] } else { report.rankings };
+            LabelRanking { identity, addresses, generation, rankings, withdrawn }
+        },
+    );
+    let verdict = (name(), text(), any::<(bool, u32, u32)>()).prop_map(|(service, site, (down, pops, of))| Verdict {
+        service,
+        site,
+        down,
+        pops,
+        of,
+    });
+    let share = (address(), any::<u32>())
+        .prop_map(|(address, milliprobes_per_second)| BudgetShare { address, milliprobes_per_second });
+    let budget = (any::<(u64, u32)>(), vec(share, 0..4)).prop_map(|((generation, of), shares)| Budget {
+        generation,
+        of,
+        shares,
+    });
+    prop_oneof![
+        name().prop_map(|service| Message::Want(Want { service })),
+        label.prop_map(|l| Message::LabelRanking(Box::new(l))),
+        verdict.prop_map(Message::Verdict),
+        budget.prop_map(|b| Message::Budget(Box::new(b))),
+    ]
+}
+
+fn map_ack() -> impl Strategy<Value = MapAck> {
+    let refused =
+        (prefix(), refused_reason(), text()).prop_map(|(prefix, reason, text)| Refused { prefix, reason, text });
     (any::<(u64, u32)>(), vec(refused, 0..4)).prop_map(|((generation, accepted), refused)| MapAck {
         generation,
         accepted,
@@ -218,11 +294,47 @@ fn report() -> impl Strategy<Value = Report> {
         .prop_map(|((generation, base), rankings, removed)| Report { generation, base, rankings, removed })
 }
 
-fn catalogue() -> impl Strategy<Value = ZoneCatalogue> {
+fn update() -> impl Strategy<Value = CatalogueUpdate> {
+    let withdrawn = (name(), any::<u64>()).prop_map(|(zone, generation)| Withdrawal { zone, generation });
+    prop_oneof![
+        3 => catalogue().prop_map(CatalogueUpdate::Snapshot),
+        3 => delta().prop_map(CatalogueUpdate::Delta),
+        1 => withdrawn.prop_map(CatalogueUpdate::Withdrawn),
+    ]
+}
+
+/// What can be sent; whether it can be applied is another question.
+fn delta() -> impl Strategy<Value = CatalogueDelta> {
+    (catalogue(), vec(name(), 0..3), any::<(u64, u64, u64, bool)>()).prop_map(|(zone, removed, plain)| {
+        let (one, other, digest, records) = plain;
+        let base = one.min(other).clamp(1, u64::MAX - 1);
+        CatalogueDelta {
+            zone: zone.zone,
+            generation: one.max(other).max(base + 1),
+            base,
+            soa_serial: zone.soa_serial,
+            style: zone.style,
+            cname_ttl: zone.cname_ttl,
+            services: zone.services,
+            removed,
+            records: records.then_some(zone.records),
+            digest,
+        }
+    })
+}
+
+fn record() -> impl Strategy<Value = StaticRecord> {
+    (name(), any::<(u16, u32)>(), vec(any::<u8>(), 0..40)).prop_map(|(name, (rtype, ttl), rdata)| StaticRecord {
+        name,
+        rtype,
+        ttl,
+        rdata,
+    })
+}
+
+pub(crate) fn catalogue() -> impl Strategy<Value = ZoneCatalogue> {
     let style = select(vec![ZoneStyle::SubZone, ZoneStyle::Host]);
-    let record = (name(), any::<(u16, u32)>(), vec(any::<u8>(), 0..40))
-        .prop_map(|(name, (rtype, ttl), rdata)| StaticRecord { name, rtype, ttl, rdata });
-    (name(), any::<(u64, u32, u32)>(), style, vec(service(), 0..3), vec(record, 0..3)).prop_map(
+    (name(), any::<(u64, u32, u32)>(), style, vec(service(), 0..3), vec(record(), 0..3)).prop_map(
         |(zone, (generation, soa_serial, cname_ttl), style, services, records)| ZoneCatalogue {
             zone,
             generation,

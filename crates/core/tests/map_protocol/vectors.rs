@@ -7,7 +7,7 @@ use dglb_core::proto::{
     Config, Frame, FrameCodec, HANDSHAKE_FRAME, LEAST_MAX_FRAME, Number, PART, Session,
     body::{MAX_ELEMENTS, decode},
     direction::{Direction, allowed},
-    message::{Message, PeerRole},
+    message::{Message, PeerRole, Seen, SeenOutcome},
 };
 use tokio_util::codec::{Decoder, Encoder};
 
@@ -70,7 +70,9 @@ fn codec_after_magic() -> FrameCodec {
 
 #[test]
 fn every_example_is_the_sample_octet_for_octet() {
-    let samples: BTreeMap<String, Message> = samples::all().into_iter().map(|m| (m.number().to_string(), m)).collect();
+    let forms = samples::forms().into_iter().map(|(title, m)| (title.to_owned(), m));
+    let samples: BTreeMap<String, Message> =
+        samples::all().into_iter().map(|m| (m.number().to_string(), m)).chain(forms).collect();
     let examples: Vec<_> = blocks("hex").into_iter().filter(|(title, _)| *title != "transfer").collect();
     assert_eq!(
         examples.iter().map(|(t, _)| t.to_string()).collect::<std::collections::BTreeSet<_>>(),
@@ -185,13 +187,22 @@ fn the_tables_of_reasons_and_limits_are_right() {
     assert_eq!(limits, ours.into_iter().collect());
     assert!(DOCUMENT.contains(&format!("`max_frame`, at least {LEAST_MAX_FRAME}")));
 
-    for (heading, number) in [("### REFUSE", Number::REFUSE), ("### BYE", Number::BYE)] {
+    // In front of the reason: the field of SEEN's nonce.
+    let nonce = [&[0x0a, 16][..], &[0; 16]].concat();
+    let places = [
+        ("### REFUSE", Number::REFUSE, &[][..], 0x08),
+        ("### BYE", Number::BYE, &[], 0x08),
+        ("### MAP-ACK", Number::SEEN, &nonce, 0x20),
+    ];
+    for (heading, number, front, field) in places {
         for row in table(heading) {
             let value: u8 = row[1].parse().unwrap();
-            let decoded = decode(number, vec![0x08, value].into(), 1).unwrap().unwrap().message;
+            let body = [front, &[field, value]].concat();
+            let decoded = decode(number, body.into(), 1).unwrap().unwrap().message;
             let name = match decoded {
                 Message::Refuse(refuse) => format!("{:?}", refuse.reason),
                 Message::Bye(bye) => format!("{:?}", bye.reason),
+                Message::Seen(Seen { outcome: SeenOutcome::Refused { reason, .. }, .. }) => format!("{reason:?}"),
                 other => panic!("{other:?}"),
             };
             assert_eq!(name.to_lowercase(), row[0].replace(' ', ""), "{heading}");
@@ -208,7 +219,7 @@ fn the_seeds_of_the_fuzzers_are_the_examples() {
             let word: String = title.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
             let path = fuzz.join(target).join(format!("{index:02}-{}", word.to_lowercase()));
             // The first octet says where the frames are put: see the targets.
-            let first = matches!(title, "HELLO" | "WELCOME" | "REFUSE") || index >= 20;
+            let first = matches!(title, "HELLO" | "WELCOME" | "REFUSE") || index >= blocks("hex").len();
             let seed = [&[u8::from(!first)][..], &octets].concat();
             if std::env::var_os("WRITE_SEEDS").is_some() {
                 std::fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -1,9 +1,13 @@
 //! Every way of breaking the protocol has its error, ends the link, and is told to the peer.
 
 use bytes::Bytes;
-use dglb_core::proto::{
-    BodyError, CloseReason, Config, Frame, FrameError, Number, ProtocolError, Session,
-    message::{ByeReason, Map, Message, PeerRole, RefuseReason, Resync, Welcome},
+use dglb_core::{
+    catalogue::{CatalogueUpdate, Withdrawal},
+    proto::{
+        BodyError, CloseReason, Config, Frame, FrameError, Number, ProtocolError, Session,
+        body::{MAX_ELEMENTS, decode},
+        message::{ByeReason, Map, Message, PeerRole, RefuseReason, Resync, Want, Welcome},
+    },
 };
 use proptest::prelude::*;
 
@@ -51,12 +55,14 @@ fn saying_what_is_the_other_sides_to_say() {
     let cases = [
         (true, PeerRole::DnsASync, Message::Map(samples::map())),
         (true, PeerRole::DnsASync, Message::Report(samples::report())),
-        (true, PeerRole::DnsLb, Message::Catalogue(Box::new(samples::catalogue()))),
+        (true, PeerRole::DnsLb, Message::snapshot(samples::catalogue())),
         (true, PeerRole::Mservice, Message::Fleet(Box::new(samples::fleet()))),
         (true, PeerRole::DnsLb, Message::Drain(true)),
+        (false, PeerRole::DnsLb, Message::Want(Want { service: "www.glb.test".parse().unwrap() })),
+        (true, PeerRole::Mservice, Message::Want(Want { service: "www.glb.test".parse().unwrap() })),
         (true, PeerRole::DnsLb, Message::Resync(Resync::Map)),
         (false, PeerRole::DnsLb, Message::Map(samples::map())),
-        (false, PeerRole::DnsASync, Message::Catalogue(Box::new(samples::catalogue()))),
+        (false, PeerRole::DnsASync, Message::snapshot(samples::catalogue())),
         (false, PeerRole::DnsASync, Message::GetReport),
         (false, PeerRole::DnsASync, Message::Resync(Resync::Report)),
     ];
@@ -117,6 +123,34 @@ fn bodies_that_are_none() {
     let mut b = Session::accept(Config::default(), beginning());
     let error = b.handle(raw(Number::HELLO, &reserved), beginning()).unwrap_err();
     assert!(matches!(error, ProtocolError::Body { number: Number::HELLO, error: BodyError::Identity(_) }), "{error}");
+}
+
+#[test]
+fn fields_that_contradict_each_other_or_are_missing() {
+    let sample = |number: Number| samples::all().into_iter().find(|m| m.number() == number).unwrap();
+    let with = |number, more: &[u8]| (number, [sample(number).encode().unwrap().body(), more].concat());
+    let nonce = [&[0x0a, 16][..], &[7; 16]].concat();
+    let gone = Message::Catalogue(Box::new(CatalogueUpdate::Withdrawn(Withdrawal {
+        zone: "glb.test".parse().unwrap(),
+        generation: 14,
+    })));
+    let gone = [gone.encode().unwrap().body(), &[0x40, 12][..]].concat();
+    let contradicts = |field| BodyError::Contradiction { field };
+    let missing = |field| BodyError::Missing { field };
+    for ((number, body), error) in [
+        ((Number::CATALOGUE, gone), contradicts("base")),
+        (with(Number::CATALOGUE, &[0x58, 1]), contradicts("services")),
+        (with(Number::CATALOGUE, &[0x4a, 1, 0]), contradicts("removed")),
+        (with(Number::CATALOGUE, &[0x40, 12]), contradicts("base")),
+        (with(Number::CATALOGUE, &[0x40, 11]), contradicts("records")),
+        (with(Number::LABEL_RANKING, &[0x28, 1]), contradicts("rankings")),
+        ((Number::CHALLENGE, nonce.clone()), missing("names")),
+        ((Number::CHALLENGE, vec![0x12, 1, 0]), missing("nonce")),
+        ((Number::PROOF, nonce.clone()), missing("secret")),
+        ((Number::SEEN, nonce), missing("address")),
+    ] {
+        assert_eq!(decode(number, body.into(), MAX_ELEMENTS), Err(error), "{number}");
+    }
 }
 
 #[test]

@@ -15,7 +15,7 @@ use dglb_core::{
     proto::{
         Frame, FrameCodec, Number, Session,
         body::decode,
-        message::{BootId, ByeReason, EntryKind, Map, MapEntry, PeerRole, Ready, RefuseReason},
+        message::{BootId, ByeReason, EntryKind, FleetStamp, Map, MapEntry, PeerRole, Ready, RefuseReason},
     },
 };
 use tokio::{
@@ -47,6 +47,7 @@ fn hello() -> Hello {
         boot: BootId([1; 16]),
         uptime_ms: 0,
         features: 0,
+        fleet: FleetStamp::default(),
     }
 }
 
@@ -69,7 +70,7 @@ fn welcome(observed: SocketAddr) -> Box<Welcome> {
         boot: BootId([2; 16]),
         observed,
         features: 0,
-        fleet: Fleet::new(fleet).unwrap(),
+        fleet: Some(Fleet::new(fleet).unwrap()),
         map_generation: 0,
         report_generation: 0,
         catalogues: vec![],
@@ -139,7 +140,7 @@ async fn a_link_comes_up_carries_both_directions_and_leaves_with_bye() {
     assert!(matches!(peer, Peer::Dialler(h) if h.identity.as_str() == "sea1"));
     let (peer, to_b) = lb.up().await;
     let Peer::Acceptor(welcome) = peer else { panic!("not the acceptor") };
-    assert_eq!((welcome.version, welcome.fleet.serial), (1, 7));
+    assert_eq!((welcome.version, welcome.fleet.unwrap().serial), (1, 7));
 
     let ready = Ready { map_generation: 3, servers: vec!["b1".parse().unwrap()] };
     to_b.try_send(Message::Ready(ready.clone())).unwrap();

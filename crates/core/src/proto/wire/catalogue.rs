@@ -1,14 +1,15 @@
-//! CATALOGUE.
+//! CATALOGUE: snapshot, delta or withdrawal in one message, told apart by `base` and `withdrawn`.
 
 use bytes::Bytes;
 
 use super::{
-    addresses, convert, from_addresses, from_name, name, name_field, narrow,
-    report::{MAX_ADDRESSES, MAX_SITE_NAME, MAX_SITES},
-    required, u8_field, u16_field, u32_field, u64_field,
+    convert, from_name, name, name_field, narrow,
+    service::{SERVICE, Service},
+    u16_field, u32_field, u64_field,
 };
 use crate::{
-    catalogue::{self, Mode, ProbeKind, ZoneStyle},
+    catalogue::{self, CatalogueUpdate, Withdrawal, ZoneStyle},
+    name::MAX_NAME,
     proto::{
         body::BodyError,
         scan::{Kind, Shape, many, one},
@@ -19,14 +20,6 @@ use crate::{
 const MAX_SERVICES: usize = 16_384;
 /// Most static records of one zone.
 const MAX_RECORDS: usize = 16_384;
-/// Most probes of one service.
-const MAX_PROBES: usize = 16;
-/// Longest path of a probe, in octets.
-const MAX_PATH: usize = 2_048;
-/// Most ALPN ids of one service: what a catalogue that can be served may have at one octet each.
-const MAX_ALPN_IDS: usize = catalogue::MAX_ALPN / 2;
-/// Longest of them, in octets (RFC 7301 section 3.1).
-const MAX_ALPN_ID: usize = 255;
 
 pub(in crate::proto) const CATALOGUE: Shape = Shape {
     name: "Catalogue",
@@ -38,6 +31,11 @@ pub(in crate::proto) const CATALOGUE: Shape = Shape {
         u32_field(5, "cname_ttl"),
         many(6, "services", Kind::Message(&SERVICE), MAX_SERVICES),
         many(7, "records", Kind::Message(&RECORD), MAX_RECORDS),
+        u64_field(8, "base"),
+        many(9, "removed", Kind::Octets(MAX_NAME), MAX_SERVICES),
+        one(10, "records_changed", Kind::Number(1)),
+        one(11, "withdrawn", Kind::Number(1)),
+        u64_field(12, "digest"),
     ],
 };
 
@@ -57,137 +55,16 @@ pub(super) struct Catalogue {
     services: Vec<Service>,
     #[prost(message, repeated, tag = "7")]
     records: Vec<StaticRecord>,
-}
-
-const SERVICE: Shape = Shape {
-    name: "Service",
-    fields: &[
-        name_field(1, "name"),
-        name_field(2, "host"),
-        u32_field(3, "mode"),
-        u32_field(4, "ttl"),
-        u8_field(5, "answers"),
-        one(6, "policy", Kind::Message(&POLICY)),
-        many(7, "probes", Kind::Message(&PROBE), MAX_PROBES),
-        many(8, "sites", Kind::Message(&SITE), MAX_SITES),
-        one(9, "https", Kind::Message(&HTTPS)),
-    ],
-};
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct Service {
-    #[prost(bytes = "bytes", tag = "1")]
-    name: Bytes,
-    #[prost(bytes = "bytes", tag = "2")]
-    host: Bytes,
-    #[prost(uint32, tag = "3")]
-    mode: u32,
-    #[prost(uint32, tag = "4")]
-    ttl: u32,
-    #[prost(uint32, tag = "5")]
-    answers: u32,
-    #[prost(message, optional, tag = "6")]
-    policy: Option<Policy>,
-    #[prost(message, repeated, tag = "7")]
-    probes: Vec<Probe>,
-    #[prost(message, repeated, tag = "8")]
-    sites: Vec<Site>,
-    #[prost(message, optional, tag = "9")]
-    https: Option<HttpsRecord>,
-}
-
-const HTTPS: Shape = Shape {
-    name: "HttpsRecord",
-    fields: &[
-        many(1, "alpn", Kind::Text(MAX_ALPN_ID), MAX_ALPN_IDS),
-        one(2, "no_default_alpn", Kind::Number(1)),
-        u16_field(3, "port"),
-        one(4, "hints", Kind::Number(1)),
-    ],
-};
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct HttpsRecord {
-    #[prost(string, repeated, tag = "1")]
-    alpn: Vec<String>,
-    #[prost(bool, tag = "2")]
-    no_default_alpn: bool,
-    #[prost(uint32, optional, tag = "3")]
-    port: Option<u32>,
-    #[prost(bool, tag = "4")]
-    hints: bool,
-}
-
-const POLICY: Shape = Shape {
-    name: "Policy",
-    fields: &[
-        u32_field(1, "margin_ms"),
-        u32_field(2, "margin_percent"),
-        one(3, "latency", Kind::Double),
-        one(4, "cost", Kind::Double),
-    ],
-};
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct Policy {
-    #[prost(uint32, tag = "1")]
-    margin_ms: u32,
-    #[prost(uint32, tag = "2")]
-    margin_percent: u32,
-    #[prost(double, tag = "3")]
-    latency: f64,
-    #[prost(double, tag = "4")]
-    cost: f64,
-}
-
-const PROBE: Shape = Shape {
-    name: "Probe",
-    fields: &[
-        u32_field(1, "kind"),
-        u16_field(2, "port"),
-        one(3, "path", Kind::Text(MAX_PATH)),
-        u32_field(4, "interval_ms"),
-        u32_field(5, "timeout_ms"),
-        u8_field(6, "fall"),
-        u8_field(7, "rise"),
-    ],
-};
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct Probe {
-    #[prost(uint32, tag = "1")]
-    kind: u32,
-    #[prost(uint32, tag = "2")]
-    port: u32,
-    #[prost(string, tag = "3")]
-    path: String,
-    #[prost(uint32, tag = "4")]
-    interval_ms: u32,
-    #[prost(uint32, tag = "5")]
-    timeout_ms: u32,
-    #[prost(uint32, tag = "6")]
-    fall: u32,
-    #[prost(uint32, tag = "7")]
-    rise: u32,
-}
-
-const SITE: Shape = Shape {
-    name: "Site",
-    fields: &[
-        one(1, "name", Kind::Text(MAX_SITE_NAME)),
-        many(2, "addresses", Kind::Address, MAX_ADDRESSES),
-        one(3, "cost", Kind::Double),
-    ],
-};
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct Site {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(bytes = "bytes", repeated, tag = "2")]
-    addresses: Vec<Bytes>,
-    #[prost(double, tag = "3")]
-    cost: f64,
+    #[prost(uint64, tag = "8")]
+    base: u64,
+    #[prost(bytes = "bytes", repeated, tag = "9")]
+    removed: Vec<Bytes>,
+    #[prost(bool, tag = "10")]
+    records_changed: bool,
+    #[prost(bool, tag = "11")]
+    withdrawn: bool,
+    #[prost(uint64, tag = "12")]
+    digest: u64,
 }
 
 const RECORD: Shape = Shape {
@@ -212,152 +89,118 @@ struct StaticRecord {
     rdata: Bytes,
 }
 
+impl From<&catalogue::CatalogueUpdate> for Catalogue {
+    fn from(update: &catalogue::CatalogueUpdate) -> Self {
+        match update {
+            CatalogueUpdate::Snapshot(zone) => zone.into(),
+            CatalogueUpdate::Delta(delta) => delta.into(),
+            CatalogueUpdate::Withdrawn(gone) => {
+                let (zone, generation) = (from_name(&gone.zone), gone.generation);
+                Self { zone, generation, withdrawn: true, ..Self::default() }
+            }
+        }
+    }
+}
+
 impl From<&catalogue::ZoneCatalogue> for Catalogue {
     fn from(zone: &catalogue::ZoneCatalogue) -> Self {
-        let record = |r: &catalogue::StaticRecord| StaticRecord {
-            name: from_name(&r.name),
-            rtype: r.rtype.into(),
-            ttl: r.ttl,
-            rdata: Bytes::copy_from_slice(&r.rdata),
-        };
         Self {
             zone: from_name(&zone.zone),
             generation: zone.generation,
             soa_serial: zone.soa_serial,
-            style: match zone.style {
-                ZoneStyle::SubZone => 1,
-                ZoneStyle::Host => 2,
-            },
+            style: from_style(zone.style),
             cname_ttl: zone.cname_ttl,
             services: zone.services.iter().map(Service::from).collect(),
-            records: zone.records.iter().map(record).collect(),
+            records: zone.records.iter().map(StaticRecord::from).collect(),
+            ..Self::default()
         }
     }
 }
 
-impl From<&catalogue::Service> for Service {
-    fn from(service: &catalogue::Service) -> Self {
-        let site =
-            |s: &catalogue::Site| Site { name: s.name.clone(), addresses: from_addresses(&s.addresses), cost: s.cost };
-        let catalogue::Policy { margin_ms, margin_percent, latency, cost } = service.policy;
+impl From<&catalogue::CatalogueDelta> for Catalogue {
+    fn from(delta: &catalogue::CatalogueDelta) -> Self {
         Self {
-            name: from_name(&service.name),
-            host: from_name(&service.host),
-            mode: match service.mode {
-                Mode::Referral => 1,
-                Mode::Direct => 2,
-            },
-            ttl: service.ttl,
-            answers: service.answers.into(),
-            policy: Some(Policy { margin_ms, margin_percent, latency, cost }),
-            probes: service.probes.iter().map(Probe::from).collect(),
-            sites: service.sites.iter().map(site).collect(),
-            https: service.https.as_ref().map(HttpsRecord::from),
+            zone: from_name(&delta.zone),
+            generation: delta.generation,
+            soa_serial: delta.soa_serial,
+            style: from_style(delta.style),
+            cname_ttl: delta.cname_ttl,
+            services: delta.services.iter().map(Service::from).collect(),
+            records: delta.records.iter().flatten().map(StaticRecord::from).collect(),
+            base: delta.base,
+            removed: delta.removed.iter().map(from_name).collect(),
+            records_changed: delta.records.is_some(),
+            withdrawn: false,
+            digest: delta.digest,
         }
     }
 }
 
-impl From<&catalogue::HttpsRecord> for HttpsRecord {
-    fn from(record: &catalogue::HttpsRecord) -> Self {
-        let catalogue::HttpsRecord { alpn, no_default_alpn, port, hints } = record.clone();
-        Self { alpn, no_default_alpn, port: port.map(u32::from), hints }
-    }
-}
-
-impl From<&catalogue::Probe> for Probe {
-    fn from(probe: &catalogue::Probe) -> Self {
-        let (kind, port, path) = match &probe.kind {
-            ProbeKind::Tcp { port } => (1, *port, String::new()),
-            ProbeKind::Http { port, path } => (2, *port, path.clone()),
-        };
+impl From<&catalogue::StaticRecord> for StaticRecord {
+    fn from(record: &catalogue::StaticRecord) -> Self {
         Self {
-            kind,
-            port: port.into(),
-            path,
-            interval_ms: probe.interval_ms,
-            timeout_ms: probe.timeout_ms,
-            fall: probe.fall.into(),
-            rise: probe.rise.into(),
+            name: from_name(&record.name),
+            rtype: record.rtype.into(),
+            ttl: record.ttl,
+            rdata: Bytes::copy_from_slice(&record.rdata),
         }
     }
 }
 
-impl TryFrom<Catalogue> for catalogue::ZoneCatalogue {
+fn from_style(style: ZoneStyle) -> u32 {
+    match style {
+        ZoneStyle::SubZone => 1,
+        ZoneStyle::Host => 2,
+    }
+}
+
+fn style(wire: u32) -> Result<ZoneStyle, BodyError> {
+    match wire {
+        1 => Ok(ZoneStyle::SubZone),
+        2 => Ok(ZoneStyle::Host),
+        value => Err(BodyError::Enum { field: "style", value }),
+    }
+}
+
+impl TryFrom<Catalogue> for catalogue::CatalogueUpdate {
     type Error = BodyError;
 
     fn try_from(wire: Catalogue) -> Result<Self, BodyError> {
-        Ok(Self {
-            zone: name("zone", &wire.zone)?,
+        let zone = name("zone", &wire.zone)?;
+        let rules_out = |field, is: bool| if is { Err(BodyError::Contradiction { field }) } else { Ok(()) };
+        if wire.withdrawn {
+            rules_out("base", wire.base != 0)?;
+            rules_out("services", !wire.services.is_empty())?;
+            return Ok(Self::Withdrawn(Withdrawal { zone, generation: wire.generation }));
+        }
+        let style = style(wire.style)?;
+        if wire.base == 0 {
+            rules_out("removed", !wire.removed.is_empty())?;
+            return Ok(Self::Snapshot(catalogue::ZoneCatalogue {
+                zone,
+                generation: wire.generation,
+                soa_serial: wire.soa_serial,
+                style,
+                cname_ttl: wire.cname_ttl,
+                services: convert(wire.services)?,
+                records: convert(wire.records)?,
+            }));
+        }
+        rules_out("base", wire.base >= wire.generation)?;
+        rules_out("records", !wire.records_changed && !wire.records.is_empty())?;
+        let records = convert(wire.records)?;
+        Ok(Self::Delta(catalogue::CatalogueDelta {
+            zone,
             generation: wire.generation,
+            base: wire.base,
             soa_serial: wire.soa_serial,
-            style: match wire.style {
-                1 => ZoneStyle::SubZone,
-                2 => ZoneStyle::Host,
-                value => return Err(BodyError::Enum { field: "style", value }),
-            },
+            style,
             cname_ttl: wire.cname_ttl,
             services: convert(wire.services)?,
-            records: convert(wire.records)?,
-        })
-    }
-}
-
-impl TryFrom<Service> for catalogue::Service {
-    type Error = BodyError;
-
-    fn try_from(wire: Service) -> Result<Self, BodyError> {
-        let Policy { margin_ms, margin_percent, latency, cost } = required("policy", wire.policy)?;
-        Ok(Self {
-            name: name("name", &wire.name)?,
-            host: name("host", &wire.host)?,
-            mode: match wire.mode {
-                1 => Mode::Referral,
-                2 => Mode::Direct,
-                value => return Err(BodyError::Enum { field: "mode", value }),
-            },
-            ttl: wire.ttl,
-            answers: narrow("answers", wire.answers)?,
-            policy: catalogue::Policy { margin_ms, margin_percent, latency, cost },
-            probes: convert(wire.probes)?,
-            sites: convert(wire.sites)?,
-            https: wire.https.map(catalogue::HttpsRecord::try_from).transpose()?,
-        })
-    }
-}
-
-impl TryFrom<HttpsRecord> for catalogue::HttpsRecord {
-    type Error = BodyError;
-
-    fn try_from(wire: HttpsRecord) -> Result<Self, BodyError> {
-        let HttpsRecord { alpn, no_default_alpn, port, hints } = wire;
-        Ok(Self { alpn, no_default_alpn, port: port.map(|port| narrow("port", port)).transpose()?, hints })
-    }
-}
-
-impl TryFrom<Probe> for catalogue::Probe {
-    type Error = BodyError;
-
-    fn try_from(wire: Probe) -> Result<Self, BodyError> {
-        let port = narrow("port", wire.port)?;
-        Ok(Self {
-            kind: match wire.kind {
-                1 => ProbeKind::Tcp { port },
-                2 => ProbeKind::Http { port, path: wire.path },
-                value => return Err(BodyError::Enum { field: "kind", value }),
-            },
-            interval_ms: wire.interval_ms,
-            timeout_ms: wire.timeout_ms,
-            fall: narrow("fall", wire.fall)?,
-            rise: narrow("rise", wire.rise)?,
-        })
-    }
-}
-
-impl TryFrom<Site> for catalogue::Site {
-    type Error = BodyError;
-
-    fn try_from(wire: Site) -> Result<Self, BodyError> {
-        Ok(Self { name: wire.name, addresses: addresses("addresses", &wire.addresses)?, cost: wire.cost })
+            removed: wire.removed.iter().map(|n| name("removed", n)).collect::<Result<_, _>>()?,
+            records: wire.records_changed.then_some(records),
+            digest: wire.digest,
+        }))
     }
 }
 

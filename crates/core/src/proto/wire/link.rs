@@ -8,18 +8,15 @@ use super::{
     MAX_TEXT, address, from_address, from_name, from_text, identity_field, name, name_field, narrow, required,
     text_field, u16_field, u32_field, u64_field,
 };
-use crate::{
-    name::Name,
-    proto::{
-        body::BodyError,
-        message::{self, BootId, ByeReason, PeerRole, RefuseReason},
-        scan::{Kind, Shape, many, one},
-    },
+use crate::proto::{
+    body::BodyError,
+    message::{self, BootId, ByeReason, FleetStamp, PeerRole, RefuseReason},
+    scan::{Kind, Shape, many, one},
 };
 
 const _: () = assert!(MAX_TEXT < super::super::HANDSHAKE_FRAME, "a REFUSE must fit a frame before WELCOME");
 
-/// Most zones that one peer may publish.
+/// Most zones in one WELCOME.
 const MAX_ZONES: usize = 65_536;
 
 pub(in crate::proto) const HELLO: Shape = Shape {
@@ -32,6 +29,8 @@ pub(in crate::proto) const HELLO: Shape = Shape {
         one(5, "boot", Kind::Octets(16)),
         u64_field(6, "uptime_ms"),
         u64_field(7, "features"),
+        u32_field(8, "fleet_serial"),
+        u64_field(9, "fleet_digest"),
     ],
 };
 
@@ -51,6 +50,10 @@ pub(super) struct Hello {
     uptime_ms: u64,
     #[prost(uint64, tag = "7")]
     features: u64,
+    #[prost(uint32, tag = "8")]
+    fleet_serial: u32,
+    #[prost(uint64, tag = "9")]
+    fleet_digest: u64,
 }
 
 impl From<&message::Hello> for Hello {
@@ -63,6 +66,8 @@ impl From<&message::Hello> for Hello {
             boot: from_boot(hello.boot),
             uptime_ms: hello.uptime_ms,
             features: hello.features,
+            fleet_serial: hello.fleet.serial,
+            fleet_digest: hello.fleet.digest,
         }
     }
 }
@@ -79,6 +84,7 @@ impl TryFrom<Hello> for message::Hello {
             boot: boot(&wire.boot)?,
             uptime_ms: wire.uptime_ms,
             features: wire.features,
+            fleet: FleetStamp { serial: wire.fleet_serial, digest: wire.fleet_digest },
         })
     }
 }
@@ -93,8 +99,10 @@ struct Endpoint {
     port: u32,
 }
 
-const ZONE_GENERATION: Shape =
-    Shape { name: "ZoneGeneration", fields: &[name_field(1, "zone"), u64_field(2, "generation")] };
+const ZONE_GENERATION: Shape = Shape {
+    name: "ZoneGeneration",
+    fields: &[name_field(1, "zone"), u64_field(2, "generation"), one(3, "on_referral", Kind::Number(1))],
+};
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct ZoneGeneration {
@@ -102,6 +110,8 @@ struct ZoneGeneration {
     zone: Bytes,
     #[prost(uint64, tag = "2")]
     generation: u64,
+    #[prost(bool, tag = "3")]
+    on_referral: bool,
 }
 
 pub(in crate::proto) const WELCOME: Shape = Shape {
@@ -143,7 +153,11 @@ pub(super) struct Welcome {
 
 impl From<&message::Welcome> for Welcome {
     fn from(welcome: &message::Welcome) -> Self {
-        let zone = |(zone, generation): &(Name, u64)| ZoneGeneration { zone: from_name(zone), generation: *generation };
+        let zone = |z: &message::ZoneGeneration| ZoneGeneration {
+            zone: from_name(&z.zone),
+            generation: z.generation,
+            on_referral: z.on_referral,
+        };
         Self {
             version: welcome.version.into(),
             identity: welcome.identity.to_string(),
@@ -153,7 +167,7 @@ impl From<&message::Welcome> for Welcome {
                 port: welcome.observed.port().into(),
             }),
             features: welcome.features,
-            fleet: Some((&welcome.fleet).into()),
+            fleet: welcome.fleet.as_ref().map(Into::into),
             map_generation: welcome.map_generation,
             report_generation: welcome.report_generation,
             catalogues: welcome.catalogues.iter().map(zone).collect(),
@@ -166,14 +180,20 @@ impl TryFrom<Welcome> for message::Welcome {
 
     fn try_from(wire: Welcome) -> Result<Self, BodyError> {
         let observed = required("observed", wire.observed)?;
-        let zone = |z: ZoneGeneration| Ok((name("zone", &z.zone)?, z.generation));
+        let zone = |z: ZoneGeneration| {
+            Ok(message::ZoneGeneration {
+                zone: name("zone", &z.zone)?,
+                generation: z.generation,
+                on_referral: z.on_referral,
+            })
+        };
         Ok(Self {
             version: narrow("version", wire.version)?,
             identity: wire.identity.parse()?,
             boot: boot(&wire.boot)?,
             observed: SocketAddr::new(address("observed", &observed.address)?, narrow("port", observed.port)?),
             features: wire.features,
-            fleet: required("fleet", wire.fleet)?.try_into()?,
+            fleet: wire.fleet.map(TryInto::try_into).transpose()?,
             map_generation: wire.map_generation,
             report_generation: wire.report_generation,
             catalogues: wire.catalogues.into_iter().map(zone).collect::<Result<_, BodyError>>()?,

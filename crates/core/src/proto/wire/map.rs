@@ -179,12 +179,7 @@ impl From<&message::MapAck> for MapAck {
     fn from(ack: &message::MapAck) -> Self {
         let refused = |r: &message::Refused| Refused {
             prefix: Some((&r.prefix).into()),
-            reason: match r.reason {
-                RefusedReason::NotAllowed => 1,
-                RefusedReason::Limit => 2,
-                RefusedReason::Stale => 3,
-                RefusedReason::Other(n) => n,
-            },
+            reason: from_reason(r.reason),
             text: from_text(&r.text),
         };
         Self { generation: ack.generation, accepted: ack.accepted, refused: ack.refused.iter().map(refused).collect() }
@@ -195,16 +190,7 @@ impl TryFrom<Refused> for message::Refused {
     type Error = BodyError;
 
     fn try_from(wire: Refused) -> Result<Self, BodyError> {
-        Ok(Self {
-            prefix: required("prefix", wire.prefix)?.try_into()?,
-            reason: match wire.reason {
-                1 => RefusedReason::NotAllowed,
-                2 => RefusedReason::Limit,
-                3 => RefusedReason::Stale,
-                n => RefusedReason::Other(n),
-            },
-            text: wire.text,
-        })
+        Ok(Self { prefix: required("prefix", wire.prefix)?.try_into()?, reason: reason(wire.reason), text: wire.text })
     }
 }
 
@@ -213,6 +199,38 @@ impl TryFrom<MapAck> for message::MapAck {
 
     fn try_from(wire: MapAck) -> Result<Self, BodyError> {
         Ok(Self { generation: wire.generation, accepted: wire.accepted, refused: convert(wire.refused)? })
+    }
+}
+
+/// Also SEEN's.
+pub(super) fn from_reason(reason: RefusedReason) -> u32 {
+    match reason {
+        RefusedReason::NotAllowed => 1,
+        RefusedReason::Limit => 2,
+        RefusedReason::Stale => 3,
+        RefusedReason::NotProven => 4,
+        RefusedReason::Expired => 5,
+        RefusedReason::UnknownNonce => 6,
+        RefusedReason::WrongSecret => 7,
+        RefusedReason::OpenResolver => 8,
+        RefusedReason::OutsideBounds => 9,
+        RefusedReason::Other(n) => n,
+    }
+}
+
+/// Also SEEN's.
+pub(super) fn reason(wire: u32) -> RefusedReason {
+    match wire {
+        1 => RefusedReason::NotAllowed,
+        2 => RefusedReason::Limit,
+        3 => RefusedReason::Stale,
+        4 => RefusedReason::NotProven,
+        5 => RefusedReason::Expired,
+        6 => RefusedReason::UnknownNonce,
+        7 => RefusedReason::WrongSecret,
+        8 => RefusedReason::OpenResolver,
+        9 => RefusedReason::OutsideBounds,
+        n => RefusedReason::Other(n),
     }
 }
 

@@ -8,6 +8,9 @@ mod link;
 mod map;
 mod publish;
 mod report;
+mod residence;
+mod service;
+mod steering;
 
 #[cfg(test)]
 mod tests;
@@ -45,12 +48,19 @@ pub(super) fn number(message: &Message) -> Number {
         Message::Map(_) => Number::MAP,
         Message::MapAck(_) => Number::MAP_ACK,
         Message::Unmap(_) => Number::UNMAP,
+        Message::Challenge(_) => Number::CHALLENGE,
+        Message::Proof(_) => Number::PROOF,
+        Message::Seen(_) => Number::SEEN,
         Message::Report(_) => Number::REPORT,
         Message::ReportAck(_) => Number::REPORT_ACK,
+        Message::LabelRanking(_) => Number::LABEL_RANKING,
         Message::Catalogue(_) => Number::CATALOGUE,
         Message::CatalogueAck(_) => Number::CATALOGUE_ACK,
         Message::Resync(_) => Number::RESYNC,
+        Message::Want(_) => Number::WANT,
         Message::GetReport => Number::GET_REPORT,
+        Message::Verdict(_) => Number::VERDICT,
+        Message::Budget(_) => Number::BUDGET,
         Message::Drain(_) => Number::DRAIN,
         Message::Delegation(_) => Number::DELEGATION,
         Message::Ping(_) => Number::PING,
@@ -59,7 +69,7 @@ pub(super) fn number(message: &Message) -> Number {
     }
 }
 
-/// The shape of the message with this number, `None` for those that 1.0 only reserves.
+/// The shape of the message with this number, `None` for those of later versions.
 pub(super) fn shape(number: Number) -> Option<&'static Shape> {
     Some(match number {
         Number::HELLO => &link::HELLO,
@@ -76,9 +86,16 @@ pub(super) fn shape(number: Number) -> Option<&'static Shape> {
         Number::MAP_ACK => &map::MAP_ACK,
         Number::UNMAP => &map::UNMAP,
         Number::DRAIN => &map::DRAIN,
+        Number::CHALLENGE => &residence::CHALLENGE,
+        Number::PROOF => &residence::PROOF,
+        Number::SEEN => &residence::SEEN,
         Number::REPORT => &report::REPORT,
         Number::REPORT_ACK => &report::REPORT_ACK,
         Number::GET_REPORT => &report::GET_REPORT,
+        Number::LABEL_RANKING => &steering::LABEL_RANKING,
+        Number::WANT => &steering::WANT,
+        Number::VERDICT => &steering::VERDICT,
+        Number::BUDGET => &steering::BUDGET,
         Number::CATALOGUE => &catalogue::CATALOGUE,
         Number::CATALOGUE_ACK => &publish::CATALOGUE_ACK,
         Number::RESYNC => &publish::RESYNC,
@@ -101,17 +118,34 @@ pub(super) fn encode(message: &Message) -> Bytes {
         Message::Map(m) => octets(&map::Map::from(m)),
         Message::MapAck(m) => octets(&map::MapAck::from(m)),
         Message::Unmap(m) => octets(&map::Unmap::from(m)),
+        Message::Challenge(m) => octets(&residence::Challenge::from(m)),
+        Message::Proof(m) => octets(&residence::Proof::from(m)),
+        Message::Seen(m) => octets(&residence::Seen::from(m)),
         Message::Report(m) => octets(&report::Report::from(m)),
         Message::ReportAck(m) => octets(&report::ReportAck { generation: m.generation }),
+        Message::LabelRanking(m) => octets(&steering::LabelRanking::from(&**m)),
         Message::Catalogue(m) => octets(&catalogue::Catalogue::from(&**m)),
         Message::CatalogueAck(m) => octets(&publish::CatalogueAck::from(m)),
         Message::Resync(m) => octets(&publish::Resync::from(m)),
+        Message::Want(m) => octets(&steering::Want::from(m)),
         Message::GetReport => Bytes::new(),
+        Message::Verdict(m) => octets(&steering::Verdict::from(m)),
+        Message::Budget(m) => octets(&steering::Budget::from(&**m)),
         Message::Drain(drained) => octets(&map::Drain { drained: *drained }),
         Message::Delegation(m) => octets(&publish::Delegation::from(m)),
         Message::Ping(value) | Message::Pong(value) => octets(&link::Probe { value: *value }),
         Message::Bye(m) => octets(&link::Bye::from(m)),
     }
+}
+
+/// A fleet document's octets, as in FLEET.
+pub(super) fn fleet(document: &crate::fleet::Fleet) -> Vec<u8> {
+    prost::Message::encode_to_vec(&fleet::Fleet::from(document))
+}
+
+/// A whole zone's octets, as in CATALOGUE.
+pub(super) fn snapshot(zone: &crate::catalogue::ZoneCatalogue) -> Vec<u8> {
+    prost::Message::encode_to_vec(&catalogue::Catalogue::from(zone))
 }
 
 /// The message in `body`, which the scan has let pass; `None` for numbers without a message.
@@ -125,12 +159,19 @@ pub(super) fn decode(number: Number, body: Bytes) -> Result<Option<Message>, Bod
         Number::MAP => Message::Map(parse::<map::Map>(body)?.try_into()?),
         Number::MAP_ACK => Message::MapAck(parse::<map::MapAck>(body)?.try_into()?),
         Number::UNMAP => Message::Unmap(parse::<map::Unmap>(body)?.try_into()?),
+        Number::CHALLENGE => Message::Challenge(parse::<residence::Challenge>(body)?.try_into()?),
+        Number::PROOF => Message::Proof(parse::<residence::Proof>(body)?.try_into()?),
+        Number::SEEN => Message::Seen(parse::<residence::Seen>(body)?.try_into()?),
         Number::REPORT => Message::Report(parse::<report::Report>(body)?.try_into()?),
         Number::REPORT_ACK => Message::ReportAck(parse::<report::ReportAck>(body)?.into()),
+        Number::LABEL_RANKING => Message::LabelRanking(Box::new(parse::<steering::LabelRanking>(body)?.try_into()?)),
         Number::CATALOGUE => Message::Catalogue(Box::new(parse::<catalogue::Catalogue>(body)?.try_into()?)),
         Number::CATALOGUE_ACK => Message::CatalogueAck(parse::<publish::CatalogueAck>(body)?.try_into()?),
         Number::RESYNC => Message::Resync(parse::<publish::Resync>(body)?.try_into()?),
+        Number::WANT => Message::Want(parse::<steering::Want>(body)?.try_into()?),
         Number::GET_REPORT => Message::GetReport,
+        Number::VERDICT => Message::Verdict(parse::<steering::Verdict>(body)?.try_into()?),
+        Number::BUDGET => Message::Budget(Box::new(parse::<steering::Budget>(body)?.try_into()?)),
         Number::DRAIN => Message::Drain(parse::<map::Drain>(body)?.drained),
         Number::DELEGATION => Message::Delegation(parse::<publish::Delegation>(body)?.try_into()?),
         Number::PING => Message::Ping(parse::<link::Probe>(body)?.value),

@@ -22,7 +22,7 @@ const MAX_SERVERS: usize = 256;
 
 pub(in crate::proto) const CATALOGUE_ACK: Shape = Shape {
     name: "CatalogueAck",
-    fields: &[name_field(1, "zone"), u64_field(2, "generation"), text_field(3, "refused")],
+    fields: &[name_field(1, "zone"), u64_field(2, "generation"), text_field(3, "refused"), u64_field(4, "held")],
 };
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -33,11 +33,14 @@ pub(super) struct CatalogueAck {
     generation: u64,
     #[prost(string, optional, tag = "3")]
     refused: Option<String>,
+    #[prost(uint64, tag = "4")]
+    held: u64,
 }
 
 impl From<&message::CatalogueAck> for CatalogueAck {
     fn from(ack: &message::CatalogueAck) -> Self {
-        Self { zone: from_name(&ack.zone), generation: ack.generation, refused: ack.refused.as_deref().map(from_text) }
+        let message::CatalogueAck { zone, generation, held, refused } = ack;
+        Self { zone: from_name(zone), generation: *generation, refused: refused.as_deref().map(from_text), held: *held }
     }
 }
 
@@ -45,12 +48,13 @@ impl TryFrom<CatalogueAck> for message::CatalogueAck {
     type Error = BodyError;
 
     fn try_from(wire: CatalogueAck) -> Result<Self, BodyError> {
-        Ok(Self { zone: name("zone", &wire.zone)?, generation: wire.generation, refused: wire.refused })
+        let CatalogueAck { zone, generation, refused, held } = wire;
+        Ok(Self { zone: name("zone", &zone)?, generation, held, refused })
     }
 }
 
 pub(in crate::proto) const RESYNC: Shape =
-    Shape { name: "Resync", fields: &[u32_field(1, "subject"), name_field(2, "zone")] };
+    Shape { name: "Resync", fields: &[u32_field(1, "subject"), name_field(2, "zone"), u64_field(3, "held")] };
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct Resync {
@@ -58,14 +62,16 @@ pub(super) struct Resync {
     subject: u32,
     #[prost(bytes = "bytes", tag = "2")]
     zone: Bytes,
+    #[prost(uint64, tag = "3")]
+    held: u64,
 }
 
 impl From<&message::Resync> for Resync {
     fn from(resync: &message::Resync) -> Self {
         match resync {
-            message::Resync::Map => Self { subject: 1, zone: Bytes::new() },
-            message::Resync::Report => Self { subject: 2, zone: Bytes::new() },
-            message::Resync::Catalogue(zone) => Self { subject: 3, zone: from_name(zone) },
+            message::Resync::Map => Self { subject: 1, zone: Bytes::new(), held: 0 },
+            message::Resync::Report => Self { subject: 2, zone: Bytes::new(), held: 0 },
+            message::Resync::Catalogue { zone, held } => Self { subject: 3, zone: from_name(zone), held: *held },
         }
     }
 }
@@ -77,7 +83,7 @@ impl TryFrom<Resync> for message::Resync {
         Ok(match wire.subject {
             1 => Self::Map,
             2 => Self::Report,
-            3 => Self::Catalogue(name("zone", &wire.zone)?),
+            3 => Self::Catalogue { zone: name("zone", &wire.zone)?, held: wire.held },
             value => return Err(BodyError::Enum { field: "subject", value }),
         })
     }

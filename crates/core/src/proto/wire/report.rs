@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Most services in one report.
-const MAX_RANKINGS: usize = 65_536;
+pub(super) const MAX_RANKINGS: usize = 65_536;
 /// Most sites of one service; like the catalogue's.
 pub(super) const MAX_SITES: usize = 1_000;
 /// Most addresses of one site; like the catalogue's.
@@ -43,7 +43,7 @@ pub(super) struct Report {
     removed: Vec<Bytes>,
 }
 
-const RANKING: Shape = Shape {
+pub(super) const RANKING: Shape = Shape {
     name: "Ranking",
     fields: &[
         name_field(1, "service"),
@@ -53,7 +53,7 @@ const RANKING: Shape = Shape {
 };
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct Ranking {
+pub(super) struct Ranking {
     #[prost(bytes = "bytes", tag = "1")]
     service: Bytes,
     #[prost(uint64, tag = "2")]

@@ -1,0 +1,262 @@
+//! A service, inside CATALOGUE.
+
+use bytes::Bytes;
+
+use super::{
+    addresses, convert, from_addresses, from_name, name, name_field, narrow,
+    report::{MAX_ADDRESSES, MAX_SITE_NAME, MAX_SITES},
+    required, u8_field, u16_field, u32_field,
+};
+use crate::{
+    catalogue::{self, Mode, ProbeKind},
+    proto::{
+        body::BodyError,
+        scan::{Kind, Shape, many, one},
+    },
+};
+
+/// Most probes of one service.
+const MAX_PROBES: usize = 16;
+/// Longest path of a probe, in octets.
+const MAX_PATH: usize = 2_048;
+/// Most ALPN ids of one service: what a catalogue that can be served may have at one octet each.
+const MAX_ALPN_IDS: usize = catalogue::MAX_ALPN / 2;
+/// Longest of them, in octets (RFC 7301 section 3.1).
+const MAX_ALPN_ID: usize = 255;
+
+pub(super) const SERVICE: Shape = Shape {
+    name: "Service",
+    fields: &[
+        name_field(1, "name"),
+        name_field(2, "host"),
+        u32_field(3, "mode"),
+        u32_field(4, "ttl"),
+        u8_field(5, "answers"),
+        one(6, "policy", Kind::Message(&POLICY)),
+        many(7, "probes", Kind::Message(&PROBE), MAX_PROBES),
+        many(8, "sites", Kind::Message(&SITE), MAX_SITES),
+        one(9, "https", Kind::Message(&HTTPS)),
+    ],
+};
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Service {
+    #[prost(bytes = "bytes", tag = "1")]
+    name: Bytes,
+    #[prost(bytes = "bytes", tag = "2")]
+    host: Bytes,
+    #[prost(uint32, tag = "3")]
+    mode: u32,
+    #[prost(uint32, tag = "4")]
+    ttl: u32,
+    #[prost(uint32, tag = "5")]
+    answers: u32,
+    #[prost(message, optional, tag = "6")]
+    policy: Option<Policy>,
+    #[prost(message, repeated, tag = "7")]
+    probes: Vec<Probe>,
+    #[prost(message, repeated, tag = "8")]
+    sites: Vec<Site>,
+    #[prost(message, optional, tag = "9")]
+    https: Option<HttpsRecord>,
+}
+
+const HTTPS: Shape = Shape {
+    name: "HttpsRecord",
+    fields: &[
+        many(1, "alpn", Kind::Text(MAX_ALPN_ID), MAX_ALPN_IDS),
+        one(2, "no_default_alpn", Kind::Number(1)),
+        u16_field(3, "port"),
+        one(4, "hints", Kind::Number(1)),
+    ],
+};
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct HttpsRecord {
+    #[prost(string, repeated, tag = "1")]
+    alpn: Vec<String>,
+    #[prost(bool, tag = "2")]
+    no_default_alpn: bool,
+    #[prost(uint32, optional, tag = "3")]
+    port: Option<u32>,
+    #[prost(bool, tag = "4")]
+    hints: bool,
+}
+
+const POLICY: Shape = Shape {
+    name: "Policy",
+    fields: &[
+        u32_field(1, "margin_ms"),
+        u32_field(2, "margin_percent"),
+        one(3, "latency", Kind::Double),
+        one(4, "cost", Kind::Double),
+    ],
+};
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Policy {
+    #[prost(uint32, tag = "1")]
+    margin_ms: u32,
+    #[prost(uint32, tag = "2")]
+    margin_percent: u32,
+    #[prost(double, tag = "3")]
+    latency: f64,
+    #[prost(double, tag = "4")]
+    cost: f64,
+}
+
+const PROBE: Shape = Shape {
+    name: "Probe",
+    fields: &[
+        u32_field(1, "kind"),
+        u16_field(2, "port"),
+        one(3, "path", Kind::Text(MAX_PATH)),
+        u32_field(4, "interval_ms"),
+        u32_field(5, "timeout_ms"),
+        u8_field(6, "fall"),
+        u8_field(7, "rise"),
+    ],
+};
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Probe {
+    #[prost(uint32, tag = "1")]
+    kind: u32,
+    #[prost(uint32, tag = "2")]
+    port: u32,
+    #[prost(string, tag = "3")]
+    path: String,
+    #[prost(uint32, tag = "4")]
+    interval_ms: u32,
+    #[prost(uint32, tag = "5")]
+    timeout_ms: u32,
+    #[prost(uint32, tag = "6")]
+    fall: u32,
+    #[prost(uint32, tag = "7")]
+    rise: u32,
+}
+
+const SITE: Shape = Shape {
+    name: "Site",
+    fields: &[
+        one(1, "name", Kind::Text(MAX_SITE_NAME)),
+        many(2, "addresses", Kind::Address, MAX_ADDRESSES),
+        one(3, "cost", Kind::Double),
+    ],
+};
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Site {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(bytes = "bytes", repeated, tag = "2")]
+    addresses: Vec<Bytes>,
+    #[prost(double, tag = "3")]
+    cost: f64,
+}
+
+impl From<&catalogue::Service> for Service {
+    fn from(service: &catalogue::Service) -> Self {
+        let site =
+            |s: &catalogue::Site| Site { name: s.name.clone(), addresses: from_addresses(&s.addresses), cost: s.cost };
+        let catalogue::Policy { margin_ms, margin_percent, latency, cost } = service.policy;
+        Self {
+            name: from_name(&service.name),
+            host: from_name(&service.host),
+            mode: match service.mode {
+                Mode::Referral => 1,
+                Mode::Direct => 2,
+            },
+            ttl: service.ttl,
+            answers: service.answers.into(),
+            policy: Some(Policy { margin_ms, margin_percent, latency, cost }),
+            probes: service.probes.iter().map(Probe::from).collect(),
+            sites: service.sites.iter().map(site).collect(),
+            https: service.https.as_ref().map(HttpsRecord::from),
+        }
+    }
+}
+
+impl From<&catalogue::HttpsRecord> for HttpsRecord {
+    fn from(record: &catalogue::HttpsRecord) -> Self {
+        let catalogue::HttpsRecord { alpn, no_default_alpn, port, hints } = record.clone();
+        Self { alpn, no_default_alpn, port: port.map(u32::from), hints }
+    }
+}
+
+impl From<&catalogue::Probe> for Probe {
+    fn from(probe: &catalogue::Probe) -> Self {
+        let (kind, port, path) = match &probe.kind {
+            ProbeKind::Tcp { port } => (1, *port, String::new()),
+            ProbeKind::Http { port, path } => (2, *port, path.clone()),
+        };
+        Self {
+            kind,
+            port: port.into(),
+            path,
+            interval_ms: probe.interval_ms,
+            timeout_ms: probe.timeout_ms,
+            fall: probe.fall.into(),
+            rise: probe.rise.into(),
+        }
+    }
+}
+
+impl TryFrom<Service> for catalogue::Service {
+    type Error = BodyError;
+
+    fn try_from(wire: Service) -> Result<Self, BodyError> {
+        let Policy { margin_ms, margin_percent, latency, cost } = required("policy", wire.policy)?;
+        Ok(Self {
+            name: name("name", &wire.name)?,
+            host: name("host", &wire.host)?,
+            mode: match wire.mode {
+                1 => Mode::Referral,
+                2 => Mode::Direct,
+                value => return Err(BodyError::Enum { field: "mode", value }),
+            },
+            ttl: wire.ttl,
+            answers: narrow("answers", wire.answers)?,
+            policy: catalogue::Policy { margin_ms, margin_percent, latency, cost },
+            probes: convert(wire.probes)?,
+            sites: convert(wire.sites)?,
+            https: wire.https.map(catalogue::HttpsRecord::try_from).transpose()?,
+        })
+    }
+}
+
+impl TryFrom<HttpsRecord> for catalogue::HttpsRecord {
+    type Error = BodyError;
+
+    fn try_from(wire: HttpsRecord) -> Result<Self, BodyError> {
+        let HttpsRecord { alpn, no_default_alpn, port, hints } = wire;
+        Ok(Self { alpn, no_default_alpn, port: port.map(|port| narrow("port", port)).transpose()?, hints })
+    }
+}
+
+impl TryFrom<Probe> for catalogue::Probe {
+    type Error = BodyError;
+
+    fn try_from(wire: Probe) -> Result<Self, BodyError> {
+        let port = narrow("port", wire.port)?;
+        Ok(Self {
+            kind: match wire.kind {
+                1 => ProbeKind::Tcp { port },
+                2 => ProbeKind::Http { port, path: wire.path },
+                value => return Err(BodyError::Enum { field: "kind", value }),
+            },
+            interval_ms: wire.interval_ms,
+            timeout_ms: wire.timeout_ms,
+            fall: narrow("fall", wire.fall)?,
+            rise: narrow("rise", wire.rise)?,
+        })
+    }
+}
+
+impl TryFrom<Site> for catalogue::Site {
+    type Error = BodyError;
+
+    fn try_from(wire: Site) -> Result<Self, BodyError> {
+        Ok(Self { name: wire.name, addresses: addresses("addresses", &wire.addresses)?, cost: wire.cost })
+    }
+}
