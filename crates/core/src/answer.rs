@@ -135,6 +135,11 @@ impl<'d> Answer<'d> {
         Self::only(rcode::SERVFAIL, Decision::NotReady, Ede::NotReady)
     }
 
+    /// What a DNS-LB says of its own label if no dns-b can be asked.
+    fn relay() -> Self {
+        Self::only(rcode::SERVFAIL, Decision::Relay, Ede::NotReady)
+    }
+
     fn only(rcode: u16, decision: Decision, ede: Ede) -> Self {
         Self { rcode, decision, scope: 0, ede: Some(ede), content: None }
     }
@@ -152,10 +157,30 @@ pub(crate) fn place<'d>(directory: &'d Directory, name: &QName) -> Step<'d> {
         return Step::Answered(Answer::not_ready());
     };
     let Some((zone, labels)) = directory.zone_of(name) else {
-        return Step::Answered(if directory.has_zones() { Answer::refused() } else { Answer::not_ready() });
+        return Step::Answered(outside(directory, name));
     };
     let place = Place { fleet, zone, labels };
     Step::Placed(place, directory.hash(place.label(name)))
+}
+
+/// A name in none of the zones: at a DNS-LB it may be in one that only dns-bs know.
+#[cold]
+fn outside<'d>(directory: &Directory, name: &QName) -> Answer<'d> {
+    if own_label(directory, name).is_some() {
+        Answer::relay()
+    } else if directory.has_zones() {
+        Answer::refused()
+    } else {
+        Answer::not_ready()
+    }
+}
+
+/// At a DNS-LB: how many labels precede the first that is its own, if something follows it.
+pub fn own_label(directory: &Directory, name: &QName) -> Option<usize> {
+    let (_, own) = directory.own()?;
+    let labels = name.labels();
+    let label = |n: usize| &name[name.start(n)..name.start(n + 1)];
+    (0..labels.saturating_sub(1)).find(|n| label(*n) == own.label())
 }
 
 impl<'d> Step<'d> {

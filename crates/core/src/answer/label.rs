@@ -87,7 +87,7 @@ impl<'d> Asking<'d, '_> {
         let reported = lent.or_else(|| self.directory.ranking(cut.lb?.0, facts.id));
         let (ranking, ttl, decision) = match reported {
             Some(ranking) => (ranking, facts.ttl, Decision::Label),
-            None if own => return Answer::not_ready(),
+            None if own => return Answer::relay(),
             None => match self.directory.aggregate(facts.id) {
                 Some(aggregate) => (aggregate, short, Decision::Aggregate),
                 None => (self.place.zone.customer_order(service), short, Decision::CustomerOrder),

@@ -173,6 +173,10 @@ pub enum Decision {
     /// NOTAUTH: signed with a key, of which we have none (RFC 8945 section 5.2.1). The reply is whole
     /// but for its TSIG record, which says so.
     Signed,
+    /// At a DNS-LB: its label is in the name, and it does not know the zone or has not measured the
+    /// service, so a dns-b is to be asked. The reply is what is said if none answers: SERVFAIL with
+    /// EDE 14.
+    Relay,
     /// Who and what the server is, in class CHAOS.
     Chaos,
     /// SERVFAIL with EDE 14: no catalogue or measurement yet.
@@ -200,7 +204,7 @@ pub enum Decision {
 }
 
 /// Number of [`Decision`]s, for tables of counters indexed by `decision as usize`.
-pub const DECISIONS: usize = 18;
+pub const DECISIONS: usize = 19;
 
 impl Decision {
     /// Every decision, in the order of their discriminants.
@@ -211,6 +215,7 @@ impl Decision {
         Self::BadCookie,
         Self::RateLimited,
         Self::Signed,
+        Self::Relay,
         Self::Chaos,
         Self::NotReady,
         Self::Mapped,
@@ -234,6 +239,7 @@ impl Decision {
             Self::BadCookie => "bad-cookie",
             Self::RateLimited => "rate-limited",
             Self::Signed => "signed",
+            Self::Relay => "relay",
             Self::Chaos => "chaos",
             Self::NotReady => "not-ready",
             Self::Mapped => "mapped",
