@@ -140,6 +140,11 @@ impl<'d> Answer<'d> {
         Self::only(rcode::SERVFAIL, Decision::Relay, Ede::NotReady)
     }
 
+    /// In a zone for proofs of residence, which has a way of its own ([`crate::dns`]).
+    fn proof() -> Self {
+        Self { rcode: rcode::NOERROR, decision: Decision::Proof, scope: 0, ede: None, content: None }
+    }
+
     fn only(rcode: u16, decision: Decision, ede: Ede) -> Self {
         Self { rcode, decision, scope: 0, ede: Some(ede), content: None }
     }
@@ -166,7 +171,9 @@ pub(crate) fn place<'d>(directory: &'d Directory, name: &QName) -> Step<'d> {
 /// A name in none of the zones: at a DNS-LB it may be in one that only dns-bs know.
 #[cold]
 fn outside<'d>(directory: &Directory, name: &QName) -> Answer<'d> {
-    if own_label(directory, name).is_some() {
+    if directory.prove_zone_of(name).is_some() {
+        Answer::proof()
+    } else if own_label(directory, name).is_some() {
         Answer::relay()
     } else if directory.has_zones() {
         Answer::refused()

@@ -18,6 +18,7 @@ use crate::{
     net::Prefix,
     rankings::Rankings,
     report::Ranking,
+    residence::{ProveZone, ProveZones},
     table::{MapTable, Member},
     zones::Zones,
 };
@@ -134,6 +135,9 @@ pub struct Directory {
     clients: MapTable,
     default_group: Arc<[Member]>,
     own: Option<LbIndex>,
+    /// At a dns-b: which it is, and where it is asked for nonces.
+    server: Option<Identity>,
+    proofs: Arc<ProveZones>,
     filling: bool,
     /// Numbers of services that are gone, to be given out again.
     free: Arc<Vec<ServiceId>>,
@@ -159,6 +163,8 @@ impl Directory {
             clients: MapTable::default(),
             default_group: Arc::default(),
             own: None,
+            server: None,
+            proofs: Arc::default(),
             filling: false,
             free: Arc::default(),
         }
@@ -181,6 +187,18 @@ impl Directory {
         }
         self.lbs.take_fleet(&fleet);
         self.fleet = Some(Arc::new(fleet));
+        self.renew_proofs();
+    }
+
+    /// At a dns-b: which of the dns-bs it is. From then on it answers in its zones for proofs.
+    pub fn set_server(&mut self, server: Identity) {
+        self.server = Some(server);
+        self.renew_proofs();
+    }
+
+    fn renew_proofs(&mut self) {
+        let zones = self.fleet.as_ref().zip(self.server.as_ref()).map(|(fleet, own)| ProveZones::new(fleet, own));
+        self.proofs = Arc::new(zones.unwrap_or_default());
     }
 
     /// Replaces the map tables: everything by source address, and client networks alone.
@@ -390,6 +408,16 @@ impl Directory {
     #[inline]
     pub fn zone_of(&self, name: &QName) -> Option<(&ZoneEntry, usize)> {
         self.zones.of(name)
+    }
+
+    /// The zone for proofs of residence that a name is in, and how many labels precede the zone in it.
+    pub fn prove_zone_of(&self, name: &QName) -> Option<(&ProveZone, usize)> {
+        self.proofs.of(name)
+    }
+
+    /// At a dns-b: its zones for proofs of residence.
+    pub fn prove_zones(&self) -> &ProveZones {
+        &self.proofs
     }
 
     /// Every DNS-LB ever met.

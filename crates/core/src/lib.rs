@@ -31,6 +31,7 @@ pub mod rank;
 pub mod ranked;
 mod rankings;
 pub mod report;
+pub mod residence;
 pub mod table;
 pub mod zone;
 mod zones;

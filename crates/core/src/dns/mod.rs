@@ -14,6 +14,7 @@ mod batch;
 mod chaos;
 mod edns;
 mod opt;
+mod prove;
 mod render;
 mod responder;
 mod sections;
@@ -199,6 +200,9 @@ pub enum Decision {
     Referral,
     /// A service in a label zone, from the DNS-LB's ranking.
     Label,
+    /// The name of a nonce was asked for (see [`crate::residence`]): whether it is one, and whose, the
+    /// slow lane knows.
+    Proof,
     /// Everything else with authority: SOA, NS, glue, static records, NODATA, NXDOMAIN.
     Authority,
 }
@@ -227,8 +231,15 @@ impl Decision {
         Self::CustomerOrder,
         Self::Referral,
         Self::Label,
+        Self::Proof,
         Self::Authority,
     ];
+
+    /// Whether the slow lane has a better reply than the one at hand.
+    #[inline]
+    pub fn is_for_the_slow_lane(self) -> bool {
+        matches!(self, Self::Signed | Self::Proof)
+    }
 
     /// The value of the metric's `decision` label.
     pub fn as_str(self) -> &'static str {
@@ -251,6 +262,7 @@ impl Decision {
             Self::CustomerOrder => "customer-order",
             Self::Referral => "referral",
             Self::Label => "label",
+            Self::Proof => "proof",
             Self::Authority => "authority",
         }
     }

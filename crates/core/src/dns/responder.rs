@@ -6,7 +6,7 @@ use super::{
     Asked, Decision, Exchange, Handled, Kind, Role, Transport, batch,
     conduct::Conduct,
     cookie::Standing,
-    qname::QName,
+    prove, qname::QName,
     query::{self, Edns, Parsed, Query},
     rate::{Limiter, Verdict},
     rcode,
@@ -17,6 +17,7 @@ use crate::{
     answer::{Answer, Question},
     directory::Directory,
     locate::Client,
+    residence::{Family, Nonce, Secret},
 };
 
 /// In the third octet of a header (RFC 1035 section 4.1.1).
@@ -44,7 +45,7 @@ pub(super) struct Admitted<'q> {
     pub(super) terms: Terms<'q>,
     pub(super) client: Client,
     role: Role,
-    limit: usize,
+    pub(super) limit: usize,
 }
 
 impl Admitted<'_> {
@@ -69,6 +70,25 @@ impl<'a> Responder<'a> {
         batch::respond::<1>(self, &mut alone);
         let [Exchange { handled, .. }] = alone;
         handled
+    }
+
+    /// The reply to a question that was [`Decision::Proof`], now that `secret_of` is asked whether the
+    /// nonce is one and this is who gets its secret; NODATA if not.
+    pub fn respond_proof(
+        &self,
+        asked: &Asked<'_>,
+        secret_of: impl FnOnce(&Nonce, Family) -> Option<Secret>,
+        reply: &mut [u8],
+    ) -> Handled {
+        let mut name = QName::default();
+        let mut admitted: ArrayVec<Admitted<'_>, 1> = ArrayVec::new();
+        if let Some(handled) = self.admit(asked, &mut name, reply, &mut admitted) {
+            return handled;
+        }
+        let Some(admitted) = admitted.first() else { return Handled::DROPPED };
+        let nonce = prove::nonce(self.directory, admitted);
+        let secret = nonce.and_then(|(nonce, family)| secret_of(&nonce, family));
+        prove::answer(self.directory, admitted, secret.as_ref(), reply)
     }
 
     /// Answers a batch, each packet as [`Responder::respond`] does.
@@ -119,6 +139,9 @@ impl<'a> Responder<'a> {
     #[inline]
     pub(super) fn render(&self, admitted: &Admitted<'_>, answer: &Answer<'_>, reply: &mut [u8]) -> Handled {
         let Admitted { query, terms, client, limit, .. } = admitted;
+        if answer.decision == Decision::Proof {
+            return prove::answer(self.directory, admitted, None, reply);
+        }
         let rendered = render::answer(query, answer, client, terms, (reply, *limit));
         terms.handled(&rendered, answer.rcode, answer.decision)
     }

@@ -450,7 +450,7 @@ async fn a_peer_that_does_not_read_is_closed_and_memory_stays_bounded() {
 }
 
 fn large_fleet() -> Fleet {
-    let mut fleet = welcome("127.0.0.1:1".parse().unwrap()).fleet;
+    let mut fleet = welcome("127.0.0.1:1".parse().unwrap()).fleet.unwrap();
     let label = |n: u32| dglb_core::fleet::FleetLabel {
         identity: format!("lb{n}").parse().unwrap(),
         addresses: vec![std::net::Ipv4Addr::from_bits(0x0a00_0000 + n).into()],

@@ -17,7 +17,7 @@ mod stop;
 mod stream;
 mod udp;
 
-use std::{io, net::SocketAddr, num::NonZeroUsize, sync::Arc};
+use std::{fmt, io, net::SocketAddr, num::NonZeroUsize, sync::Arc};
 
 use dglb_core::dns::{Role, Transport, rate::Limiter};
 use prometheus_client::registry::Registry;
@@ -29,6 +29,7 @@ pub use certificate::{CertificateError, CertificateFiles};
 pub use conduct::ConductKeeper;
 pub use encrypted::{EncryptedService, EncryptedSettings, Over};
 use slow::SlowLane;
+pub use slow::Unhurried;
 use socket::Bound;
 pub use source::{Content, ContentHeld, Held, Source};
 use stream::{Carrier, Listening, Socket};
@@ -89,11 +90,11 @@ pub struct BindError {
 }
 
 /// Bound sockets that nobody serves yet.
-#[derive(Debug)]
 pub struct Server {
     bound: Vec<Bound>,
     encrypted: encrypted::Bound,
     settings: Settings,
+    unhurried: Option<Box<dyn Unhurried>>,
 }
 
 impl Server {
@@ -104,7 +105,13 @@ impl Server {
     pub fn bind(endpoints: &[Endpoint], settings: Settings) -> Result<Self, BindError> {
         let bound = endpoints.iter().map(|endpoint| Bound::new(*endpoint, &settings)).collect::<Result<_, _>>()?;
         let encrypted = encrypted::Bound::new(&settings.encrypted)?;
-        Ok(Self { bound, encrypted, settings })
+        Ok(Self { bound, encrypted, settings, unhurried: None })
+    }
+
+    /// Lets `unhurried` answer in the slow lane what the directory alone cannot. Without anybody there
+    /// the reply at hand is sent.
+    pub fn set_unhurried(&mut self, unhurried: Box<dyn Unhurried>) {
+        self.unhurried = Some(unhurried);
     }
 
     /// The endpoints with the ports that they really have, in the order of [`Server::bind`].
@@ -127,9 +134,9 @@ impl Server {
     /// # Errors
     /// When the system has no room for a thread.
     pub fn run(self, source: impl Source, counters: &DnsCounters, tasks: &mut Tasks) -> io::Result<()> {
-        let (slow, serve_slow) = SlowLane::new(counters.lane());
+        let Self { bound, encrypted, settings, unhurried } = self;
+        let (slow, serve_slow) = SlowLane::new(counters.lane(), unhurried);
         tasks.spawn_thread("dns-slow", serve_slow)?;
-        let Self { bound, encrypted, settings } = self;
         let has_encrypted = !settings.encrypted.services.is_empty();
         let limits = settings.encrypted.limits;
         descriptors::make_room(settings.tcp.connections + if has_encrypted { limits.connections } else { 0 });
@@ -181,6 +188,12 @@ fn run_lanes<S: Source>(
         tasks.spawn_thread(format!("dns-udp-{number}"), run)?;
     }
     Ok(listening)
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("bound", &self.bound).field("settings", &self.settings).finish_non_exhaustive()
+    }
 }
 
 fn hint(error: &io::Error) -> &'static str {

@@ -2,16 +2,17 @@
 //! bounded queue, and who is asked by whom and over what is none of its business.
 //!
 //! Messages that are signed with a key come here (RFC 8945): nobody shares one with us, so each gets
-//! NOTAUTH with a TSIG record that says BADKEY, read and written by hickory.
+//! NOTAUTH with a TSIG record that says BADKEY, read and written by hickory. All else is for whom the
+//! daemon has set there ([`Unhurried`]).
 
 use std::{
-    net::UdpSocket,
+    net::{SocketAddr, UdpSocket},
     os::fd::AsFd,
     sync::mpsc::{Receiver, SyncSender, sync_channel},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use dglb_core::dns::framing::MAX_MESSAGE;
+use dglb_core::dns::{Asked, Decision, Role, Transport, framing::MAX_MESSAGE};
 use hickory_proto::{
     op::{Message, ResponseCode},
     rr::rdata::tsig::{TSIG, TsigError, make_tsig_record},
@@ -27,11 +28,23 @@ const SEND_PATIENCE: Duration = Duration::from_millis(10);
 /// What a reply over UDP may always be long (RFC 1035 section 4.2.1).
 const LEAST_UDP: usize = 512;
 
+/// Answers what the directory alone cannot, in the slow lane's thread. It may take a lock; it must not
+/// wait for the network, since all others in the lane wait for it.
+pub trait Unhurried: Send {
+    /// Writes a better reply than the one at hand to the start of `reply`, which holds
+    /// [`MAX_MESSAGE`] octets, and returns its length; 0 if there is none.
+    fn respond(&mut self, asked: &Asked<'_>, decision: Decision, reply: &mut [u8]) -> usize;
+}
+
 /// A message, and what it would get if nobody looked closer.
 pub(super) struct Unusual {
     /// The message.
     pub(super) packet: Vec<u8>,
-    /// A whole reply with its response code, but without a TSIG record.
+    /// Who sent it, over what, and to an address of which role.
+    pub(super) from: (SocketAddr, Transport, Role),
+    /// Why it is here.
+    pub(super) decision: Decision,
+    /// A whole reply with its response code, but without what makes it better.
     pub(super) reply: Vec<u8>,
     /// Where the better one goes.
     pub(super) to: To,
@@ -49,15 +62,41 @@ pub(super) enum To {
 #[derive(Clone)]
 pub(super) struct SlowLane(SyncSender<Unusual>);
 
+impl Unusual {
+    /// What came in, what it would get, and why it is here.
+    pub(super) fn new(asked: &Asked<'_>, decision: Decision, reply: &[u8], to: To) -> Self {
+        let from = (asked.peer, asked.transport, asked.role);
+        Self { packet: asked.packet.to_vec(), from, decision, reply: reply.to_vec(), to }
+    }
+
+    /// The reply that it gets.
+    fn improve(&mut self, unhurried: Option<&mut (dyn Unhurried + 'static)>, room: &mut [u8]) -> Vec<u8> {
+        let reply = std::mem::take(&mut self.reply);
+        if self.decision == Decision::Signed {
+            return refuse(&self.packet, reply, &self.to, unix_seconds());
+        }
+        let (peer, transport, role) = self.from;
+        let asked = Asked { packet: &self.packet, peer, transport, role };
+        match unhurried.map_or(0, |unhurried| unhurried.respond(&asked, self.decision, room)) {
+            0 => reply,
+            length => room.get(..length).map_or(reply, <[u8]>::to_vec),
+        }
+    }
+}
+
 impl SlowLane {
     /// The queue, and the thread that serves it until everybody has dropped the other end.
-    pub(super) fn new(mut counters: Lane) -> (Self, impl FnOnce() + Send) {
+    pub(super) fn new(
+        mut counters: Lane,
+        mut unhurried: Option<Box<dyn Unhurried>>,
+    ) -> (Self, impl FnOnce() + Send) {
         let (sender, queue): (_, Receiver<Unusual>) = sync_channel(QUEUE);
         let serve = move || {
             let mut batch = Batch::new();
-            for Unusual { packet, reply, to } in queue {
-                let reply = refuse(&packet, reply, &to, unix_seconds());
-                match to {
+            let mut room = vec![0; MAX_MESSAGE];
+            for mut unusual in queue {
+                let reply = unusual.improve(unhurried.as_deref_mut(), &mut room);
+                match unusual.to {
                     To::Waiting(deliver) => deliver(reply),
                     To::Datagram(socket, path) => {
                         batch.reply_late(path, &reply);

@@ -6,6 +6,7 @@ use dglb_core::{
     directory::Directory,
     dns::{Asked, Conduct, Exchange, Handled, Responder, rate::Limiter},
     published::{Published, Snapshot},
+    residence::{Family, Nonce, Secret},
 };
 
 /// Gives a serving thread what it answers the next batch from.
@@ -64,6 +65,18 @@ impl Source for Content {
 impl ContentHeld {
     fn responder(&self) -> Responder<'_> {
         Responder { directory: &self.directory, conduct: &self.conduct, unix_seconds: self.unix_seconds }
+    }
+}
+
+impl ContentHeld {
+    /// The late reply to a question for a nonce; see [`Responder::respond_proof`].
+    pub fn respond_proof(
+        &self,
+        asked: &Asked<'_>,
+        secret_of: impl FnOnce(&Nonce, Family) -> Option<Secret>,
+        reply: &mut [u8],
+    ) -> Handled {
+        self.responder().respond_proof(asked, secret_of, reply)
     }
 }
 

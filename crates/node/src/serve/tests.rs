@@ -15,6 +15,7 @@ use dglb_core::{
 mod connections;
 mod encrypted;
 mod limits;
+mod proofs;
 mod signed;
 
 use super::*;

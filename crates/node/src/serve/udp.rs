@@ -82,9 +82,9 @@ impl<S: Source> Lane<S> {
                 return 0;
             }
         };
-        let signed = self.answer(role, batch, received, started);
-        if signed != 0 {
-            self.hand_over(socket, batch, received, signed);
+        let late = self.answer(role, batch, received, started);
+        if late.all != 0 {
+            self.hand_over((role, socket), batch, received, late);
         }
         let sent = batch.send(socket.as_fd(), received, SEND_PATIENCE);
         for _ in 0..sent.refused {
@@ -93,9 +93,8 @@ impl<S: Source> Lane<S> {
         received
     }
 
-    /// Answers everything in a batch from one version of the source; a bit for each of the exchanges
-    /// whose question is signed.
-    fn answer(&mut self, role: Role, batch: &mut Batch, received: usize, started: Instant) -> u32 {
+    /// Answers everything in a batch from one version of the source; what is left for the slow lane.
+    fn answer(&mut self, role: Role, batch: &mut Batch, received: usize, started: Instant) -> Late {
         let mut exchanges: ArrayVec<Exchange<'_>, BATCH> = ArrayVec::new();
         let mut lengths: ArrayVec<&mut usize, BATCH> = ArrayVec::new();
         for datagram in batch.datagrams(received) {
@@ -110,42 +109,55 @@ impl<S: Source> Lane<S> {
         let held = self.source.hold();
         held.respond_batch(&mut exchanges);
         held.limit_batch(&mut exchanges, &mut self.limiter, started.elapsed().as_millis() as u64);
-        let mut signed = 0;
+        let mut late = Late::default();
         for (number, (exchange, length)) in exchanges.iter().zip(lengths).enumerate() {
             *length = exchange.handled.length.min(REPLY);
             self.counters.count(Transport::Udp, &exchange.handled);
             if exchange.handled.decision == Decision::RateLimited {
                 self.counters.incident(if *length > 0 { Incident::Slipped } else { Incident::RateLimited });
             }
-            signed |= u32::from(exchange.handled.decision == Decision::Signed) << number;
+            let decision = exchange.handled.decision;
+            late.all |= u32::from(decision.is_for_the_slow_lane()) << number;
+            late.proofs |= u32::from(decision == Decision::Proof) << number;
         }
-        signed
+        late
     }
 
-    /// Leaves what is signed, and was not held back, to the slow lane instead of replying.
-    fn hand_over(&mut self, socket: &UdpSocket, batch: &mut Batch, received: usize, signed: u32) {
+    /// Leaves that, as far as it was not held back, to the slow lane instead of replying.
+    fn hand_over(&mut self, (role, socket): (Role, &UdpSocket), batch: &mut Batch, received: usize, late: Late) {
         let mut number = 0;
         for at in 0..received {
             let path = batch.return_path(at);
-            let Some(Datagram { peer: Some(_), packet: Some(packet), reply, reply_length }) =
+            let Some(Datagram { peer: Some(peer), packet: Some(packet), reply, reply_length }) =
                 batch.datagrams(received).nth(at)
             else {
                 continue;
             };
-            let is_signed = signed >> number & 1 == 1;
+            let is = |bits: u32| bits >> number & 1 == 1;
+            let (is_late, is_proof) = (is(late.all), is(late.proofs));
             number += 1;
-            let length = if is_signed { std::mem::take(reply_length) } else { 0 };
+            let length = if is_late { std::mem::take(reply_length) } else { 0 };
             if length > 0
                 && let Ok(socket) = socket.try_clone()
             {
                 let to = To::Datagram(socket, path);
-                let unusual = Unusual { packet: packet.to_vec(), reply: reply[..length].to_vec(), to };
+                let asked = Asked { packet, peer, transport: Transport::Udp, role };
+                let decision = if is_proof { Decision::Proof } else { Decision::Signed };
+                let unusual = Unusual::new(&asked, decision, &reply[..length], to);
                 if !self.slow.hand_over(unusual) {
                     self.counters.incident(Incident::SlowLaneFull);
                 }
             }
         }
     }
+}
+
+/// What of a batch is for the slow lane: a bit for each of the exchanges.
+#[derive(Clone, Copy, Default)]
+struct Late {
+    all: u32,
+    /// Of these, the questions for nonces; the others are signed.
+    proofs: u32,
 }
 
 /// Each datagram of a batch has a bit.

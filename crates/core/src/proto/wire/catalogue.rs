@@ -89,8 +89,8 @@ struct StaticRecord {
     rdata: Bytes,
 }
 
-impl From<&catalogue::CatalogueUpdate> for Catalogue {
-    fn from(update: &catalogue::CatalogueUpdate) -> Self {
+impl From<&CatalogueUpdate> for Catalogue {
+    fn from(update: &CatalogueUpdate) -> Self {
         match update {
             CatalogueUpdate::Snapshot(zone) => zone.into(),
             CatalogueUpdate::Delta(delta) => delta.into(),
@@ -162,7 +162,7 @@ fn style(wire: u32) -> Result<ZoneStyle, BodyError> {
     }
 }
 
-impl TryFrom<Catalogue> for catalogue::CatalogueUpdate {
+impl TryFrom<Catalogue> for CatalogueUpdate {
     type Error = BodyError;
 
     fn try_from(wire: Catalogue) -> Result<Self, BodyError> {

@@ -12,7 +12,7 @@ use std::{
 };
 
 use dglb_core::dns::{
-    Asked, Decision, Role,
+    Asked, Role,
     framing::{self, Framing},
 };
 use tokio::{
@@ -159,7 +159,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Source> Connection<IO, S> {
                     next = Next::Close(ConnectionEvent::Nonsense);
                     break;
                 }
-                if handled.decision == Decision::Signed && thread.is_taken(&mut self.late, packet, reply) {
+                let decision = handled.decision;
+                if decision.is_for_the_slow_lane() && thread.is_taken(&mut self.late, &asked, decision, reply) {
                     self.place.busy();
                 } else {
                     append(&mut self.replies, reply);

@@ -1,6 +1,7 @@
 //! Replies of one connection that the slow lane has been asked for: they overtake nothing, and are
 //! overtaken.
 
+use dglb_core::dns::{Asked, Decision};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::serve::slow::{SlowLane, To, Unusual};
@@ -22,11 +23,11 @@ impl Late {
     }
 
     /// Asks for a better reply to a message; false if the slow lane has no room.
-    pub(super) fn hand_over(&mut self, slow: &SlowLane, packet: &[u8], reply: &[u8]) -> bool {
+    pub(super) fn hand_over(&mut self, slow: &SlowLane, asked: &Asked<'_>, decision: Decision, reply: &[u8]) -> bool {
         let sender = self.channel.get_or_insert_with(|| Box::new(unbounded_channel())).0.clone();
         // A connection that is over does not wait any more.
         let to = To::Waiting(Box::new(move |reply| _ = sender.send(reply)));
-        let taken = slow.hand_over(Unusual { packet: packet.to_vec(), reply: reply.to_vec(), to });
+        let taken = slow.hand_over(Unusual::new(asked, decision, reply, to));
         self.waiting += usize::from(taken);
         taken
     }

@@ -200,15 +200,15 @@ impl<S: Source> Thread<S> {
             (reply[..handled.length].to_vec(), handled.decision)
         };
         let mut late = Late::default();
-        if decision == Decision::Signed && self.is_taken(&mut late, asked.packet, &reply) {
+        if decision.is_for_the_slow_lane() && self.is_taken(&mut late, asked, decision, &reply) {
             return Some(late.next().await);
         }
         Some(reply).filter(|reply| !reply.is_empty())
     }
 
     /// Whether the slow lane has taken a message, which then gets its reply later.
-    fn is_taken(&self, late: &mut Late, packet: &[u8], reply: &[u8]) -> bool {
-        let taken = late.hand_over(&self.slow, packet, reply);
+    fn is_taken(&self, late: &mut Late, asked: &Asked<'_>, decision: Decision, reply: &[u8]) -> bool {
+        let taken = late.hand_over(&self.slow, asked, decision, reply);
         if !taken {
             self.counters.borrow_mut().incident(Incident::SlowLaneFull);
         }

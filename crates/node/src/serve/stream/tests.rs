@@ -39,7 +39,7 @@ async fn next(client: &mut DuplexStream) -> Vec<u8> {
 
 fn thread(limits: StreamSettings) -> (Rc<Thread<Echo>>, impl FnOnce() + Send, DnsCounters) {
     let counters = DnsCounters::new();
-    let (slow, serve) = SlowLane::new(counters.lane());
+    let (slow, serve) = SlowLane::new(counters.lane(), None);
     let service = Service { source: Echo, counters: counters.lane(), slow, limits };
     (Rc::new(Thread::new(service, CancellationToken::new())), serve, counters)
 }
