@@ -45,7 +45,7 @@ use dglb_node::{
     lifecycle::{Daemon, StartError, Tasks},
     link::LinkMetrics,
     metrics::DnsCounters,
-    serve::{ConductKeeper, Content, Endpoint, Server},
+    serve::{ConductKeeper, Content, Endpoint, Relay, RelayMetrics, Server},
 };
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
@@ -57,6 +57,9 @@ use crate::{
     uplink::Uplink,
     work::Work,
 };
+
+/// Names of questions that were relayed and wait for the keeper; beyond that it misses some.
+const ASKED: usize = 64;
 
 /// A running dns-lb.
 #[derive(Debug)]
@@ -123,7 +126,7 @@ impl Daemon for DnsLb {
     async fn start(config: Config, tasks: &mut Tasks) -> Result<Self, StartError> {
         let endpoints: Vec<_> =
             config.dns.listen.iter().map(|address| Endpoint { address: *address, role: Role::DnsLb }).collect();
-        let server = Server::bind(&endpoints, config.dns.serving.settings.clone())?;
+        let mut server = Server::bind(&endpoints, config.dns.serving.settings.clone())?;
         let admin = Admin::bind(&config.admin)?;
 
         let (boot, metrics, counters, links) =
@@ -140,6 +143,11 @@ impl Daemon for DnsLb {
         let content = Content { directory: publisher.reader(), conduct: conduct.reader() };
         let (reloads, reloaded) = mpsc::channel(1);
         let (shown, status) = watch::channel(Arc::new(Value::Null));
+        let (relay, servers) = watch::channel(Arc::default());
+        let (tell, asked) = mpsc::channel(ASKED);
+        let relayed = RelayMetrics::default();
+        relayed.register(&mut registry);
+        server.set_relay(Relay { servers, asked: tell, metrics: relayed });
         let daemon = Self {
             dns: server.local_addresses(),
             encrypted: server.encrypted_addresses(),
@@ -160,8 +168,9 @@ impl Daemon for DnsLb {
         let work = Work::new(
             keeper,
             uplink,
+            asked,
             &daemon.config,
-            work::Outputs { publisher, shown, readiness: readiness.clone(), metrics },
+            work::Outputs { publisher, relay, shown, readiness: readiness.clone(), metrics },
         );
         let stop = tasks.stop_token();
         tasks.spawn("keeper", work.run(reloaded, stop));

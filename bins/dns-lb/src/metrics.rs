@@ -30,6 +30,8 @@ pub struct Metrics {
     pub fleet_disagreements: Gauge,
     /// Catalogues of one generation that were not equal: an alarm.
     pub catalogue_conflicts: Counter,
+    /// Times that dns-bs were asked for a zone, since somebody had asked for a service of it.
+    pub wants: Counter,
     /// Dns-bs of the fleet document that are not configured: an alarm.
     pub fleet_not_dialled: Gauge,
     /// Zones that a connected dns-b offers in an older generation than the one in use, once for
@@ -67,6 +69,7 @@ impl Metrics {
             ("ranking_changes", "Rankings that led to other answers", &self.ranking_changes),
             ("reports_sent", "Reports sent to dns-bs", &self.reports_sent),
             ("reports_acknowledged", "Reports acknowledged by dns-bs", &self.reports_acknowledged),
+            ("wants", "Times that dns-bs were asked for a zone that is not known here", &self.wants),
             ("catalogue_conflicts", "Catalogues of one generation that differ", &self.catalogue_conflicts),
         ];
         for (name, help, counter) in counters {

@@ -2,12 +2,12 @@
 //! follows.
 
 use std::{
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use dglb_core::{directory::Directory, published::Publisher};
+use dglb_core::{directory::Directory, name::Name, published::Publisher};
 use dglb_node::admin::Readiness;
 use serde_json::Value;
 use tokio::{
@@ -42,6 +42,8 @@ const RANKING: &str = "ranking";
 #[derive(Debug)]
 pub(crate) struct Outputs {
     pub(crate) publisher: Publisher<Directory>,
+    /// Whom questions are relayed to.
+    pub(crate) relay: watch::Sender<Arc<[SocketAddr]>>,
     pub(crate) shown: watch::Sender<Arc<Value>>,
     pub(crate) readiness: Readiness,
     pub(crate) metrics: Metrics,
@@ -54,6 +56,8 @@ pub(crate) struct Work {
     uplink: Uplink,
     prober: Prober,
     samples: mpsc::Receiver<Sample>,
+    /// Names that somebody asked for and that had to be relayed.
+    asked: mpsc::Receiver<Name>,
     isp: Isp,
     outputs: Outputs,
     /// Whether anything but figures has changed since the status was shown.
@@ -62,7 +66,13 @@ pub(crate) struct Work {
 }
 
 impl Work {
-    pub(crate) fn new(keeper: Keeper, uplink: Uplink, config: &Config, outputs: Outputs) -> Self {
+    pub(crate) fn new(
+        keeper: Keeper,
+        uplink: Uplink,
+        asked: mpsc::Receiver<Name>,
+        config: &Config,
+        outputs: Outputs,
+    ) -> Self {
         let (sender, samples) = mpsc::channel(SAMPLES);
         outputs.readiness.wait(LINK, "no dns-b was ever reached");
         outputs.readiness.wait(RANKING, "no catalogue yet");
@@ -71,6 +81,7 @@ impl Work {
             uplink,
             prober: Prober::new(config.probe.settings, sender),
             samples,
+            asked,
             isp: config.isp.clone(),
             outputs,
             changed: true,
@@ -90,6 +101,7 @@ impl Work {
                 () = stop.cancelled() => return,
                 Some(event) = self.uplink.next() => event,
                 Some(sample) = self.samples.recv() => Event::Sample(sample),
+                Some(name) = self.asked.recv() => Event::Asked(name),
                 Some(resolvers) = resolvers.recv() => Event::Resolvers(resolvers),
                 Some(isp) = reloads.recv() => {
                     let claim = self.claim(&isp);
@@ -110,6 +122,11 @@ impl Work {
         let effects = self.keeper.handle(event, Instant::now());
         if effects.answers {
             self.outputs.publisher.publish(self.keeper.directory().clone());
+            // There may be another fleet document.
+            let relay: Arc<[SocketAddr]> = self.keeper.fallbacks().into();
+            if *self.outputs.relay.borrow() != relay {
+                self.outputs.relay.send_replace(relay);
+            }
         }
         if effects.targets {
             self.prober.set_targets(self.keeper.targets());

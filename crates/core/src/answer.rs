@@ -173,21 +173,13 @@ pub(crate) fn place<'d>(directory: &'d Directory, name: &QName) -> Step<'d> {
 fn outside<'d>(directory: &Directory, name: &QName) -> Answer<'d> {
     if directory.prove_zone_of(name).is_some() {
         Answer::proof()
-    } else if own_label(directory, name).is_some() {
+    } else if directory.own_label(name).is_some() {
         Answer::relay()
     } else if directory.has_zones() {
         Answer::refused()
     } else {
         Answer::not_ready()
     }
-}
-
-/// At a DNS-LB: how many labels precede the first that is its own, if something follows it.
-pub fn own_label(directory: &Directory, name: &QName) -> Option<usize> {
-    let (_, own) = directory.own()?;
-    let labels = name.labels();
-    let label = |n: usize| &name[name.start(n)..name.start(n + 1)];
-    (0..labels.saturating_sub(1)).find(|n| label(*n) == own.label())
 }
 
 impl<'d> Step<'d> {

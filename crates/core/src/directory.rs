@@ -472,6 +472,13 @@ impl Directory {
         self.find_lb(own).map(|lb| (own, lb))
     }
 
+    /// At a DNS-LB: how many labels of a name precede the first that is its own, if more follow it.
+    pub fn own_label(&self, name: &QName) -> Option<usize> {
+        let (_, own) = self.own()?;
+        let label = |n: usize| &name[name.start(n)..name.start(n + 1)];
+        (0..name.labels().saturating_sub(1)).find(|n| label(*n) == own.label())
+    }
+
     /// A DNS-LB's ranking of a service.
     #[inline]
     pub fn ranking(&self, lb: LbIndex, service: ServiceId) -> Option<&RankedSites> {

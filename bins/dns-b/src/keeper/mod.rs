@@ -6,7 +6,9 @@
 //! DNS side passed its checks, and it has ranked the service (design sections 3 and 4).
 
 mod check;
+mod distribution;
 mod lb;
+mod push;
 mod reload;
 mod status;
 mod sync;
@@ -27,7 +29,7 @@ use dglb_core::{
     name::Name,
     proto::{
         Encoded,
-        message::{BootId, Bye, ByeReason, Hello, Message, PeerRole, Refuse, RefuseReason, Welcome, ZoneGeneration},
+        message::{BootId, Bye, ByeReason, Hello, Message, PeerRole, Refuse, RefuseReason, Resync, Welcome},
     },
     table::{Member, Registry},
 };
@@ -38,6 +40,7 @@ pub use reload::refusal;
 pub use status::Figures;
 
 use crate::config::{CheckConfig, Config, DefaultMember, Peer};
+use distribution::{Distribution, Followed};
 use lb::LbTruth;
 
 /// What a HELLO deserves.
@@ -72,8 +75,8 @@ pub struct Keeper {
     started: Instant,
     /// How long a label stays known after its DNS-LB's lease: nobody has it in a cache any longer.
     tombstone: Duration,
-    /// Every zone as it goes to DNS-LBs, encoded once.
-    encoded: HashMap<Name, Encoded>,
+    /// How zones go to DNS-LBs.
+    distribution: Distribution,
     /// The directory differs from what was last published.
     changed: bool,
 }
@@ -87,6 +90,8 @@ struct Link {
     started: Option<Instant>,
     from: SocketAddr,
     since: Instant,
+    /// Of a DNS-LB: which zones it has.
+    followed: Followed,
 }
 
 /// Something to be sent.
@@ -128,7 +133,7 @@ impl Keeper {
             figures: Figures::default(),
             started: now,
             tombstone: Duration::from_secs(u64::from(config.fleet.ttl.label_ns)),
-            encoded: HashMap::new(),
+            distribution: Distribution::default(),
             changed: true,
         };
         for label in &config.fleet.labels {
@@ -169,11 +174,7 @@ impl Keeper {
             let text = "a process of this identity that started later is connected".to_owned();
             return refuse(RefuseReason::Duplicate, text);
         }
-        let held = |zone: &Name| {
-            let generation = self.directory.zone(zone)?.catalogue().generation;
-            Some(ZoneGeneration { zone: zone.clone(), generation, on_referral: false })
-        };
-        let catalogues = peer.may_publish.iter().filter_map(held).collect();
+        let catalogues = self.offers(&hello.identity, peer);
         let (map_generation, report_generation) = self
             .directory
             .lb_of(&hello.identity)
@@ -182,7 +183,7 @@ impl Keeper {
         self.replace_older_link(&hello.identity);
         let started = started(hello, now);
         let held =
-            Link { identity: hello.identity.clone(), role: hello.role, boot: hello.boot, started, from, since: now };
+            Link { identity: hello.identity.clone(), role: hello.role, boot: hello.boot, started, from, since: now, followed: self.distribution.welcome() };
         self.links.insert(link, held);
         if hello.role == PeerRole::DnsLb {
             self.lb_connected(link, &hello.identity, hello.boot, now);
@@ -229,7 +230,7 @@ impl Keeper {
     /// The WELCOME is on its way: what the peer needs to know follows.
     pub fn established(&mut self, link: LinkId) {
         match self.links.get(&link).map(|l| l.role) {
-            Some(PeerRole::DnsLb) => self.send_catalogues(link),
+            Some(PeerRole::DnsLb) => self.send_news(link),
             Some(PeerRole::DnsASync) => self.send_delegations(link, |_| true),
             _ => {}
         }
@@ -247,13 +248,9 @@ impl Keeper {
             Message::Report(report) => self.report(link, &identity, report, now),
             Message::Ready(ready) => self.ready(&identity, &ready),
             Message::Catalogue(catalogue) => self.catalogue(link, &identity, *catalogue),
-            Message::CatalogueAck(ack) => {
-                if let Some(reason) = ack.refused {
-                    tracing::warn!(dns_lb = %identity, zone = %ack.zone, %reason, "catalogue refused");
-                    self.figures.catalogues_refused_by_lb += 1;
-                }
-            }
-            Message::Resync(resync) => self.resync(link, &resync),
+            Message::CatalogueAck(ack) => self.catalogue_ack(link, &identity, &ack),
+            Message::Resync(Resync::Catalogue { zone, held }) => self.resync(link, &zone, held),
+            Message::Want(want) => self.want(link, &want.service),
             _ => self.figures.unexpected += 1,
         }
     }

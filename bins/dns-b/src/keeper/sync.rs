@@ -4,27 +4,21 @@
 use std::{cmp::Ordering, time::Duration};
 
 use dglb_core::{
-    catalogue::{CatalogueError, CatalogueUpdate, ZoneCatalogue},
+    catalogue::{CatalogueError, CatalogueUpdate, Withdrawal, ZoneCatalogue},
     directory::ZoneEntry,
     fleet::FleetServer,
     identity::Identity,
     name::{Name, labels},
-    proto::{
-        Encoded,
-        message::{CatalogueAck, Delegation, Message, PeerRole, Resync},
-    },
+    proto::message::{CatalogueAck, Delegation, Message},
 };
 
-use super::{Keeper, LinkId, Outgoing};
+use super::{Keeper, LinkId, distribution::Distributed};
 use crate::config::style_warning;
 
 impl Keeper {
     pub(super) fn catalogue(&mut self, link: LinkId, identity: &Identity, update: CatalogueUpdate) {
         let (zone, generation) = (update.zone().clone(), update.generation());
-        let refused = match update {
-            CatalogueUpdate::Snapshot(catalogue) => self.adopt(identity, catalogue).err(),
-            _ => Some("only whole catalogues are taken here".to_owned()),
-        };
+        let refused = self.adopt(identity, update).err();
         match &refused {
             Some(reason) => {
                 self.figures.catalogues_refused += 1;
@@ -33,41 +27,77 @@ impl Keeper {
             None => self.figures.catalogues_adopted += 1,
         }
         let adopted = refused.is_none();
-        let held = self.directory.zone(&zone).map_or(0, |entry| entry.catalogue().generation);
+        let held = self.distribution.zone(&zone).map_or(0, Distributed::generation);
         self.send(link, Message::CatalogueAck(CatalogueAck { zone: zone.clone(), generation, held, refused }));
         if adopted {
             self.send_delegations(link, |served| *served == zone);
         }
     }
 
-    /// Takes a catalogue in, or says why not. The same once more is no news and no mistake.
-    fn adopt(&mut self, identity: &Identity, catalogue: ZoneCatalogue) -> Result<(), String> {
-        let zone = catalogue.zone.clone();
+    /// Takes the news of a zone in, or says why not. The same once more is no news and no mistake.
+    fn adopt(&mut self, identity: &Identity, update: CatalogueUpdate) -> Result<(), String> {
+        let zone = update.zone().clone();
         let may = self.peers.get(identity).is_some_and(|p| p.may_publish.contains(&zone));
         if !may {
             return Err(format!("\"{identity}\" may not publish {zone}"));
         }
-        let catalogue = catalogue.normalised();
-        if let Some(held) = self.directory.zone(&zone).map(ZoneEntry::catalogue) {
-            if catalogue == *held {
-                return Ok(());
+        let held = self.directory.zone(&zone).map(ZoneEntry::catalogue);
+        let catalogue = match update {
+            CatalogueUpdate::Withdrawn(gone) => return self.withdraw(gone),
+            CatalogueUpdate::Snapshot(catalogue) => catalogue.normalised(),
+            CatalogueUpdate::Delta(delta) => {
+                let held = held.ok_or_else(|| format!("nothing is held of {zone} that a delta could change"))?;
+                delta.apply(held).map_err(|error| error.to_string())?
             }
-            let (offered, held) = (catalogue.generation, held.generation);
-            match offered.cmp(&held) {
-                Ordering::Less => return Err(format!("generation {offered} is older than {held}, which is held")),
-                Ordering::Equal => return Err(format!("generation {held} is held already with another content")),
-                Ordering::Greater => {}
-            }
+        };
+        if held == Some(&catalogue) {
+            return Ok(());
         }
+        self.check_generation(&zone, catalogue.generation)?;
         self.check_neighbourhood(&catalogue)?;
         if let Some(warning) = style_warning(catalogue.style) {
             tracing::warn!(%zone, "{warning}");
         }
         let tell = |errors: Vec<CatalogueError>| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-        let encoded = Message::snapshot(catalogue.clone()).encode().map_err(|error| error.to_string())?;
+        let errors = catalogue.check();
+        if !errors.is_empty() {
+            return Err(tell(errors));
+        }
+        // What cannot be sent on is not served either.
+        self.distribution.publish(held, &catalogue).map_err(|error| error.to_string())?;
         self.directory.set_zone(catalogue).map_err(tell)?;
-        self.adopted(&zone, &encoded);
+        self.adopted(&zone);
         Ok(())
+    }
+
+    /// A zone that is no longer served: it leaves the directory at once. Its generation stays known,
+    /// so that nothing older brings it back.
+    fn withdraw(&mut self, gone: Withdrawal) -> Result<(), String> {
+        let Withdrawal { zone, generation } = gone;
+        if self.distribution.withdrawn(&zone) == Some(generation) {
+            return Ok(());
+        }
+        self.check_generation(&zone, generation)?;
+        self.distribution.withdraw(&zone, generation).map_err(|error| error.to_string())?;
+        self.directory.remove_zone(&zone);
+        self.changed = true;
+        tracing::warn!(%zone, generation, "zone withdrawn");
+        self.push(&zone);
+        // Somebody may be checked in another zone now, which it has to have.
+        self.push_check_zones();
+        Ok(())
+    }
+
+    /// Generations of one zone strictly increase, withdrawals included.
+    fn check_generation(&self, zone: &Name, offered: u64) -> Result<(), String> {
+        let Some(held) = self.distribution.zone(zone) else { return Ok(()) };
+        let what = if held.is_withdrawn() { "with which it was withdrawn" } else { "which is held" };
+        let held = held.generation();
+        match offered.cmp(&held) {
+            Ordering::Less => Err(format!("generation {offered} is older than {held}, {what}")),
+            Ordering::Equal => Err(format!("generation {held} is held already with another content")),
+            Ordering::Greater => Ok(()),
+        }
     }
 
     /// What a catalogue alone cannot know: other zones and the dns-bs' own names.
@@ -89,7 +119,7 @@ impl Keeper {
         Ok(())
     }
 
-    fn adopted(&mut self, zone: &Name, encoded: &Encoded) {
+    fn adopted(&mut self, zone: &Name) {
         let Some(entry) = self.directory.zone(zone) else { return };
         let (generation, services) = (entry.catalogue().generation, entry.catalogue().services.len());
         tracing::info!(%zone, generation, services, "catalogue adopted");
@@ -100,16 +130,8 @@ impl Keeper {
         if let Some((_, lb)) = hidden {
             tracing::warn!(%zone, dns_lb = %lb.identity, "a name of the zone hides this DNS-LB's label");
         }
-        self.encoded.insert(zone.clone(), encoded.clone());
         self.reapply_rankings(zone);
-        for (link, _) in self.links.iter().filter(|(_, l)| l.role == PeerRole::DnsLb) {
-            self.outbox.push((*link, Outgoing::Shared(encoded.clone())));
-        }
-    }
-
-    /// Everything that there is, to a DNS-LB that has just come.
-    pub(super) fn send_catalogues(&mut self, link: LinkId) {
-        self.outbox.extend(self.encoded.values().map(|encoded| (link, Outgoing::Shared(encoded.clone()))));
+        self.push(zone);
     }
 
     /// To a dns-a-sync: how those of its zones that are served want to be delegated.
@@ -125,14 +147,5 @@ impl Keeper {
             })
             .collect();
         delegations.into_iter().for_each(|d| self.send(link, Message::Delegation(d)));
-    }
-
-    /// A DNS-LB wants a catalogue again.
-    pub(super) fn resync(&mut self, link: LinkId, resync: &Resync) {
-        if let Resync::Catalogue { zone, .. } = resync
-            && let Some(encoded) = self.encoded.get(zone)
-        {
-            self.outbox.push((link, Outgoing::Shared(encoded.clone())));
-        }
     }
 }

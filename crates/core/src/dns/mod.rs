@@ -208,7 +208,7 @@ pub enum Decision {
 }
 
 /// Number of [`Decision`]s, for tables of counters indexed by `decision as usize`.
-pub const DECISIONS: usize = 19;
+pub const DECISIONS: usize = 20;
 
 impl Decision {
     /// Every decision, in the order of their discriminants.
@@ -238,7 +238,7 @@ impl Decision {
     /// Whether the slow lane has a better reply than the one at hand.
     #[inline]
     pub fn is_for_the_slow_lane(self) -> bool {
-        matches!(self, Self::Signed | Self::Proof)
+        matches!(self, Self::Signed | Self::Proof | Self::Relay)
     }
 
     /// The value of the metric's `decision` label.

@@ -2,7 +2,8 @@
 //! bounded queue, and who is asked by whom and over what is none of its business.
 //!
 //! Messages that are signed with a key come here (RFC 8945): nobody shares one with us, so each gets
-//! NOTAUTH with a TSIG record that says BADKEY, read and written by hickory. All else is for whom the
+//! NOTAUTH with a TSIG record that says BADKEY, read and written by hickory. What a dns-b is to be asked
+//! for goes on to the [relay](super::relay), and comes back with its answer. All else is for whom the
 //! daemon has set there ([`Unhurried`]).
 
 use std::{
@@ -17,6 +18,8 @@ use hickory_proto::{
     op::{Message, ResponseCode},
     rr::rdata::tsig::{TSIG, TsigError, make_tsig_record},
 };
+
+use tokio::sync::mpsc;
 
 use super::mmsg::{Batch, ReturnPath};
 use crate::metrics::{Incident, Lane};
@@ -60,7 +63,11 @@ pub(super) enum To {
 
 /// The queue's end for those who answer at once.
 #[derive(Clone)]
-pub(super) struct SlowLane(SyncSender<Unusual>);
+pub(super) struct SlowLane {
+    lane: SyncSender<Unusual>,
+    /// Where there is a relay.
+    relay: Option<mpsc::Sender<Unusual>>,
+}
 
 impl Unusual {
     /// What came in, what it would get, and why it is here.
@@ -72,8 +79,11 @@ impl Unusual {
     /// The reply that it gets.
     fn improve(&mut self, unhurried: Option<&mut (dyn Unhurried + 'static)>, room: &mut [u8]) -> Vec<u8> {
         let reply = std::mem::take(&mut self.reply);
-        if self.decision == Decision::Signed {
-            return refuse(&self.packet, reply, &self.to, unix_seconds());
+        match self.decision {
+            Decision::Signed => return refuse(&self.packet, reply, &self.to, unix_seconds()),
+            // It has been asked for.
+            Decision::Relay => return reply,
+            _ => {}
         }
         let (peer, transport, role) = self.from;
         let asked = Asked { packet: &self.packet, peer, transport, role };
@@ -107,12 +117,32 @@ impl SlowLane {
                 }
             }
         };
-        (Self(sender), serve)
+        (Self { lane: sender, relay: None }, serve)
+    }
+
+    /// The same with a relay behind this queue.
+    pub(super) fn with_relay(self, relay: mpsc::Sender<Unusual>) -> Self {
+        Self { relay: Some(relay), ..self }
     }
 
     /// Hands a message over; false if there is no room.
     pub(super) fn hand_over(&self, unusual: Unusual) -> bool {
-        self.0.try_send(unusual).is_ok()
+        match &self.relay {
+            Some(relay) if unusual.decision == Decision::Relay => relay.try_send(unusual).is_ok(),
+            None if unusual.decision == Decision::Relay => false,
+            _ => self.lane.try_send(unusual).is_ok(),
+        }
+    }
+
+    /// Sends the reply of a message that was relayed; false if there is no room.
+    pub(super) fn finish(&self, relayed: Unusual) -> bool {
+        match relayed.to {
+            To::Waiting(deliver) => {
+                deliver(relayed.reply);
+                true
+            }
+            To::Datagram(..) => self.lane.try_send(relayed).is_ok(),
+        }
     }
 }
 

@@ -119,6 +119,7 @@ impl<S: Source> Lane<S> {
             let decision = exchange.handled.decision;
             late.all |= u32::from(decision.is_for_the_slow_lane()) << number;
             late.proofs |= u32::from(decision == Decision::Proof) << number;
+            late.relays |= u32::from(decision == Decision::Relay) << number;
         }
         late
     }
@@ -134,7 +135,7 @@ impl<S: Source> Lane<S> {
                 continue;
             };
             let is = |bits: u32| bits >> number & 1 == 1;
-            let (is_late, is_proof) = (is(late.all), is(late.proofs));
+            let (is_late, is_proof, is_relay) = (is(late.all), is(late.proofs), is(late.relays));
             number += 1;
             let length = if is_late { std::mem::take(reply_length) } else { 0 };
             if length > 0
@@ -142,10 +143,16 @@ impl<S: Source> Lane<S> {
             {
                 let to = To::Datagram(socket, path);
                 let asked = Asked { packet, peer, transport: Transport::Udp, role };
-                let decision = if is_proof { Decision::Proof } else { Decision::Signed };
+                let decision = match (is_proof, is_relay) {
+                    (true, _) => Decision::Proof,
+                    (_, true) => Decision::Relay,
+                    _ => Decision::Signed,
+                };
                 let unusual = Unusual::new(&asked, decision, &reply[..length], to);
                 if !self.slow.hand_over(unusual) {
                     self.counters.incident(Incident::SlowLaneFull);
+                    // Who cannot be helped is told so, and asks another server.
+                    *reply_length = if is_relay { length } else { 0 };
                 }
             }
         }
@@ -156,8 +163,10 @@ impl<S: Source> Lane<S> {
 #[derive(Clone, Copy, Default)]
 struct Late {
     all: u32,
-    /// Of these, the questions for nonces; the others are signed.
+    /// Of these, the questions for nonces.
     proofs: u32,
+    /// Of these, those that a dns-b is to be asked; the others are signed.
+    relays: u32,
 }
 
 /// Each datagram of a batch has a bit.
