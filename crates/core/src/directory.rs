@@ -5,6 +5,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
+use crate::zone::ZoneSettings;
 use crate::{
     aggregate::Aggregate,
     catalogue::{CatalogueError, Service, ZoneCatalogue},
@@ -28,7 +29,6 @@ pub use crate::{
     table::LbIndex,
     zone::{Node, ZoneEntry},
 };
-use crate::zone::ZoneSettings;
 
 /// Number of a service in one version of a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

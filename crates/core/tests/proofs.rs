@@ -92,7 +92,8 @@ fn the_zone_has_an_apex_and_a_name_server_of_its_family_alone() {
     assert_eq!(reply.answers[0].data.to_string(), "192.0.2.1");
     let (reply, _) = ask(&format!("ns.{SIX}"), RecordType::AAAA);
     assert_eq!(reply.answers[0].data.to_string(), "2001:db8::1");
-    for (name, rtype) in [(ZONE, RecordType::A), ("ns.4.b1.prove.ops.test.", RecordType::AAAA), (ZONE, RecordType::DS)] {
+    for (name, rtype) in [(ZONE, RecordType::A), ("ns.4.b1.prove.ops.test.", RecordType::AAAA), (ZONE, RecordType::DS)]
+    {
         let (reply, _) = ask(name, rtype);
         assert_eq!((reply.metadata.response_code, reply.answers.len()), (ResponseCode::NoError, 0), "{name} {rtype}");
         assert_eq!(soa(&reply), format!("{ZONE} ns.{ZONE} hostmaster.ops.test. 17 30"));
@@ -114,7 +115,8 @@ fn every_nonce_exists_and_nothing_else() {
         assert_eq!((reply.metadata.response_code, decision), (ResponseCode::NXDomain, Decision::Authority), "{name}");
         assert_eq!(soa(&reply), format!("{ZONE} ns.{ZONE} hostmaster.ops.test. 17 30"));
     }
-    for other in ["4.b2.prove.ops.test.", "x4.b1.prove.ops.test.", "b1.prove.ops.test.", "prove.ops.test.", "ops.test."] {
+    for other in ["4.b2.prove.ops.test.", "x4.b1.prove.ops.test.", "b1.prove.ops.test.", "prove.ops.test.", "ops.test."]
+    {
         let (reply, decision) = ask(other, RecordType::TXT);
         assert!(!reply.metadata.authoritative && decision == Decision::NotReady, "{other}: {reply}");
     }

@@ -98,7 +98,8 @@ impl Distribution {
     fn renew(&mut self, zone: &Name, generation: u64, whole: Encoded, withdrawn: bool) -> &mut Distributed {
         self.version += 1;
         let (number, version) = (self.zones.len() as u32, self.version);
-        let new = || Distributed { number, generation, version, whole: whole.clone(), withdrawn, steps: VecDeque::new() };
+        let new =
+            || Distributed { number, generation, version, whole: whole.clone(), withdrawn, steps: VecDeque::new() };
         let zone = self.zones.entry(zone.clone()).or_insert_with(new);
         (zone.generation, zone.version, zone.whole, zone.withdrawn) = (generation, version, whole, withdrawn);
         zone
@@ -269,7 +270,12 @@ mod tests {
         let mut distribution = Distribution::default();
         distribution.publish(None, &zone(1, 10)).unwrap();
         for generation in 2..=4 {
-            distribution.publish(Some(&zone(generation - 1, 9 + generation as usize - 1)), &zone(generation, 9 + generation as usize)).unwrap();
+            distribution
+                .publish(
+                    Some(&zone(generation - 1, 9 + generation as usize - 1)),
+                    &zone(generation, 9 + generation as usize),
+                )
+                .unwrap();
         }
         let served = distribution.zone(&"glb.test".parse().unwrap()).unwrap();
         let mut followed = distribution.welcome();

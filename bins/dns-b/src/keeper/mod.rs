@@ -26,7 +26,6 @@ use dglb_core::{
     fleet::Fleet,
     identity::Identity,
     index::Seed,
-    name::Name,
     proto::{
         Encoded,
         message::{BootId, Bye, ByeReason, Hello, Message, PeerRole, Refuse, RefuseReason, Resync, Welcome},
@@ -182,8 +181,15 @@ impl Keeper {
             .map_or((0, 0), |lb| (lb.map_generation, lb.report_generation));
         self.replace_older_link(&hello.identity);
         let started = started(hello, now);
-        let held =
-            Link { identity: hello.identity.clone(), role: hello.role, boot: hello.boot, started, from, since: now, followed: self.distribution.welcome() };
+        let held = Link {
+            identity: hello.identity.clone(),
+            role: hello.role,
+            boot: hello.boot,
+            started,
+            from,
+            since: now,
+            followed: self.distribution.welcome(),
+        };
         self.links.insert(link, held);
         if hello.role == PeerRole::DnsLb {
             self.lb_connected(link, &hello.identity, hello.boot, now);

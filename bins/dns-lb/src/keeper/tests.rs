@@ -1,3 +1,5 @@
+mod news;
+
 use std::net::SocketAddr;
 
 use dglb_core::{
@@ -9,6 +11,7 @@ use dglb_core::{
 
 use super::*;
 use crate::measurements::tests::{sample, service};
+use crate::metrics::CatalogueLabels;
 
 const SETTLE: Duration = Duration::from_secs(5);
 const DIGEST: Duration = Duration::from_secs(60);

@@ -3,9 +3,10 @@
 //! told: each that is well formed exists, and all but one question for it get NODATA.
 
 use super::{
-    Decision, Handled, rcode,
+    Decision, Handled,
     opt::Opt,
     query::Query,
+    rcode,
     render::Rendered,
     responder::Admitted,
     rrset::{family, of_family},

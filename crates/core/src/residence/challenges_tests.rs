@@ -156,10 +156,21 @@ fn nonces_are_bounded_for_one_and_for_all() {
 /// What happens to a table of challenges.
 #[derive(Clone, Debug)]
 enum Event {
-    Issue { link: u32, nonce: u8 },
-    Ask { nonce: u8, from: u8, family: bool },
+    Issue {
+        link: u32,
+        nonce: u8,
+    },
+    Ask {
+        nonce: u8,
+        from: u8,
+        family: bool,
+    },
     /// The secret that went to `from`, or a wrong one.
-    Prove { link: u32, nonce: u8, secret: u8 },
+    Prove {
+        link: u32,
+        nonce: u8,
+        secret: u8,
+    },
     Withdraw(u32),
     Pass(u64),
 }

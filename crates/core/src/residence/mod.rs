@@ -18,7 +18,9 @@ mod zones;
 
 use std::fmt;
 
-pub use challenges::{ASK_WITHIN, Asked, Challenges, Counts, MAX_OPEN, MAX_OPEN_OF_ONE, PROVE_WITHIN, Refusal, TooMany};
+pub use challenges::{
+    ASK_WITHIN, Asked, Challenges, Counts, MAX_OPEN, MAX_OPEN_OF_ONE, PROVE_WITHIN, Refusal, TooMany,
+};
 pub use learnt::{Learnt, MAX_LEARNT, Pace};
 pub use zones::{Family, ProveZone, ProveZones, question_of};
 

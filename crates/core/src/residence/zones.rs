@@ -117,10 +117,7 @@ mod tests {
             serial: 1,
             operator_zone: "ops.test".parse().unwrap(),
             hostmaster: "hostmaster.ops.test".parse().unwrap(),
-            servers: vec![
-                server("b1", &["192.0.2.1", "2001:db8::1", "192.0.2.2"]),
-                server("b2", &["2001:db8::2"]),
-            ],
+            servers: vec![server("b1", &["192.0.2.1", "2001:db8::1", "192.0.2.2"]), server("b2", &["2001:db8::2"])],
             labels: vec![],
             ttl: FleetTtls::default(),
         })
@@ -134,10 +131,7 @@ mod tests {
 
     #[test]
     fn a_zone_for_each_family_that_there_is() {
-        assert_eq!(
-            zones("b1"),
-            ["4.b1.prove.ops.test. [192.0.2.1, 192.0.2.2]", "6.b1.prove.ops.test. [2001:db8::1]"]
-        );
+        assert_eq!(zones("b1"), ["4.b1.prove.ops.test. [192.0.2.1, 192.0.2.2]", "6.b1.prove.ops.test. [2001:db8::1]"]);
         assert_eq!(zones("b2"), ["6.b2.prove.ops.test. [2001:db8::2]"]);
         assert_eq!(zones("b3"), [""; 0]);
     }

@@ -152,7 +152,8 @@ mod tests {
     fn question(edns: bool) -> Message {
         let mut message = Message::new(7, MessageType::Query, OpCode::Query);
         message.metadata.recursion_desired = true;
-        message.add_query(Query::query("wWw.sea1.glb.test.".parse().unwrap(), RecordType::A));
+        let name = hickory_proto::rr::Name::from_ascii("wWw.sea1.glb.test.").unwrap();
+        message.add_query(Query::query(name, RecordType::A));
         if edns {
             message.set_edns(Edns::new());
         }
@@ -164,7 +165,7 @@ mod tests {
         message.add_query(Query::query("www.sea1.glb.test.".parse().unwrap(), RecordType::A));
         message.metadata.authoritative = true;
         for n in 0..records {
-            let data = RData::A([192, 0, 2, n].into());
+            let data = RData::A(std::net::Ipv4Addr::new(192, 0, 2, n).into());
             message.add_answer(Record::from_rdata("www.sea1.glb.test.".parse().unwrap(), 60, data));
         }
         message.set_edns(Edns::new());

@@ -96,10 +96,7 @@ impl Unusual {
 
 impl SlowLane {
     /// The queue, and the thread that serves it until everybody has dropped the other end.
-    pub(super) fn new(
-        mut counters: Lane,
-        mut unhurried: Option<Box<dyn Unhurried>>,
-    ) -> (Self, impl FnOnce() + Send) {
+    pub(super) fn new(mut counters: Lane, mut unhurried: Option<Box<dyn Unhurried>>) -> (Self, impl FnOnce() + Send) {
         let (sender, queue): (_, Receiver<Unusual>) = sync_channel(QUEUE);
         let serve = move || {
             let mut batch = Batch::new();
