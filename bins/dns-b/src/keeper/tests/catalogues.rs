@@ -193,7 +193,7 @@ fn a_withdrawn_zone_is_gone_at_once_and_only_something_newer_brings_it_back() {
     let to_lb = sent.iter().filter(|(to, m)| *to == LinkId(1) && matches!(m, Message::Catalogue(_))).count();
     assert_eq!(to_lb, 1);
     assert!(!sent.iter().any(|(_, m)| matches!(m, Message::Delegation(_))), "nobody is to delegate it");
-    assert_eq!(lab.ask("10.1.0.1").0, Decision::Refused);
+    assert_eq!(lab.ask_for(SERVICE, "10.1.0.1", Role::Referral).0, Decision::Refused);
     assert_eq!(refused(&lab.say(100, withdrawal(ZONE, 2))), None, "once more is no mistake");
     assert!(refused(&lab.say(100, Message::snapshot(zone(2)))).unwrap().contains("withdrawn"));
     assert!(refused(&lab.say(100, Message::snapshot(zone(1)))).unwrap().contains("withdrawn"));
