@@ -170,6 +170,27 @@ impl Chain {
         running.as_mut().expect("the dns-b runs").daemon.reload(config).unwrap_or_else(|error| panic!("{error}"));
     }
 
+    /// Changes the configuration file of a dns-b, for its next start.
+    ///
+    /// # Panics
+    /// When `old` is not in it.
+    pub fn change_b(&self, n: usize, old: &str, new: &str) {
+        self.servers[n - 1].files.replace(old, new);
+    }
+
+    /// Changes the configuration file of a DNS-LB, for its next start.
+    ///
+    /// # Panics
+    /// When `old` is not in it.
+    pub fn change_lb(&self, n: usize, old: &str, new: &str) {
+        self.lbs[n - 1].files.replace(old, new);
+    }
+
+    /// Where a file of a dns-b is, beside its configuration.
+    pub fn path_b(&self, n: usize, name: &str) -> String {
+        self.servers[n - 1].files.path(name).display().to_string()
+    }
+
     /// Stops a DNS-LB in good order.
     ///
     /// # Panics

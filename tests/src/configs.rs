@@ -150,7 +150,20 @@ pub fn dns_a_sync(ground: &Ground, dns_a: SocketAddr, servers: u8, sites: u8) ->
 
 /// The catalogue that the agent of [`dns_a_sync()`] would publish.
 pub fn catalogue(ground: &Ground, sites: u8, generation: u64) -> ZoneCatalogue {
-    let site = |n| Site { name: format!("s{n}"), addresses: vec![ground.site(n)], cost: f64::from(n) };
+    let sites: Vec<IpAddr> = (1..=sites).map(|n| ground.site(n)).collect();
+    catalogue_of(&sites, generation)
+}
+
+/// The same with these sites, the cheapest first.
+///
+/// # Panics
+/// Never.
+pub fn catalogue_of(sites: &[IpAddr], generation: u64) -> ZoneCatalogue {
+    let site = |(n, address): (usize, &IpAddr)| Site {
+        name: format!("s{}", n + 1),
+        addresses: vec![*address],
+        cost: (n + 1) as f64,
+    };
     let probe = |kind| Probe { kind, interval_ms: 200, timeout_ms: 2_000, fall: 2, rise: 2 };
     ZoneCatalogue {
         zone: ZONE.parse().expect("a name"),
@@ -170,7 +183,7 @@ pub fn catalogue(ground: &Ground, sites: u8, generation: u64) -> ZoneCatalogue {
                 probe(ProbeKind::Tcp { port: PORT }),
             ],
             https: None,
-            sites: (1..=sites).rev().map(site).collect(),
+            sites: sites.iter().enumerate().rev().map(site).collect(),
         }],
         records: vec![],
     }

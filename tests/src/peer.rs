@@ -102,6 +102,22 @@ impl Peer {
         self.link.try_send(message).expect("the link is up and has room");
     }
 
+    /// Says something if the link is up and has room.
+    pub fn try_say(&self, message: Message) -> bool {
+        self.link.try_send(message).is_ok()
+    }
+
+    /// Waits for the next message; `None` when the link ends.
+    ///
+    /// # Panics
+    /// When neither comes.
+    pub async fn next(&mut self) -> Option<Message> {
+        match next(&mut self.events).await {
+            LinkEvent::Message(message) => Some(message),
+            _ => None,
+        }
+    }
+
     /// Waits for the message that `wanted` takes; others are passed over.
     ///
     /// # Panics

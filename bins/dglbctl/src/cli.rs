@@ -14,25 +14,32 @@ use crate::{
     address::{Address, sockets},
     fetch::{FetchError, fetch},
     render::render,
+    store::StoreCommand,
 };
 
 /// Where daemons put their sockets unless told otherwise.
 const DIRECTORY: &str = "/run/dglb";
 
 /// Exit codes, those of `sysexits.h`.
-mod code {
+pub(crate) mod code {
     /// A daemon is not ready.
-    pub(super) const NOT_READY: u8 = 75;
+    pub(crate) const NOT_READY: u8 = 75;
     /// No daemon answers.
-    pub(super) const UNAVAILABLE: u8 = 69;
+    pub(crate) const UNAVAILABLE: u8 = 69;
     /// Something answers that is no daemon of ours.
-    pub(super) const PROTOCOL: u8 = 76;
+    pub(crate) const PROTOCOL: u8 = 76;
     /// The socket is not for us.
-    pub(super) const PERMISSION: u8 = 77;
+    pub(crate) const PERMISSION: u8 = 77;
     /// The command line is wrong.
-    pub(super) const USAGE: u8 = 64;
+    pub(crate) const USAGE: u8 = 64;
     /// The answer cannot be printed.
-    pub(super) const OUTPUT: u8 = 74;
+    pub(crate) const OUTPUT: u8 = 74;
+    /// A store, or the text of one, is not what it should be.
+    pub(crate) const DATA: u8 = 65;
+    /// A file cannot be read.
+    pub(crate) const INPUT: u8 = 66;
+    /// A file is there already.
+    pub(crate) const EXISTS: u8 = 73;
 }
 
 const EXAMPLES: &str = "\
@@ -43,11 +50,15 @@ Examples:
   dglbctl status --json | jq .zones                for programs
   dglbctl ready || echo not yet                    for scripts
   dglbctl metrics dglb_dns                         counters whose names begin so
+  dglbctl store export /var/lib/dglb/dns-b.redb    what a stopped daemon keeps, as text
 
 Exit codes:
    0  all is well
   64  the command line is wrong
-  69  no daemon is running there, or it does not answer
+  65  store: the file, or the text, is not what it should be
+  66  store: the file cannot be read
+  69  no daemon is running there, or it does not answer; store: a daemon has the file open
+  73  store: the file is there already
   74  the output could not be written
   75  ready: a daemon is running, but not ready
   76  what answers is no daemon of DGLB
@@ -100,12 +111,15 @@ enum Command {
         #[arg(value_name = "PREFIX")]
         prefix: Option<String>,
     },
+    /// Looks into the file that a stopped daemon keeps its state in, and carries it over
+    #[command(subcommand)]
+    Store(StoreCommand),
 }
 
 /// What failed, and with which exit code.
-struct Failure {
-    code: u8,
-    message: String,
+pub(crate) struct Failure {
+    pub(crate) code: u8,
+    pub(crate) message: String,
 }
 
 impl From<FetchError> for Failure {
@@ -137,6 +151,9 @@ pub(crate) fn run() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(code::USAGE) } else { ExitCode::SUCCESS };
         }
     };
+    if let Command::Store(command) = &arguments.command {
+        return fail(&command.run().err().into_iter().collect::<Vec<_>>());
+    }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&[Failure { code: code::UNAVAILABLE, message: error.to_string() }]),
@@ -190,6 +207,8 @@ async fn work(arguments: &Arguments, addresses: &[Address]) -> Vec<Failure> {
             Command::Status { json: false } => daemon.show(addresses.len() > 1).await,
             Command::Ready => daemon.ready().await,
             Command::Metrics { prefix } => daemon.metrics(prefix.as_deref()).await,
+            // Done already; it asks no daemon.
+            Command::Store(_) => Ok(()),
         };
         failures.extend(done.err());
     }

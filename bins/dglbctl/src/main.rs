@@ -1,9 +1,11 @@
-//! dglbctl: asks running DGLB daemons how they are, over their admin endpoints.
+//! dglbctl: asks running DGLB daemons how they are, over their admin endpoints, and looks after what
+//! stopped ones keep.
 
 mod address;
 mod cli;
 mod fetch;
 mod render;
+mod store;
 
 fn main() -> std::process::ExitCode {
     cli::run()

@@ -1,6 +1,11 @@
 //! The configuration file of dns-b. `config/dns-b.toml` shows every key.
 
-use std::{collections::HashMap, net::SocketAddr, path::Path, time::Duration};
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use dglb_core::{
     catalogue::ZoneStyle,
@@ -45,6 +50,8 @@ pub struct Config {
     pub peers: HashMap<Identity, Peer>,
     /// The admin endpoint.
     pub admin: admin::Address,
+    /// The directory in which the store is; without one nothing outlives a restart.
+    pub state_dir: Option<PathBuf>,
 }
 
 /// One DNS-LB of the default group.
@@ -130,6 +137,7 @@ fn read(section: &Section<'_>) -> Option<Config> {
         stale_after,
         peers,
         admin: admin?,
+        state_dir: section.path("state-dir"),
     })
 }
 

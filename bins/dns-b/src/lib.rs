@@ -11,7 +11,10 @@ pub mod checker;
 pub mod config;
 pub mod keeper;
 pub mod metrics;
+pub mod record;
 pub mod run;
+pub mod stored;
+mod upgrade;
 
 use std::{ffi::OsString, path::Path, sync::PoisonError};
 
@@ -28,6 +31,7 @@ use dglb_node::{
     link::{AcceptSettings, Acceptor, LinkMetrics, LinkSettings},
     metrics::DnsCounters,
     serve::{ConductKeeper, Content, Endpoint, Server},
+    store::StoreFigures,
 };
 use tokio::sync::mpsc;
 
@@ -79,7 +83,15 @@ impl Daemon for DnsB {
         let acceptors = bind_map(&config, &link_metrics).await?;
         let map = acceptors.iter().filter_map(|a| a.local_addr().ok()).collect();
 
-        let keeper = Keeper::new(&config, Boot::now().id, std::time::Instant::now());
+        let mut keeper = Keeper::new(&config, Boot::now().id, std::time::Instant::now());
+        let mut keeping = None;
+        if let Some(directory) = &config.state_dir {
+            let figures = StoreFigures::default();
+            figures.register(&mut registry);
+            let mut opened = stored::start(directory, &mut keeper, &figures, tasks)?;
+            stored::first_reports(&mut opened, &mut keeper).await;
+            keeping = Some(opened);
+        }
         let publisher = Publisher::new(keeper.directory().clone());
         let counters = DnsCounters::new();
         counters.register(&mut registry);
@@ -106,7 +118,7 @@ impl Daemon for DnsB {
         }
         drop(sender);
         let (reloads, reloaded) = mpsc::channel(1);
-        let run = Run { keeper, publisher, events, reloads: reloaded, check: config.check, shown, readiness };
+        let run = Run { keeper, publisher, events, reloads: reloaded, check: config.check, shown, readiness, keeping };
         tasks.spawn("keeper", run.run(tasks.stop_token()));
         Ok(Self { map, dns, encrypted, admin: admin_address, counters, conduct, config, reloads })
     }

@@ -8,7 +8,7 @@ use std::{
 
 use dglb_core::{
     directory::Directory,
-    proto::message::{Bye, ByeReason},
+    proto::message::{Bye, ByeReason, Message},
     published::Publisher,
 };
 use dglb_node::{
@@ -26,6 +26,7 @@ use crate::{
     checker::check,
     config::{CheckConfig, Config},
     keeper::{Checked, Figures, Keeper, Outgoing, Verdict},
+    stored::Keeping,
 };
 
 /// How often leases, liveness and due checks are looked at.
@@ -34,6 +35,9 @@ const TICK: Duration = Duration::from_millis(200);
 const TICKS_A_SECOND: u32 = 5;
 /// Messages that may wait for a peer beside its link's own queue; more, and it starts over.
 const BACKLOG: usize = 100_000;
+/// Acknowledgements of one peer that may wait for the store; more, and it starts over. One that goes
+/// by the protocol has one or two under way.
+const WAITING: usize = 1_000;
 /// Events handled before the directory is published: a burst costs one publication.
 const BURST: usize = 256;
 /// Checks under way at a time.
@@ -68,6 +72,8 @@ pub struct Run {
     pub shown: SharedShown,
     /// Ready once there is something to answer.
     pub readiness: Readiness,
+    /// Where everything is kept; nowhere without a state directory.
+    pub keeping: Option<Keeping>,
 }
 
 /// A peer on a link that is up.
@@ -75,14 +81,19 @@ struct Peer {
     sender: LinkSender,
     /// What its link has had no room for.
     backlog: VecDeque<Outgoing>,
+    /// How many of its messages wait for the store.
+    waiting: usize,
 }
+
+/// Messages that wait for the store, in the order of the numbers that they wait for.
+type Waiting = VecDeque<(u64, LinkId, Message)>;
 
 impl Peer {
     /// Hands over as much as there is room for.
     fn flush(&mut self) {
         while let Some(next) = self.backlog.front() {
             let sent = match next {
-                Outgoing::One(message) => self.sender.try_send(message.clone()),
+                Outgoing::One(message) | Outgoing::After(_, message) => self.sender.try_send(message.clone()),
                 Outgoing::Shared(encoded) => self.sender.try_send_encoded(encoded.clone()),
                 Outgoing::Leave(bye) => {
                     self.sender.close(bye.clone());
@@ -109,9 +120,17 @@ impl Run {
         let mut senders = HashMap::new();
         let mut ticks = 0_u32;
         let mut batch = Vec::with_capacity(BURST);
+        let mut waiting = Waiting::new();
+        let restored = tokio::select! {
+            () = stop.cancelled() => false,
+            () = self.restore_reports() => true,
+        };
+        if !restored {
+            return;
+        }
         loop {
             tokio::select! {
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => return self.keep_the_last().await,
                 got = self.events.recv_many(&mut batch, BURST) => {
                     if got == 0 {
                         return;
@@ -124,6 +143,7 @@ impl Run {
                     self.keeper.reconfigure(&config, Instant::now());
                     self.check = config.check;
                 }
+                durable = progress(&mut self.keeping) => release(durable, &mut waiting, &mut senders),
                 Some(outcome) = outcomes.recv() => self.keeper.checked(outcome, Instant::now()),
                 _ = tick.tick() => {
                     self.keeper.tick(Instant::now());
@@ -137,7 +157,8 @@ impl Run {
             }
             // First what is answered, then the word that it is.
             self.publish();
-            self.queue(&mut senders);
+            self.write();
+            self.queue(&mut senders, &mut waiting);
             senders.values_mut().for_each(Peer::flush);
         }
     }
@@ -154,7 +175,7 @@ impl Run {
                 });
             }
             LinkEvent::Up { link: sender, .. } => {
-                let peer = senders.entry(link).or_insert_with(|| Peer { sender, backlog: VecDeque::new() });
+                let peer = senders.entry(link).or_insert_with(|| Peer { sender, backlog: VecDeque::new(), waiting: 0 });
                 if self.keeper.knows(link) {
                     self.keeper.established(link);
                 } else {
@@ -171,11 +192,50 @@ impl Run {
         }
     }
 
-    fn queue(&mut self, senders: &mut HashMap<LinkId, Peer>) {
+    /// Takes back the reports of before the restart. Peers wait meanwhile, questions do not.
+    async fn restore_reports(&mut self) {
+        while let Some(keeping) = &mut self.keeping
+            && let Some(reports) = keeping.reports.recv().await
+        {
+            self.keeper.restore_reports(reports, Instant::now());
+            self.publish();
+        }
+    }
+
+    /// Hands over what has changed, as soon as what was handed over before is on the disk.
+    fn write(&mut self) {
+        let Some(Keeping { committer, .. }) = &mut self.keeping else { return };
+        if committer.is_idle()
+            && let Some((number, batch)) = self.keeper.take_writes()
+            && committer.try_commit(number, batch).is_err()
+        {
+            tracing::error!("the store's thread has ended");
+        }
+    }
+
+    async fn keep_the_last(mut self) {
+        if let Some(keeping) = self.keeping.take()
+            && let Some((number, batch)) = self.keeper.take_last_writes()
+        {
+            keeping.committer.finish(number, batch).await;
+        }
+    }
+
+    fn queue(&mut self, senders: &mut HashMap<LinkId, Peer>, waiting: &mut Waiting) {
+        let durable = self.keeping.as_ref().map_or(u64::MAX, |keeping| keeping.committer.durable());
         for (link, message) in self.keeper.take_outbox() {
             let Some(peer) = senders.get_mut(&link) else { continue };
             match message {
                 Outgoing::Leave(bye) => peer.sender.close(bye),
+                Outgoing::After(number, message) if number > durable => {
+                    if peer.waiting >= WAITING {
+                        let text = "too many of its messages wait for the store".to_owned();
+                        peer.sender.close(Bye { reason: ByeReason::Slow, text });
+                        continue;
+                    }
+                    peer.waiting += 1;
+                    waiting.push_back((number, link, message));
+                }
                 // A peer that does not read as fast as it is spoken to starts over: on its next link
                 // it gets everything.
                 _ if peer.backlog.len() >= BACKLOG => {
@@ -203,6 +263,24 @@ impl Run {
                 // Nobody listens any more when the daemon stops.
                 let _ = checked.send(check(target, timeout).await).await;
             });
+        }
+    }
+}
+
+/// Waits until more is on the disk; for ever where nothing is kept.
+async fn progress(keeping: &mut Option<Keeping>) -> u64 {
+    match keeping {
+        Some(keeping) => keeping.committer.progress().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Lets out what waited for what is on the disk now.
+fn release(durable: u64, waiting: &mut Waiting, senders: &mut HashMap<LinkId, Peer>) {
+    while let Some((_, link, message)) = waiting.pop_front_if(|(number, ..)| *number <= durable) {
+        if let Some(peer) = senders.get_mut(&link) {
+            peer.waiting -= 1;
+            peer.backlog.push_back(Outgoing::One(message));
         }
     }
 }

@@ -38,6 +38,8 @@ pub struct Config {
     pub report_interval: Duration,
     /// The admin endpoint.
     pub admin: admin::Address,
+    /// The directory in which the store is; without one nothing outlives a restart.
+    pub state_dir: Option<PathBuf>,
 }
 
 /// `[dns]`
@@ -114,7 +116,9 @@ fn read(section: &Section<'_>) -> Option<Config> {
     let report_interval =
         section.table("report").map_or(report_interval, |r| r.or("interval", duration("1s", "1h"), report_interval));
     let admin = section.required_table("admin").and_then(|admin| admin.required("listen", text));
-    Some(Config { identity: identity?, dns: dns?, isp, servers: servers?, map, probe, report_interval, admin: admin? })
+    let state_dir = section.path("state-dir");
+    let (identity, dns, servers, admin) = (identity?, dns?, servers?, admin?);
+    Some(Config { identity, dns, isp, servers, map, probe, report_interval, admin, state_dir })
 }
 
 fn read_dns(section: &Section<'_>, identity: Option<&Identity>) -> Option<Dns> {

@@ -6,6 +6,7 @@
 //! refused message changes nothing.
 
 mod adopt;
+mod keep;
 mod want;
 
 use std::{
@@ -25,6 +26,8 @@ use dglb_core::{
     proto::message::{Message, Resync, Welcome},
     report::Ranking,
 };
+
+pub use keep::{FILE, Restored, SCHEMA};
 
 use crate::{
     measurements::{Change, Measurements},
@@ -76,6 +79,8 @@ pub enum Event {
 pub struct Effects {
     /// Messages to send, in this order.
     pub send: Vec<Outgoing>,
+    /// Messages to send once the change of this number is on the disk.
+    pub after: Vec<(u64, Outgoing)>,
     /// The directory has changed: publish it.
     pub answers: bool,
     /// The targets have changed: probe them.
@@ -108,6 +113,7 @@ pub struct Keeper {
     reports: Reports,
     next_digest: Instant,
     metrics: Metrics,
+    kept: keep::Kept,
 }
 
 impl Keeper {
@@ -135,6 +141,7 @@ impl Keeper {
             next_digest: now + settings.digest,
             metrics,
             settings,
+            kept: keep::Kept::default(),
         };
         keeper.gauge();
         keeper
@@ -219,6 +226,7 @@ impl Keeper {
             let rankings: Vec<_> = self.measurements.rankings().filter_map(|(_, r)| r.cloned()).collect();
             effects.answers |= !rankings.is_empty();
             self.answer_with(&rankings);
+            self.keep_rankings(rankings.iter().map(|ranking| &ranking.service));
         }
     }
 
@@ -239,6 +247,7 @@ impl Keeper {
                 tracing::info!(service = %ranking.service, order = ?names, "ranking changed");
             }
             self.answer_with(&reordered);
+            self.keep_rankings(reordered.iter().map(|ranking| &ranking.service));
         }
         effects.send.extend(self.reports.change(reordered, gone, self.measurements.is_complete()));
     }
@@ -263,7 +272,7 @@ impl Keeper {
 
     /// Whether there is a fleet document, a catalogue, and a ranking for each service.
     pub fn can_answer(&self) -> bool {
-        self.fleet.is_some() && self.measurements.is_complete()
+        self.fleet.is_some() && self.measurements.can_answer()
     }
 
     /// The fleet document in use.

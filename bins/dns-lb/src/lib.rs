@@ -46,13 +46,15 @@ use dglb_node::{
     link::LinkMetrics,
     metrics::DnsCounters,
     serve::{ConductKeeper, Content, Endpoint, Relay, RelayMetrics, Server},
+    store::{Committer, Store, StoreFigures},
 };
+use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 
 use crate::{
     config::{Config, Isp},
-    keeper::Keeper,
+    keeper::{Keeper, Restored},
     metrics::Metrics,
     uplink::Uplink,
     work::Work,
@@ -136,9 +138,13 @@ impl Daemon for DnsLb {
             tracing::warn!(%error, "no resolver is known yet");
             Vec::new()
         });
-        let keeper = Keeper::new(keeper_settings(&config, resolvers), metrics.clone(), std::time::Instant::now());
-        let publisher = Publisher::new(keeper.directory().clone());
+        let mut keeper = Keeper::new(keeper_settings(&config, resolvers), metrics.clone(), std::time::Instant::now());
         let mut registry = dglb_node::metrics::registry(Self::NAME, tasks);
+        let committer = match &config.state_dir {
+            Some(directory) => Some(open_store(directory, &mut keeper, &mut registry, tasks)?),
+            None => None,
+        };
+        let publisher = Publisher::new(keeper.directory().clone());
         let conduct = ConductKeeper::start(&config.dns.serving, &mut registry, tasks);
         let content = Content { directory: publisher.reader(), conduct: conduct.reader() };
         let (reloads, reloaded) = mpsc::channel(1);
@@ -171,6 +177,7 @@ impl Daemon for DnsLb {
             asked,
             &daemon.config,
             work::Outputs { publisher, relay, shown, readiness: readiness.clone(), metrics },
+            committer,
         );
         let stop = tasks.stop_token();
         tasks.spawn("keeper", work.run(reloaded, stop));
@@ -209,6 +216,31 @@ fn keeper_settings(config: &Config, resolvers: Vec<std::net::IpAddr>) -> keeper:
         settle: config.probe.settle,
         digest: config.report_interval,
     }
+}
+
+/// Opens the store, and gives the keeper what is in it.
+fn open_store(
+    directory: &Path,
+    keeper: &mut Keeper,
+    registry: &mut Registry,
+    tasks: &mut Tasks,
+) -> Result<Committer, StartError> {
+    let figures = StoreFigures::default();
+    figures.register(registry);
+    let opened = Store::open(&directory.join(keeper::FILE), &keeper::SCHEMA)?;
+    if let Some(aside) = &opened.set_aside {
+        figures.set_aside.inc();
+        let (from, to, reason) = (aside.from.display(), aside.to.display(), &aside.reason);
+        tracing::error!(%from, %to, %reason, "the store cannot be read and was set aside; this dns-lb starts with nothing");
+    }
+    let internal = |error: &dyn std::error::Error| StartError::Internal(error.to_string());
+    let restored = Restored::read(&opened.store, &figures).map_err(|error| internal(&error))?;
+    let (zones, rankings) = (restored.zones.len(), restored.rankings.len());
+    tracing::info!(zones, rankings, file = %opened.store.path().display(), "the store is open");
+    // Everything follows from the keeper's state; nobody is connected to whom anything could be said.
+    let _ = keeper.restore(restored, std::time::Instant::now());
+    keeper.keep();
+    Committer::start(opened.store, figures, |_| {}, tasks).map_err(|error| internal(&error))
 }
 
 fn full_status(shown: &Value, boot: Boot, dns: &[SocketAddr]) -> Value {

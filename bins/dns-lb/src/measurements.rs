@@ -55,6 +55,8 @@ struct Watched {
     sampled: bool,
     estimates: HashMap<(String, IpAddr), AddressEstimate>,
     ranking: Option<Ranking>,
+    /// Whether that is of an earlier run, and stands until this one has its own.
+    restored: bool,
     /// When that was made.
     ranked: Instant,
     /// Whether there are samples that it does not know of.
@@ -75,14 +77,24 @@ impl Measurements {
         if let Some(before) = before {
             watched.since = before.since;
             watched.ranking = before.ranking;
+            watched.restored = before.restored;
             if before.service.probes == watched.service.probes {
                 watched.sampled = before.sampled;
                 watched.inherit(before.estimates);
             }
         }
-        let change = watched.ranking.is_some().then(|| watched.rank(now));
+        let change = (watched.ranking.is_some() && !watched.restored).then(|| watched.rank(now));
         self.services.insert(service.name.clone(), watched);
         change
+    }
+
+    /// Takes back the ranking of an earlier run. It stands for as long as a first ranking of this one
+    /// would have been waited for. False if the service is not measured, or has a ranking already.
+    pub fn restore(&mut self, ranking: &Ranking) -> bool {
+        let watched = self.services.get_mut(&ranking.service).filter(|w| w.ranking.is_none());
+        let Some(watched) = watched else { return false };
+        (watched.ranking, watched.restored) = (Some(ranking.clone()), true);
+        true
     }
 
     /// Measures it no longer.
@@ -111,8 +123,10 @@ impl Measurements {
         watched.sampled = true;
         watched.outdated = true;
         let now = match watched.ranking {
-            Some(_) => before.0 != after.0 || sample.at.saturating_duration_since(watched.ranked) >= PAUSE,
-            None => before != after && watched.is_settled(sample.at),
+            Some(_) if !watched.restored => {
+                before.0 != after.0 || sample.at.saturating_duration_since(watched.ranked) >= PAUSE
+            }
+            _ => before != after && watched.is_settled(sample.at),
         };
         now.then(|| watched.rank(sample.at))
     }
@@ -122,8 +136,8 @@ impl Measurements {
     pub fn due(&mut self, now: Instant) -> Vec<Change> {
         let settle = self.settle;
         let due = |w: &&mut Watched| match w.ranking {
-            Some(_) => w.outdated && now.saturating_duration_since(w.ranked) >= PAUSE,
-            None => w.sampled && now.saturating_duration_since(w.since) >= settle,
+            Some(_) if !w.restored => w.outdated && now.saturating_duration_since(w.ranked) >= PAUSE,
+            _ => w.sampled && now.saturating_duration_since(w.since) >= settle,
         };
         self.services.values_mut().filter(due).map(|w| w.rank(now)).collect()
     }
@@ -138,8 +152,13 @@ impl Measurements {
         self.services.iter().map(|(name, w)| (name, w.ranking.as_ref()))
     }
 
-    /// Whether there is a service, and a ranking for each.
+    /// Whether there is a service, and a ranking for each that this run has made.
     pub fn is_complete(&self) -> bool {
+        self.can_answer() && self.services.values().all(|w| !w.restored)
+    }
+
+    /// Whether there is a service, and a ranking for each.
+    pub fn can_answer(&self) -> bool {
         !self.services.is_empty() && self.services.values().all(|w| w.ranking.is_some())
     }
 }
@@ -148,7 +167,17 @@ impl Watched {
     fn new(service: Service, catalogue: u64, since: Instant) -> Self {
         let addresses = service.sites.iter().flat_map(|s| s.addresses.iter().map(|a| (s.name.clone(), *a)));
         let estimates = addresses.map(|key| (key, AddressEstimate::new(&service.probes))).collect();
-        Self { service, catalogue, since, sampled: false, estimates, ranking: None, ranked: since, outdated: false }
+        Self {
+            service,
+            catalogue,
+            since,
+            sampled: false,
+            estimates,
+            ranking: None,
+            restored: false,
+            ranked: since,
+            outdated: false,
+        }
     }
 
     /// Keeps what was known of the addresses that are still there.
@@ -172,7 +201,8 @@ impl Watched {
         let ranking = rank(&self.service, self.catalogue, measured, self.ranking.as_ref());
         (self.ranked, self.outdated) = (now, false);
         let before = self.ranking.replace(ranking.clone());
-        match before {
+        let restored = std::mem::take(&mut self.restored);
+        match before.filter(|_| !restored) {
             Some(before) if !differs(&before, &ranking) => Change::Figures(ranking),
             _ => Change::Order(ranking),
         }

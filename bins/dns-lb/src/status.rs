@@ -72,6 +72,7 @@ pub(crate) fn immutable_change(before: &Config, after: &Config) -> Option<&'stat
         ("[probe]", before.probe != after.probe),
         ("[report]", before.report_interval != after.report_interval),
         ("[admin]", before.admin != after.admin),
+        ("state-dir", before.state_dir != after.state_dir),
     ];
     keys.into_iter().find(|(_, differs)| *differs).map(|(key, _)| key)
 }

@@ -2,13 +2,14 @@
 //! follows.
 
 use std::{
+    collections::VecDeque,
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use dglb_core::{directory::Directory, name::Name, published::Publisher};
-use dglb_node::admin::Readiness;
+use dglb_node::{admin::Readiness, store::Committer};
 use serde_json::Value;
 use tokio::{
     sync::{mpsc, watch},
@@ -21,7 +22,7 @@ use crate::{
     keeper::{Event, Keeper},
     metrics::Metrics,
     prober::{Prober, Sample},
-    registration::Claim,
+    registration::{Claim, Outgoing},
     resolver,
     status::status,
     uplink::Uplink,
@@ -33,6 +34,9 @@ const TICK: Duration = Duration::from_millis(250);
 const REFRESH: Duration = Duration::from_secs(2);
 /// Samples that wait for the keeper; while it is full, probing waits.
 const SAMPLES: usize = 1_024;
+
+/// Acknowledgements that may wait for the store.
+const WAITING: usize = 1_000;
 
 /// Conditions of readiness.
 const LINK: &str = "link";
@@ -60,6 +64,10 @@ pub(crate) struct Work {
     asked: mpsc::Receiver<Name>,
     isp: Isp,
     outputs: Outputs,
+    /// Where everything is kept; nowhere without a state directory.
+    committer: Option<Committer>,
+    /// What waits for the store, in the order of the numbers that it waits for.
+    waiting: VecDeque<(u64, Outgoing)>,
     /// Whether anything but figures has changed since the status was shown.
     changed: bool,
     shown_at: Instant,
@@ -72,6 +80,7 @@ impl Work {
         asked: mpsc::Receiver<Name>,
         config: &Config,
         outputs: Outputs,
+        committer: Option<Committer>,
     ) -> Self {
         let (sender, samples) = mpsc::channel(SAMPLES);
         outputs.readiness.wait(LINK, "no dns-b was ever reached");
@@ -84,9 +93,13 @@ impl Work {
             asked,
             isp: config.isp.clone(),
             outputs,
+            committer,
+            waiting: VecDeque::new(),
             changed: true,
             shown_at: Instant::now(),
         };
+        // What is known from before the restart is measured again from the first moment on.
+        work.prober.set_targets(work.keeper.targets());
         work.show();
         work
     }
@@ -98,7 +111,12 @@ impl Work {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let event = tokio::select! {
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => return self.keep_the_last().await,
+                durable = progress(&mut self.committer) => {
+                    self.release(durable);
+                    self.write();
+                    continue;
+                }
                 Some(event) = self.uplink.next() => event,
                 Some(sample) = self.samples.recv() => Event::Sample(sample),
                 Some(name) = self.asked.recv() => Event::Asked(name),
@@ -133,8 +151,41 @@ impl Work {
         }
         self.changed |= !measured || effects.answers || !effects.send.is_empty();
         self.uplink.send(effects.send);
+        self.waiting.extend(effects.after);
+        // An ACK that is not heard is asked for again; a disk that hangs must not fill the memory.
+        self.waiting.truncate(WAITING);
+        self.write();
         if ticked && (self.changed || self.shown_at.elapsed() >= REFRESH) {
             self.show();
+        }
+    }
+
+    /// Hands over what has changed, as soon as what was handed over before is on the disk.
+    fn write(&mut self) {
+        let Some(committer) = &mut self.committer else { return };
+        if committer.is_idle()
+            && let Some((number, batch)) = self.keeper.take_writes()
+            && committer.try_commit(number, batch).is_err()
+        {
+            tracing::error!("the store's thread has ended");
+        }
+        let durable = self.committer.as_ref().map_or(u64::MAX, Committer::durable);
+        self.release(durable);
+    }
+
+    fn release(&mut self, durable: u64) {
+        let mut send = Vec::new();
+        while let Some((_, message)) = self.waiting.pop_front_if(|(number, _)| *number <= durable) {
+            send.push(message);
+        }
+        self.uplink.send(send);
+    }
+
+    async fn keep_the_last(mut self) {
+        if let Some(committer) = self.committer.take()
+            && let Some((number, batch)) = self.keeper.take_writes()
+        {
+            committer.finish(number, batch).await;
         }
     }
 
@@ -172,5 +223,13 @@ impl Work {
         let known = self.keeper.registration().claim().resolvers.clone();
         let watcher = resolver::watch(self.isp.resolvers.clone(), known, resolver::POLL, sender);
         (changes, AbortOnDropHandle::new(tokio::spawn(watcher)))
+    }
+}
+
+/// Waits until more is on the disk; for ever where nothing is kept.
+async fn progress(committer: &mut Option<Committer>) -> u64 {
+    match committer {
+        Some(committer) => committer.progress().await,
+        None => std::future::pending().await,
     }
 }

@@ -16,6 +16,14 @@ use crate::cpu;
 /// What a child of ours says first, followed by its address.
 const LISTENING: &str = "listening on ";
 
+/// How operators start a dns-b; ours get the same environment.
+const UNIT: &str = include_str!("../../../config/systemd/dns-b.service");
+
+/// What the unit puts into the environment, name by name.
+fn environment() -> impl Iterator<Item = (&'static str, &'static str)> {
+    UNIT.lines().filter_map(|line| line.strip_prefix("Environment=")?.split_once('='))
+}
+
 /// A process; it is killed and waited for when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Child {
@@ -49,7 +57,7 @@ impl Child {
         let own = build.map_or_else(std::env::current_exe, |build| Ok(build.to_owned()))?;
         let own = own.to_str().ok_or_else(|| io::Error::other("the path of this program is not UTF-8"))?;
         let mut command = held(core, own)?;
-        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.args(arguments).envs(environment()).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = command.spawn()?;
         let said = process.stdout.take().map(BufReader::new);
         let mut child = Self { process, said };
@@ -147,4 +155,14 @@ fn held(core: usize, program: &str) -> io::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["hold", "--core", &core.to_string(), "--", program]);
     Ok(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_unit_asks_for_large_pages() {
+        assert!(environment().any(|(name, value)| name == "GLIBC_TUNABLES" && value == "glibc.malloc.hugetlb=1"));
+    }
 }

@@ -25,7 +25,7 @@ pub(crate) use daemon::run as run_daemon;
 /// The least that a second of processor yields in overload, in units of the answers that it yields when
 /// no more is asked than can be answered.
 const YIELD: f64 = 0.9;
-/// The least share of the processor that the server takes, in units of the other one's.
+/// The least that the server takes of the half of the processor that is its due.
 const SHARE: f64 = 0.9;
 /// Questions for one answer at least: less would show nothing.
 const OFFERED: f64 = 1.7;
@@ -53,7 +53,7 @@ impl Overload {
     pub(crate) fn run(&self) -> io::Result<()> {
         let cores = Cores::choose()?;
         let mut daemon = Daemon::start(cores.server)?;
-        let (spinner, _) = Child::ourselves(cores.server, None, &["spin".to_owned()])?;
+        let _spinner = Child::ourselves(cores.server, None, &["spin".to_owned()])?;
         let mut client = Client::new(Scenario::OneName, daemon.dns)?;
         let mut seen = Seen::default();
         for round in 1..=self.rounds {
@@ -62,7 +62,7 @@ impl Overload {
             // The watchers run where there is room; this thread is the client.
             let anywhere = cpu::pin(cores.client)?;
             print!("round {round} of {}: ", self.rounds);
-            self.round(&mut client, (daemon.pid(), spinner.pid()), &mut seen)?;
+            self.round(&mut client, daemon.pid(), &mut seen)?;
             cpu::unpin(&anywhere)?;
             let (admin, map) = watch.stop()?;
             let after = cpu::resident(daemon.pid())?;
@@ -77,16 +77,14 @@ impl Overload {
     }
 
     /// First no more is asked than is answered, then twice as much as half a processor can do.
-    fn round(&self, client: &mut Client, (server, spinner): (u32, u32), seen: &mut Seen) -> io::Result<()> {
+    fn round(&self, client: &mut Client, server: u32, seen: &mut Seen) -> io::Result<()> {
         let time = Duration::from_secs_f64(self.seconds.clamp(0.1, 600.0));
         let begin = cpu::used(server)?;
         let full = client.run(time)?;
         let middle = cpu::used(server)?;
         let cost = (middle - begin) as f64 / full.answered as f64;
-        let spun = cpu::used(spinner)?;
         let over = client.flood(1e9 / cost, time)?;
         let used = (cpu::used(server)? - middle) as f64;
-        let spun = (cpu::used(spinner)? - spun) as f64;
         if full.wrong + over.wrong > 0 || full.answered == 0 || over.answered == 0 {
             return Err(io::Error::other(format!("wrong or no answers: {full:?} {over:?}")));
         }
@@ -98,7 +96,8 @@ impl Overload {
         );
         print!("else {:.2} µs; ", cost / 1e3);
         seen.yields.push(over.answered as f64 * cost / used);
-        seen.shares.push(used / spun);
+        // Only while questions come: afterwards there is nothing to do.
+        seen.shares.push(used / (over.took.as_nanos() as f64 / 2.0));
         seen.offered.push(over.sent as f64 / over.answered as f64);
         Ok(())
     }
@@ -121,7 +120,7 @@ impl Seen {
         let [yields, shares, offered] = [&self.yields, &self.shares, &self.offered].map(|figures| Median::of(figures));
         println!("questions for one answer: {:.2}", offered.middle);
         println!("answers for a second of processor, × without overload: {yields}");
-        println!("processor that the server took, × what the other one took: {shares}");
+        println!("processor that the server took, × half of one: {shares}");
         println!("memory has grown by {} KiB after the first round", self.grown >> 10);
         println!("admin endpoint: {}\nmap change to its acknowledgement: {}", self.admin, self.map);
         let mut missed = Vec::new();

@@ -110,6 +110,8 @@ pub(crate) enum Step<'d> {
     Placed(Place<'d>, u32),
     /// It is for this service of the zone, and who asks decides.
     Locate(Place<'d>, usize),
+    /// Who asks has decided on the way to go; with the scope of that.
+    Routed(Place<'d>, usize, Route<'d>, u8),
     /// It is for this service in a label zone, and a ranking decides.
     Ranked(Place<'d>, usize, Cut<'d>),
     /// The end.
@@ -121,7 +123,9 @@ impl<'d> Step<'d> {
     pub(crate) fn zone(&self) -> Option<&'d ZoneEntry> {
         match self {
             Self::Answered(answer) => answer.content.as_ref().map(|(place, _)| place.zone),
-            Self::Placed(place, _) | Self::Locate(place, _) | Self::Ranked(place, ..) => Some(place.zone),
+            Self::Placed(place, _) | Self::Locate(place, _) | Self::Routed(place, ..) | Self::Ranked(place, ..) => {
+                Some(place.zone)
+            }
         }
     }
 }
@@ -192,28 +196,48 @@ impl<'d> Step<'d> {
         }
     }
 
-    /// The last step for a service: what follows from who asks, or from a ranking.
+    /// The third step, for a service at a dns-b: what follows from who asks.
     #[inline]
-    pub(crate) fn answered(
-        &self,
-        directory: &'d Directory,
-        question: &Question<'_>,
-        matched: &Match<'d>,
-    ) -> Answer<'d> {
-        match *self {
-            Step::Answered(answer) => answer,
-            Step::Locate(place, service) => Asking { directory, question, place }.located(service, matched),
-            Step::Ranked(place, service, cut) => Asking { directory, question, place }.ranked(service, cut),
-            // Nobody leaves the second step out.
-            Step::Placed(..) => Answer::not_ready(),
+    pub(crate) fn routed(self, directory: &'d Directory, matched: &Match<'d>) -> Self {
+        match self {
+            Step::Locate(place, service) => {
+                let route = choose(directory, place.zone, service, matched);
+                Step::Routed(place, service, route, matched.scope)
+            }
+            _ => self,
         }
     }
 
-    /// Reads what the last step and the writing will ask for, so that it comes into the cache.
+    /// The last step for a service: what follows from the way chosen, or from a ranking.
+    #[inline]
+    pub(crate) fn answered(&self, directory: &'d Directory, question: &Question<'_>) -> Answer<'d> {
+        match *self {
+            Step::Answered(answer) => answer,
+            Step::Routed(place, service, route, scope) => {
+                Asking { directory, question, place }.located(service, route, scope)
+            }
+            Step::Ranked(place, service, cut) => Asking { directory, question, place }.ranked(service, cut),
+            // Nobody leaves the steps before out.
+            Step::Placed(..) | Step::Locate(..) => Answer::not_ready(),
+        }
+    }
+
+    /// Reads what the third step will ask for, so that it comes into the cache.
     #[inline]
     pub(crate) fn touch(&self, directory: &Directory, matched: &Match<'_>) -> usize {
         match self {
             Step::Locate(place, service) => locate::touch(directory, place.zone, *service, matched),
+            _ => 0,
+        }
+    }
+
+    /// Reads what the last step and the writing will ask for.
+    #[inline]
+    pub(crate) fn touch_content(&self, directory: &Directory) -> usize {
+        match self {
+            Step::Routed(place, service, Route::Sites { ranking, .. }, _) => {
+                ranking.touch(&place.zone.catalogue().services[*service])
+            }
             Step::Ranked(place, service, Cut { lb: Some((lb, facts)), .. }) => {
                 let ranking = directory.ranking(facts.borrows.unwrap_or(*lb), place.zone.facts(*service).id);
                 ranking.map_or(0, |ranking| ranking.touch(&place.zone.catalogue().services[*service]))
@@ -266,8 +290,8 @@ impl<'d> Asking<'d, '_> {
     }
 
     /// A service at its own name, asked of a dns-b.
-    fn located(&self, service: usize, matched: &Match<'d>) -> Answer<'d> {
-        let mut answer = match choose(self.directory, self.place.zone, service, matched) {
+    fn located(&self, service: usize, route: Route<'d>, scope: u8) -> Answer<'d> {
+        let mut answer = match route {
             Route::Refer { lb: (index, lb), ttl, decision } => {
                 let referral = self.directory.settings().referral_with_cname && !lb.addresses.is_empty();
                 let referral = referral.then_some(Cut { lb: Some((index, lb)), fallbacks: lb.fallbacks });
@@ -275,7 +299,7 @@ impl<'d> Asking<'d, '_> {
             }
             Route::Sites { ranking, ttl, decision } => self.sites(service, ranking, ttl, (decision, Apex::Zone)),
         };
-        answer.scope = matched.scope;
+        answer.scope = scope;
         answer
     }
 

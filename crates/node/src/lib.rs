@@ -19,4 +19,5 @@ pub mod lifecycle;
 pub mod link;
 pub mod metrics;
 pub mod serve;
+pub mod store;
 pub mod telemetry;

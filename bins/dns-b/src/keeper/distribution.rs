@@ -139,6 +139,11 @@ impl Distributed {
         self.generation
     }
 
+    /// Everything, or that the zone is gone.
+    pub(super) fn whole(&self) -> &Encoded {
+        &self.whole
+    }
+
     /// Whether the zone is gone.
     pub(super) fn is_withdrawn(&self) -> bool {
         self.withdrawn

@@ -2,12 +2,13 @@
 
 use std::{
     collections::HashMap,
+    hash::{DefaultHasher, Hash, Hasher},
     net::IpAddr,
     time::{Duration, Instant},
 };
 
 use dglb_core::{
-    directory::{LbIndex, LbState},
+    directory::LbIndex,
     identity::Identity,
     name::Name,
     proto::message::{
@@ -32,8 +33,10 @@ pub(super) struct LbTruth {
     pub(super) check: CheckState,
     /// How long it asked its entries to live without a word from it.
     pub(super) lease: Duration,
-    /// Set while there is no link.
-    pub(super) lease_end: Option<Instant>,
+    /// When its lease was found to be over; `None` while there is a link, or a lease that runs.
+    pub(super) gone_since: Option<Instant>,
+    /// A hash of what its MAP of `map_generation` said, to tell the same once more from something else.
+    pub(super) map_content: Option<u64>,
     /// Since when link or checks fail; a failure older than a lease is nobody's fault but its own.
     pub(super) failing_since: Option<Instant>,
     pub(super) last_report: Option<Instant>,
@@ -50,30 +53,15 @@ const MAX_ENTRIES: usize = 10_000;
 const MAX_RANKINGS: usize = 100_000;
 /// Most rankings kept of services that no zone has yet.
 const MAX_UNKNOWN: usize = 1_000;
+/// Generations from here on are nonsense: a peer that took one over could never count on from it.
+const MAX_GENERATION: u64 = 1 << 63;
 /// Most addresses of one DNS-LB.
 const MAX_ADDRESSES: usize = 16;
 
 impl LbTruth {
-    /// Whether link and checks are good.
-    fn is_well(&self, fall: u8) -> bool {
-        self.link.is_some() && !self.check.failing(fall)
-    }
-
-    fn is_gone(&self, now: Instant) -> bool {
-        self.lease_end.is_some_and(|end| end <= now)
-    }
-
-    /// Whether it began to fail within one lease.
-    fn fails_lately(&self, now: Instant) -> bool {
-        self.failing_since.is_some_and(|since| now.duration_since(since) < self.lease)
-    }
-}
-
-impl Keeper {
-    pub(super) fn lb_connected(&mut self, link: LinkId, identity: &Identity, boot: BootId, now: Instant) {
-        let index = self.directory.upsert_lb(identity, &[]);
-        let lease = self.max_lease;
-        let truth = self.lbs.entry(index).or_insert_with(|| LbTruth {
+    /// Of a run that has said nothing.
+    pub(super) fn absent(boot: BootId, lease: Duration) -> Self {
+        Self {
             link: None,
             boot,
             map_generation: 0,
@@ -81,15 +69,24 @@ impl Keeper {
             ready: false,
             check: CheckState::default(),
             lease,
-            lease_end: None,
+            gone_since: None,
+            map_content: None,
             failing_since: None,
             last_report: None,
             rankings: HashMap::new(),
             unknown: 0,
             entries: 0,
-        });
+        }
+    }
+}
+
+impl Keeper {
+    pub(super) fn lb_connected(&mut self, link: LinkId, identity: &Identity, boot: BootId, now: Instant) {
+        let index = self.directory.upsert_lb(identity, &[]);
+        let lease = self.max_lease;
+        let truth = self.lbs.entry(index).or_insert_with(|| LbTruth::absent(boot, lease));
         truth.link = Some(link);
-        truth.lease_end = None;
+        truth.gone_since = None;
         if truth.boot != boot {
             // A new process measures anew: its name waits until it says READY again.
             truth.boot = boot;
@@ -97,6 +94,7 @@ impl Keeper {
             truth.check = CheckState::default();
             self.directory.update_lb(index, |lb| lb.handed_out = false);
         }
+        self.hold_lease(index);
         self.renew_default_group();
         self.judge(index, now);
     }
@@ -104,7 +102,8 @@ impl Keeper {
     pub(super) fn lb_disconnected(&mut self, index: LbIndex, now: Instant) {
         if let Some(truth) = self.lbs.get_mut(&index) {
             truth.link = None;
-            truth.lease_end = Some(now + truth.lease);
+            let end = now + truth.lease;
+            self.let_lease_run(index, end);
         }
         self.judge(index, now);
     }
@@ -112,8 +111,8 @@ impl Keeper {
     pub(super) fn map(&mut self, link: LinkId, identity: &Identity, map: &Map, now: Instant) {
         let Some(index) = self.directory.lb_of(identity) else { return };
         let Some(truth) = self.lbs.get_mut(&index) else { return };
-        if map.generation < truth.map_generation {
-            let text = format!("generation {} is older than {}, which is held", map.generation, truth.map_generation);
+        let content = content_of(map);
+        if let Some(text) = objection(map.generation, content, truth) {
             let refuse = |e: &MapEntry| Refused { prefix: e.prefix, reason: RefusedReason::Stale, text: text.clone() };
             self.figures.stale += 1;
             let refused = map.entries.iter().map(refuse).collect();
@@ -124,7 +123,7 @@ impl Keeper {
         if map.generation > truth.map_generation {
             truth.ready = false;
         }
-        truth.map_generation = map.generation;
+        (truth.map_generation, truth.map_content) = (map.generation, Some(content));
         truth.lease = Duration::from_millis(u64::from(map.lease_ms)).min(self.max_lease);
         let (accepted, refused) = self.admit(identity, &map.entries);
         self.figures.refused_entries += refused.len() as u64;
@@ -134,8 +133,9 @@ impl Keeper {
         }
         self.claim(index, map.generation, &accepted);
         self.move_to(index, map);
+        self.keep_lb(index);
         let ack = MapAck { generation: map.generation, accepted: accepted.len() as u32, refused };
-        self.send(link, Message::MapAck(ack));
+        self.send_kept(link, Message::MapAck(ack));
         self.judge(index, now);
     }
 
@@ -165,7 +165,7 @@ impl Keeper {
             weight: e.weight.max(1),
             source: Source::Static,
         };
-        // The lease is kept here, once for both tables: it runs only while there is no link.
+        // No lease runs while there is a link (see `lease.rs`).
         let all = self.all.set(index, generation, None, entries.iter().map(claim));
         let networks = entries.iter().filter(|e| e.kind == EntryKind::Client).map(claim);
         let clients = self.clients.set(index, generation, None, networks);
@@ -179,7 +179,7 @@ impl Keeper {
         self.publish_tables();
     }
 
-    fn publish_tables(&mut self) {
+    pub(super) fn publish_tables(&mut self) {
         self.directory.set_tables(self.all.table().clone(), self.clients.table().clone());
         self.changed = true;
     }
@@ -204,9 +204,9 @@ impl Keeper {
     pub(super) fn unmap(&mut self, link: LinkId, identity: &Identity, unmap: &Unmap) {
         let Some(index) = self.directory.lb_of(identity) else { return };
         let Some(truth) = self.lbs.get_mut(&index) else { return };
-        let newer = unmap.generation > truth.map_generation;
+        let newer = unmap.generation > truth.map_generation && unmap.generation < MAX_GENERATION;
         if newer {
-            truth.map_generation = unmap.generation;
+            (truth.map_generation, truth.map_content) = (unmap.generation, None);
             if unmap.prefixes.is_empty() {
                 self.all.remove_all(index);
                 self.clients.remove_all(index);
@@ -216,18 +216,21 @@ impl Keeper {
             }
             truth.entries = self.all.held(index).count();
             self.publish_tables();
+            self.keep_lb(index);
         } else {
             self.figures.stale += 1;
         }
         let accepted = self.lbs.get(&index).map_or(0, |t| t.entries as u32);
         let ack = MapAck { generation: unmap.generation, accepted, refused: Vec::new() };
-        self.send(link, Message::MapAck(ack));
+        self.send_kept(link, Message::MapAck(ack));
     }
 
     pub(super) fn report(&mut self, link: LinkId, identity: &Identity, report: Report, now: Instant) {
         let Some(index) = self.directory.lb_of(identity) else { return };
         let Some(truth) = self.lbs.get_mut(&index) else { return };
-        if report.generation <= truth.report_generation && report.base != 0 {
+        let (held, offered) = (truth.report_generation, report.generation);
+        // Everything of the generation that is held may come again: that is how agreement is proven.
+        if offered < held || offered == held && report.base != 0 || offered >= MAX_GENERATION {
             self.figures.stale += 1;
             return;
         }
@@ -235,8 +238,6 @@ impl Keeper {
             self.send(link, Message::Resync(Resync::Report));
             return;
         }
-        truth.report_generation = report.generation;
-        truth.last_report = Some(now);
         self.figures.reports += 1;
         let whole = report.base == 0;
         let named: std::collections::HashSet<&Name> = report.rankings.iter().map(|r| &r.service).collect();
@@ -248,8 +249,26 @@ impl Keeper {
             truth.rankings.remove(&service);
             self.directory.remove_ranking(index, &service);
         }
+        self.take_rankings(index, report.generation, report.rankings, now);
+        self.changed = true;
+        self.keep_report(index);
+        self.send(link, Message::ReportAck(ReportAck { generation: report.generation }));
+        self.judge(index, now);
+    }
+
+    /// New rankings, or others in the place of those that there are.
+    pub(super) fn take_rankings(
+        &mut self,
+        index: LbIndex,
+        generation: u64,
+        rankings: impl IntoIterator<Item = Ranking>,
+        now: Instant,
+    ) {
+        let Some(truth) = self.lbs.get_mut(&index) else { return };
+        truth.report_generation = generation;
+        truth.last_report = Some(now);
         truth.unknown = truth.rankings.keys().filter(|service| !self.directory.has_service(service)).count();
-        for ranking in report.rankings {
+        for ranking in rankings {
             let unknown = self.directory.set_ranking(index, &ranking).is_err();
             self.figures.unknown_rankings += u64::from(unknown);
             let new = !truth.rankings.contains_key(&ranking.service);
@@ -262,9 +281,6 @@ impl Keeper {
             truth.rankings.insert(ranking.service.clone(), ranking);
         }
         self.directory.set_counted(index, true);
-        self.changed = true;
-        self.send(link, Message::ReportAck(ReportAck { generation: report.generation }));
-        self.judge(index, now);
     }
 
     /// After a change of a zone: rankings that could not be used before.
@@ -283,104 +299,16 @@ impl Keeper {
             && ready.map_generation == truth.map_generation
             && ready.servers.contains(&self.identity)
         {
-            truth.ready = true;
+            let news = !std::mem::replace(&mut truth.ready, true);
             self.hand_out_if_fit(index);
-        }
-    }
-
-    /// Once said, a DNS-LB stays handed out until it restarts, moves or its lease ends: while it is
-    /// suspect its label is answered by the fall-backs.
-    fn hand_out_if_fit(&mut self, index: LbIndex) {
-        let fit = self.lbs.get(&index).is_some_and(|t| t.ready && t.check.passed);
-        if fit && self.directory.find_lb(index).is_some_and(|lb| !lb.handed_out) {
-            self.directory.update_lb(index, |lb| lb.handed_out = true);
-            self.changed = true;
-            if let Some(lb) = self.directory.find_lb(index) {
-                tracing::info!(dns_lb = %lb.identity, "handed out from now on");
+            if news {
+                self.keep_lb(index);
             }
-        }
-    }
-
-    /// Brings a DNS-LB's state in line with what is known of it.
-    pub(super) fn judge(&mut self, index: LbIndex, now: Instant) {
-        let fall = self.check.fall;
-        let Some(truth) = self.lbs.get_mut(&index) else { return };
-        let well = truth.is_well(fall);
-        truth.failing_since = if well { None } else { truth.failing_since.or(Some(now)) };
-        let state = if truth.is_gone(now) {
-            LbState::Gone
-        } else if well || self.figures.own_fault && truth.fails_lately(now) {
-            LbState::Alive
-        } else {
-            LbState::Suspect
-        };
-        if self.directory.find_lb(index).is_some_and(|lb| lb.state != state) {
-            self.directory.update_lb(index, |lb| lb.state = state);
-            self.changed = true;
-            if let Some(lb) = self.directory.find_lb(index) {
-                tracing::info!(dns_lb = %lb.identity, ?state, "state changed");
-            }
-        }
-        self.hand_out_if_fit(index);
-    }
-
-    /// When more than 30 % of all DNS-LBs that were handed out, and at least three, began to fail
-    /// within one lease, the fault is presumed to be this server's own: they are not demoted (design
-    /// section 4). One that goes on failing for longer is.
-    pub(super) fn judge_all(&mut self, now: Instant) {
-        let handed_out = |index: &LbIndex| self.directory.find_lb(*index).is_some_and(|lb| lb.handed_out);
-        let (mut total, mut failing) = (0, 0);
-        for (_, truth) in self.lbs.iter().filter(|(index, truth)| handed_out(index) && !truth.is_gone(now)) {
-            total += 1;
-            failing += usize::from(!truth.is_well(self.check.fall) && truth.fails_lately(now));
-        }
-        let own_fault = failing >= 3 && failing * 10 > total * 3;
-        if own_fault != self.figures.own_fault {
-            self.figures.own_fault = own_fault;
-            tracing::warn!(failing, total, own_fault, "many DNS-LBs fail at once: is it this server's own fault?");
-        }
-        let all: Vec<LbIndex> = self.lbs.keys().copied().collect();
-        for index in all {
-            self.judge(index, now);
-        }
-    }
-
-    /// Leases that ended: the entries go. Addresses and last rankings stay for as long as anybody may
-    /// have the label in a cache, so that the fall-backs can go on answering in its name.
-    pub(super) fn expire(&mut self, now: Instant) {
-        let ended = |t: &LbTruth, more: Duration| t.lease_end.is_some_and(|end| end + more <= now);
-        let holds = |t: &LbTruth| t.map_generation > 0 || t.ready;
-        let of = |which: &dyn Fn(&LbTruth) -> bool| -> Vec<LbIndex> {
-            self.lbs.iter().filter(|(_, t)| which(t)).map(|(index, _)| *index).collect()
-        };
-        let gone = of(&|t| ended(t, Duration::ZERO) && holds(t));
-        let forgotten = of(&|t| ended(t, self.tombstone) && (t.report_generation > 0 || !t.rankings.is_empty()));
-        for index in gone {
-            self.all.remove_all(index);
-            self.clients.remove_all(index);
-            if let Some(truth) = self.lbs.get_mut(&index) {
-                // Whoever comes back says again where it sits: what it said before is not held.
-                (truth.map_generation, truth.entries, truth.ready) = (0, 0, false);
-                truth.check = CheckState::default();
-            }
-            self.directory.update_lb(index, |lb| (lb.handed_out, lb.state) = (false, LbState::Gone));
-            self.figures.leases_ended += 1;
-            self.publish_tables();
-        }
-        for index in forgotten {
-            if let Some(truth) = self.lbs.get_mut(&index) {
-                (truth.report_generation, truth.unknown, truth.last_report) = (0, 0, None);
-                truth.rankings.clear();
-            }
-            let stated = self.directory.find_lb(index).map(|lb| self.stated_addresses(&lb.identity));
-            self.directory.remove_rankings(index);
-            self.directory.update_lb(index, |lb| (lb.addresses, lb.borrows) = (stated.unwrap_or_default(), None));
-            self.changed = true;
         }
     }
 
     /// What the fleet document says of it; nothing for most.
-    fn stated_addresses(&self, identity: &Identity) -> Vec<IpAddr> {
+    pub(super) fn stated_addresses(&self, identity: &Identity) -> Vec<IpAddr> {
         let stated = self.fleet.labels.iter().find(|l| l.identity == *identity);
         stated.map_or_else(Vec::new, |l| l.addresses.clone())
     }
@@ -413,6 +341,27 @@ impl Keeper {
             }
         }
     }
+}
+
+/// Why a MAP of this generation and content cannot replace what is held; `None` if it can.
+fn objection(generation: u64, content: u64, held: &LbTruth) -> Option<String> {
+    if generation < held.map_generation {
+        return Some(format!("generation {generation} is older than {}, which is held", held.map_generation));
+    }
+    if generation >= MAX_GENERATION {
+        return Some(format!("generation {generation} is beyond all that are used"));
+    }
+    let other = generation == held.map_generation && held.map_content.is_some_and(|c| c != content);
+    other.then(|| format!("generation {generation} is held already with another content"))
+}
+
+fn content_of(map: &Map) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    map.addresses.hash(&mut hasher);
+    for MapEntry { prefix, kind, preference, weight } in &map.entries {
+        (prefix, kind, preference, weight).hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
 /// Mean difference of two DNS-LBs' latencies to the addresses that both measured, in microseconds;

@@ -7,7 +7,11 @@
 
 mod check;
 mod distribution;
+mod duplicates;
+mod keep;
 mod lb;
+mod lease;
+mod liveness;
 mod push;
 mod reload;
 mod status;
@@ -35,12 +39,16 @@ use dglb_core::{
 
 pub use check::{CheckOutcome, Checked, Target};
 pub use dglb_node::link::LinkId;
+pub use keep::{Restored, RestoredReport};
 pub use reload::refusal;
 pub use status::Figures;
 
 use crate::config::{CheckConfig, Config, DefaultMember, Peer};
 use distribution::{Distribution, Followed};
+use duplicates::{Duplicates, Holder, Process};
+use keep::Kept;
 use lb::LbTruth;
+use liveness::Crowd;
 
 /// What a HELLO deserves.
 #[derive(Debug)]
@@ -69,6 +77,8 @@ pub struct Keeper {
     clients: Registry,
     links: HashMap<LinkId, Link>,
     lbs: HashMap<LbIndex, LbTruth>,
+    duplicates: Duplicates,
+    crowd: Crowd,
     outbox: Vec<(LinkId, Outgoing)>,
     figures: Figures,
     started: Instant,
@@ -78,6 +88,8 @@ pub struct Keeper {
     distribution: Distribution,
     /// The directory differs from what was last published.
     changed: bool,
+    /// What goes to the store.
+    kept: Kept,
 }
 
 #[derive(Debug)]
@@ -85,8 +97,6 @@ struct Link {
     identity: Identity,
     role: PeerRole,
     boot: BootId,
-    /// When its process started; `None` for before this host's clock began.
-    started: Option<Instant>,
     from: SocketAddr,
     since: Instant,
     /// Of a DNS-LB: which zones it has.
@@ -98,12 +108,15 @@ struct Link {
 pub enum Outgoing {
     /// To this peer alone.
     One(Message),
+    /// To this peer alone, once the change of this number is on the disk.
+    After(u64, Message),
     /// To many: encoded once.
     Shared(Encoded),
     /// The last thing it hears.
     Leave(Bye),
 }
 
+/// When a process started; `None` for before this host's clock began.
 fn started(hello: &Hello, now: Instant) -> Option<Instant> {
     now.checked_sub(Duration::from_millis(hello.uptime_ms))
 }
@@ -128,12 +141,15 @@ impl Keeper {
             clients: Registry::default(),
             links: HashMap::new(),
             lbs: HashMap::new(),
+            duplicates: Duplicates::default(),
+            crowd: Crowd::default(),
             outbox: Vec::new(),
             figures: Figures::default(),
             started: now,
             tombstone: Duration::from_secs(u64::from(config.fleet.ttl.label_ns)),
             distribution: Distribution::default(),
             changed: true,
+            kept: Kept::default(),
         };
         for label in &config.fleet.labels {
             keeper.directory.upsert_lb(&label.identity, &label.addresses);
@@ -168,24 +184,22 @@ impl Keeper {
             self.figures.refused_links += 1;
             return refuse(RefuseReason::Identity, format!("\"{}\" has another role here", hello.identity));
         }
-        if self.has_newer_process(hello, now) {
+        if let Err(text) = self.take_place(hello, from, now) {
             self.figures.refused_links += 1;
-            let text = "a process of this identity that started later is connected".to_owned();
             return refuse(RefuseReason::Duplicate, text);
         }
-        let catalogues = self.offers(&hello.identity, peer);
+        let peer = self.peers.get(&hello.identity);
+        let catalogues = peer.map_or_else(Vec::new, |peer| self.offers(&hello.identity, peer));
         let (map_generation, report_generation) = self
             .directory
             .lb_of(&hello.identity)
             .and_then(|index| self.lbs.get(&index))
             .map_or((0, 0), |lb| (lb.map_generation, lb.report_generation));
         self.replace_older_link(&hello.identity);
-        let started = started(hello, now);
         let held = Link {
             identity: hello.identity.clone(),
             role: hello.role,
             boot: hello.boot,
-            started,
             from,
             since: now,
             followed: self.distribution.welcome(),
@@ -207,11 +221,20 @@ impl Keeper {
         }))
     }
 
-    /// Whether another process of the same identity is connected that started later: of two hosts
-    /// with one identity the newer is the one that was meant (design section 6).
-    fn has_newer_process(&self, hello: &Hello, now: Instant) -> bool {
-        let same = |l: &&Link| l.identity == hello.identity && l.boot != hello.boot;
-        self.links.values().filter(same).any(|l| l.started > started(hello, now))
+    /// Whether a process may have the place of its identity: of two hosts with one identity the one
+    /// that started later is the one that was meant (design section 6).
+    fn take_place(&mut self, hello: &Hello, from: SocketAddr, now: Instant) -> Result<(), String> {
+        let linked = self.links.values().find(|l| l.identity == hello.identity).map(|l| Holder::Linked(l.boot));
+        let truth = || self.directory.lb_of(&hello.identity).and_then(|index| self.lbs.get(&index));
+        let leased = || truth().filter(|t| t.gone_since.is_none()).map(|t| Holder::Leased(t.boot));
+        let holder = linked.or_else(leased).unwrap_or(Holder::Nobody);
+        let comer = Process { boot: hello.boot, started: started(hello, now), from, displaced: false };
+        let (may, news) = self.duplicates.of(&hello.identity).comes(comer, holder, now);
+        if news {
+            self.figures.duplicates += 1;
+            tracing::error!(identity = %hello.identity, %from, "two processes of one identity are at work");
+        }
+        may.map_err(|why| why.to_string())
     }
 
     /// Whether a link is still wanted; a newer one of the same identity may have taken its place.
@@ -284,6 +307,8 @@ impl Keeper {
     /// The slower part of [`Keeper::tick`]: who speaks for whom, for which a second is soon enough.
     pub fn slow_tick(&mut self, now: Instant) {
         self.borrow_rankings(now);
+        self.figures.duplicated = self.duplicates.alarming(now).count() as u64;
+        self.keep_reports();
     }
 
     /// Until every DNS-LB that may come has come, or one lease has passed, somebody who sits nearer

@@ -31,6 +31,7 @@ impl Keeper {
         if self.fleet != config.fleet {
             self.fleet = config.fleet.clone();
             self.directory.set_fleet(self.fleet.clone());
+            self.keep_fleet();
             let links: Vec<LinkId> = self.links.keys().copied().collect();
             for link in links {
                 self.send(link, Message::Fleet(Box::new(self.fleet.clone())));
@@ -54,12 +55,13 @@ impl Keeper {
         for index in gone {
             let identity = self.directory.find_lb(index).map(|lb| lb.identity.clone());
             if identity.is_some_and(|identity| !self.peers.contains_key(&identity))
-                && let Some(truth) = self.lbs.get_mut(&index)
+                && self.lbs.get(&index).is_some_and(|truth| truth.gone_since.is_none())
             {
                 // Not one lease more.
-                truth.lease_end = Some(now);
+                self.let_lease_run(index, now);
             }
         }
+        self.duplicates.retain(|identity| self.peers.contains_key(identity));
         self.expire(now);
     }
 }
@@ -80,6 +82,7 @@ pub fn refusal(old: &Config, new: &Config) -> Result<(), String> {
         ("map.listen", old.map.listen == new.map.listen),
         ("map.plain-tcp", old.map.plain_tcp == new.map.plain_tcp),
         ("admin.listen", old.admin == new.admin),
+        ("state-dir", old.state_dir == new.state_dir),
     ];
     if let Some((key, _)) = fixed.iter().find(|(_, same)| !same) {
         return Err(format!("{key} can only be changed by a restart"));

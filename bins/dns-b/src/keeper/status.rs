@@ -5,7 +5,7 @@ use std::time::Instant;
 use dglb_core::directory::LbState;
 use serde_json::{Value, json};
 
-use super::Keeper;
+use super::{Keeper, duplicates::Process};
 
 /// Counts since the start, and a few present values.
 #[derive(Clone, Copy, Debug, Default)]
@@ -16,6 +16,10 @@ pub struct Figures {
     pub refused_entries: u64,
     /// Messages with an older generation than the one held.
     pub stale: u64,
+    /// Times that two processes of one identity were found at work.
+    pub duplicates: u64,
+    /// Identities of which two processes were at work lately, or whose present one is kept for it.
+    pub duplicated: u64,
     /// Reports taken in.
     pub reports: u64,
     /// Rankings of services that no zone has (yet).
@@ -90,11 +94,27 @@ impl Keeper {
             "fleet": { "serial": self.fleet.serial, "dns_bs": self.fleet.servers.len() },
             "presumed_own_fault": self.figures.own_fault,
             "filling": self.directory.is_filling(),
+            "duplicates": self.duplicates(now),
             "prefixes": self.all.len(),
             "zones": zones,
             "links": links,
             "dns_lbs": self.lb_status(now),
         })
+    }
+
+    /// Identities that two hosts have, and where those are.
+    fn duplicates(&self, now: Instant) -> Vec<Value> {
+        let process = |p: &Process| json!({ "boot": p.boot.to_string(), "from": p.from, "displaced": p.displaced });
+        let alarming = self.duplicates.alarming(now).map(|twins| {
+            json!({
+                "identity": twins.identity,
+                "processes": twins.processes.iter().map(process).collect::<Vec<_>>(),
+                "seen_seconds_ago": twins.age.map(|age| age.as_secs()),
+                "replaced": twins.replaced,
+                "present_kept_seconds": twins.kept.map(|left| left.as_secs()),
+            })
+        });
+        alarming.collect()
     }
 
     fn lb_status(&self, now: Instant) -> Vec<Value> {

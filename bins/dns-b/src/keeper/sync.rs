@@ -28,7 +28,8 @@ impl Keeper {
         }
         let adopted = refused.is_none();
         let held = self.distribution.zone(&zone).map_or(0, Distributed::generation);
-        self.send(link, Message::CatalogueAck(CatalogueAck { zone: zone.clone(), generation, held, refused }));
+        let ack = CatalogueAck { zone: zone.clone(), generation, held, refused };
+        self.send_kept(link, Message::CatalogueAck(ack));
         if adopted {
             self.send_delegations(link, |served| *served == zone);
         }
@@ -43,7 +44,11 @@ impl Keeper {
         }
         let held = self.directory.zone(&zone).map(ZoneEntry::catalogue);
         let catalogue = match update {
-            CatalogueUpdate::Withdrawn(gone) => return self.withdraw(gone),
+            CatalogueUpdate::Withdrawn(gone) => {
+                self.withdraw(gone)?;
+                self.keep_zone(&zone);
+                return Ok(());
+            }
             CatalogueUpdate::Snapshot(catalogue) => catalogue.normalised(),
             CatalogueUpdate::Delta(delta) => {
                 let held = held.ok_or_else(|| format!("nothing is held of {zone} that a delta could change"))?;
@@ -54,6 +59,14 @@ impl Keeper {
             return Ok(());
         }
         self.check_generation(&zone, catalogue.generation)?;
+        self.serve_zone(catalogue)?;
+        self.keep_zone(&zone);
+        Ok(())
+    }
+
+    /// Serves a catalogue, whoever it came from.
+    pub(super) fn serve_zone(&mut self, catalogue: ZoneCatalogue) -> Result<(), String> {
+        let zone = catalogue.zone.clone();
         self.check_neighbourhood(&catalogue)?;
         if let Some(warning) = style_warning(catalogue.style) {
             tracing::warn!(%zone, "{warning}");
@@ -63,6 +76,7 @@ impl Keeper {
         if !errors.is_empty() {
             return Err(tell(errors));
         }
+        let held = self.directory.zone(&zone).map(ZoneEntry::catalogue);
         // What cannot be sent on is not served either.
         self.distribution.publish(held, &catalogue).map_err(|error| error.to_string())?;
         self.directory.set_zone(catalogue).map_err(tell)?;
@@ -72,7 +86,7 @@ impl Keeper {
 
     /// A zone that is no longer served: it leaves the directory at once. Its generation stays known,
     /// so that nothing older brings it back.
-    fn withdraw(&mut self, gone: Withdrawal) -> Result<(), String> {
+    pub(super) fn withdraw(&mut self, gone: Withdrawal) -> Result<(), String> {
         let Withdrawal { zone, generation } = gone;
         if self.distribution.withdrawn(&zone) == Some(generation) {
             return Ok(());

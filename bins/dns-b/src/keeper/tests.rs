@@ -1,4 +1,6 @@
 mod catalogues;
+mod keep;
+mod liveness;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -15,8 +17,8 @@ use dglb_core::{
     proto::{
         body::{MAX_ELEMENTS, decode},
         message::{
-            BootId, EntryKind, FleetStamp, Hello, Map, MapEntry, Message, PeerRole, Ready, RefuseReason, RefusedReason,
-            Report, Resync, Unmap,
+            BootId, ByeReason, EntryKind, FleetStamp, Hello, Map, MapEntry, Message, PeerRole, Ready, RefuseReason,
+            RefusedReason, Report, Resync, Unmap,
         },
     },
     report::{Figures, Health, RankedSite, Ranking},
@@ -65,6 +67,7 @@ fn config() -> Config {
         stale_after: Duration::from_secs(180),
         peers: (1..=9).map(lb).chain([("sync".parse().unwrap(), sync)]).collect(),
         admin: "127.0.0.1:0".parse().unwrap(),
+        state_dir: None,
     }
 }
 
@@ -165,7 +168,7 @@ impl Lab {
     fn sent(&mut self) -> Vec<(LinkId, Message)> {
         let outbox = self.keeper.take_outbox();
         let read = |outgoing| match outgoing {
-            Outgoing::One(message) => message,
+            Outgoing::One(message) | Outgoing::After(_, message) => message,
             Outgoing::Shared(encoded) => {
                 let decoded = decode(encoded.number(), encoded.body().clone(), MAX_ELEMENTS);
                 decoded.unwrap().unwrap().message

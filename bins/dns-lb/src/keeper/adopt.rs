@@ -23,7 +23,7 @@ const MAX_WITHDRAWN: usize = 10_000;
 
 /// Why the news of a zone is not taken over; nothing has changed then.
 #[derive(Debug, Error)]
-enum NewsError {
+pub(super) enum NewsError {
     /// For what it is, for people.
     #[error("{0}")]
     Refused(String),
@@ -44,20 +44,26 @@ impl Keeper {
                 tracing::warn!(%server, theirs = fleet.serial, ours = ours.serial, "fleet documents disagree");
             }
         } else {
-            self.directory.set_fleet(Fleet::clone(&fleet));
-            // Where the operator states this DNS-LB's addresses, all servers give those as glue.
-            let stated = fleet.labels.iter().find(|l| l.identity == self.settings.identity);
-            let addresses = stated.map_or_else(|| self.settings.claim.addresses.clone(), |l| l.addresses.clone());
-            self.directory.update_lb(self.own, |lb| lb.addresses = addresses);
-            let not_dialled: Vec<_> = not_dialled(&fleet, &self.settings.servers).cloned().collect();
-            if self.not_dialled != not_dialled && !not_dialled.is_empty() {
-                tracing::warn!(servers = ?not_dialled, "the fleet document names dns-bs that are not in [[dns-b]]");
-            }
-            self.not_dialled = not_dialled;
-            self.fleet = Some(Arc::clone(&fleet));
-            effects.answers = true;
+            self.use_fleet(Arc::clone(&fleet), effects);
+            self.keep_fleet();
         }
         self.fleets.insert(server.clone(), fleet);
+    }
+
+    /// From now on this document holds.
+    pub(super) fn use_fleet(&mut self, fleet: Arc<Fleet>, effects: &mut Effects) {
+        self.directory.set_fleet(Fleet::clone(&fleet));
+        // Where the operator states this DNS-LB's addresses, all servers give those as glue.
+        let stated = fleet.labels.iter().find(|l| l.identity == self.settings.identity);
+        let addresses = stated.map_or_else(|| self.settings.claim.addresses.clone(), |l| l.addresses.clone());
+        self.directory.update_lb(self.own, |lb| lb.addresses = addresses);
+        let not_dialled: Vec<_> = not_dialled(&fleet, &self.settings.servers).cloned().collect();
+        if self.not_dialled != not_dialled && !not_dialled.is_empty() {
+            tracing::warn!(servers = ?not_dialled, "the fleet document names dns-bs that are not in [[dns-b]]");
+        }
+        self.not_dialled = not_dialled;
+        self.fleet = Some(fleet);
+        effects.answers = true;
     }
 
     /// Says of each zone that a dns-b offers what is held of it, so that it brings it up to date; a
@@ -108,7 +114,11 @@ impl Keeper {
                 Some(error.to_string())
             }
         };
-        effects.send.push((server, Message::CatalogueAck(CatalogueAck { zone, generation, held, refused })));
+        let ack = (server, Message::CatalogueAck(CatalogueAck { zone, generation, held, refused }));
+        match self.kept_number() {
+            Some(number) => effects.after.push((number, ack)),
+            None => effects.send.push(ack),
+        }
     }
 
     fn adopt_delta(&mut self, delta: &CatalogueDelta, now: Instant, effects: &mut Effects) -> Result<(), NewsError> {
@@ -163,21 +173,20 @@ impl Keeper {
             self.withdrawn.pop_first();
         }
         self.withdrawn.insert(zone.clone(), generation);
+        self.keep_zone(&zone);
         let Some(held) = self.catalogues.remove(&zone) else { return Ok(()) };
         tracing::warn!(%zone, generation, "zone withdrawn");
         let services: Vec<Name> = held.services.into_iter().map(|service| service.name).collect();
         services.iter().for_each(|service| self.measurements.forget(service));
         self.directory.remove_zone(&zone);
+        self.keep_rankings(&services);
         (effects.targets, effects.answers) = (true, true);
         self.ranked(Vec::new(), services, effects);
         Ok(())
     }
 
     /// Takes over a catalogue, if it is newer than what is in use.
-    ///
-    /// # Errors
-    /// Why not, for people.
-    fn adopt_catalogue(
+    pub(super) fn adopt_catalogue(
         &mut self,
         catalogue: ZoneCatalogue,
         now: Instant,
@@ -205,8 +214,11 @@ impl Keeper {
         }
         let watch = |s| self.measurements.watch(s, generation, now);
         let changes: Vec<Change> = catalogue.services.iter().filter_map(watch).collect();
-        self.withdrawn.remove(&catalogue.zone);
-        self.catalogues.insert(catalogue.zone.clone(), catalogue);
+        let zone = catalogue.zone.clone();
+        self.withdrawn.remove(&zone);
+        self.catalogues.insert(zone.clone(), catalogue);
+        self.keep_zone(&zone);
+        self.keep_rankings(&gone);
         (effects.targets, effects.answers) = (true, true);
         self.ranked(changes, gone, effects);
         Ok(())

@@ -2,7 +2,7 @@
 //! that they wait for memory together. A question alone is a batch of one.
 //!
 //! ```text
-//! admit → place (zone) → touch → named → look up who asks → touch → answered (choose) → render
+//! admit → place (zone) → touch → named → look up who asks → touch → routed (choose) → touch → answered → render
 //! ```
 
 use std::{array, hint::black_box, net::IpAddr};
@@ -37,6 +37,7 @@ pub(super) fn respond<const N: usize>(responder: &Responder<'_>, exchanges: &mut
     // Nobody wants these sums; what they are made of is to be read.
     black_box(steps.iter().fold(0, |sum, step| match step {
         Step::Placed(place, hash) if place.labels > 1 => sum ^ directory.touch_label(*hash),
+        Step::Placed(place, hash) => sum ^ place.zone.touch(*hash),
         _ => sum,
     }));
     for (step, admitted) in steps.iter_mut().zip(&mut admitted) {
@@ -47,8 +48,10 @@ pub(super) fn respond<const N: usize>(responder: &Responder<'_>, exchanges: &mut
     }
     let matches = matches::<N>(directory, &admitted, &steps);
     black_box(steps.iter().zip(&matches).fold(0, |sum, (step, matched)| sum ^ step.touch(directory, matched)));
-    for (((exchange, admitted), step), matched) in open.into_iter().zip(&admitted).zip(&steps).zip(&matches) {
-        let answer = step.answered(directory, &admitted.question(), matched);
+    steps.iter_mut().zip(&matches).for_each(|(step, matched)| *step = step.routed(directory, matched));
+    black_box(steps.iter().fold(0, |sum, step| sum ^ step.touch_content(directory)));
+    for ((exchange, admitted), step) in open.into_iter().zip(&admitted).zip(&steps) {
+        let answer = step.answered(directory, &admitted.question());
         exchange.handled = responder.render(admitted, &answer, exchange.reply);
     }
 }

@@ -165,6 +165,52 @@ impl Registry {
         Ok(changes)
     }
 
+    /// Takes in what was held before a restart, without leases: the table is built once instead of
+    /// being changed for each. A DNS-LB that holds something already is passed over; of several
+    /// claims on one prefix the last counts.
+    ///
+    /// # Errors
+    /// [`RegistryError::Full`]; then nothing has changed.
+    pub fn restore(&mut self, held: Vec<(LbIndex, u64, Vec<Claim>)>) -> Result<(), RegistryError> {
+        let offered = held.iter().map(|(_, _, claims)| claims.len()).sum::<usize>();
+        if offered > MOST_CLAIMS - self.claims {
+            return Err(RegistryError::Full { claims: offered, limit: MOST_CLAIMS });
+        }
+        let mut joining: Vec<(Prefix, Member)> = Vec::with_capacity(offered);
+        for (lb, generation, claims) in held {
+            if self.holders.contains_key(&lb) {
+                continue;
+            }
+            let claims: BTreeMap<Prefix, Terms> = claims.into_iter().map(|c| (c.prefix, c.terms())).collect();
+            let member = |t: &Terms| Member { lb, preference: t.preference, weight: t.weight };
+            joining.extend(claims.iter().map(|(prefix, terms)| (*prefix, member(terms))));
+            self.claims += claims.len();
+            self.holders.insert(lb, Holder { generation, claims, ..Holder::default() });
+        }
+        joining.sort_unstable_by_key(|(prefix, member)| (*prefix, member.preference, member.lb));
+        let mut regrouped: Vec<Regrouped> = Vec::new();
+        let mut members = Vec::new();
+        for same in joining.chunk_by(|a, b| a.0 == b.0) {
+            let prefix = same[0].0;
+            let old = if self.table.is_empty() { None } else { self.table.exact(prefix) };
+            members.clear();
+            members.extend(old.into_iter().flat_map(|group| group.members()).copied());
+            members.extend(same.iter().map(|(_, member)| *member));
+            if old.is_some() {
+                members.sort_unstable_by_key(|m| (m.preference, m.lb));
+            }
+            let old = old.map(|group| group.id());
+            let groups = &mut self.table.groups;
+            let new = self.interner.acquire(groups, &members);
+            if let Some(old) = old {
+                self.interner.release(groups, old);
+            }
+            regrouped.push((prefix, new));
+        }
+        self.table.apply(regrouped);
+        Ok(())
+    }
+
     /// Withdraws `lb` from these prefixes; those that it does not hold are passed over. Returns how
     /// many it held. The lease stays as it is.
     pub fn remove(&mut self, lb: LbIndex, prefixes: impl IntoIterator<Item = Prefix>) -> usize {
@@ -400,6 +446,32 @@ pub(super) mod tests {
         assert_eq!((registry.len(), registry.table().len(), registry.groups()), (4, 3, 2));
         assert_eq!(registry.held(A).count(), 3);
         assert_eq!(registry.iter().map(|h| h.lb).collect::<Vec<_>>(), [B, A, A, A]);
+    }
+
+    #[test]
+    fn what_is_restored_at_once_is_what_setting_one_after_the_other_makes() {
+        let prefix = |n: u32| format!("10.{}.{}.0/24", n % 7, n % 11);
+        let claims = |lb: u32| -> Vec<Claim> {
+            let of = |n: u32| claim(&prefix(n * (lb + 3)), (n % 3) as u16);
+            (0..40).map(of).chain([claim("2001:db8::/32", lb as u16)]).collect()
+        };
+        let (mut one_by_one, mut at_once) = (Registry::new(), Registry::new());
+        for registry in [&mut one_by_one, &mut at_once] {
+            registry.set(A, 9, None, claims(1)).unwrap();
+        }
+        let held: Vec<_> = (0..20).map(|lb| (LbIndex(lb), u64::from(lb), claims(lb))).collect();
+        for (lb, generation, claims) in held.iter().filter(|(lb, ..)| *lb != A) {
+            one_by_one.set(*lb, *generation, None, claims.clone()).unwrap();
+        }
+        at_once.restore(held).unwrap();
+        assert!(at_once.iter().eq(one_by_one.iter()) && at_once.len() > 100);
+        assert_eq!((at_once.len(), at_once.groups()), (one_by_one.len(), one_by_one.groups()));
+        assert_eq!(at_once.generation(A), Some(9), "who is there already is passed over");
+        assert_eq!(at_once.generation(LbIndex(7)), Some(7));
+        for registry in [&mut one_by_one, &mut at_once] {
+            (0..20).for_each(|lb| assert!(registry.remove_all(LbIndex(lb)) > 0));
+            assert_eq!((registry.len(), registry.groups()), (0, 0), "groups are counted alike");
+        }
     }
 
     #[test]

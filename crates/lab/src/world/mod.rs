@@ -244,7 +244,7 @@ impl Plan {
 }
 
 /// Every host and where its address lies: `10.66.x.y` and `fd66::x:y`.
-const PLACES: [(&str, [u8; 2]); 16] = [
+const PLACES: [(&str, [u8; 2]); 17] = [
     ("client1", [1, 10]),
     ("client2", [2, 10]),
     ("isp1", [1, 53]),
@@ -258,6 +258,8 @@ const PLACES: [(&str, [u8; 2]); 16] = [
     ("sync", [12, 1]),
     ("b1", [20, 1]),
     ("b2", [21, 1]),
+    // For scenarios that add one.
+    ("b3", [22, 1]),
     ("site1", [101, 80]),
     ("site2", [102, 80]),
     ("site3", [103, 80]),

@@ -15,7 +15,10 @@ use serde_json::Value;
 use thiserror::Error;
 
 use super::{ISPS, Plan, SERVERS, SITES, Style, WWW, site};
-use crate::lab::{HostError, Lab, Options, UpError};
+use crate::{
+    lab::{HostError, Lab, Options, UpError},
+    topology::Topology,
+};
 
 /// Where every daemon of a world has its admin endpoint, inside its own host.
 const ADMIN: &str = "127.0.0.1:8053";
@@ -107,7 +110,17 @@ impl World {
     /// # Errors
     /// [`UpError`].
     pub fn up(plan: Plan, options: &Options) -> Result<Self, UpError> {
-        let lab = Lab::up(&plan.topology(), options)?;
+        Self::up_with(plan, options, |_| {})
+    }
+
+    /// The same, with something changed in the topology before.
+    ///
+    /// # Errors
+    /// [`UpError`].
+    pub fn up_with(plan: Plan, options: &Options, change: impl FnOnce(&mut Topology)) -> Result<Self, UpError> {
+        let mut topology = plan.topology();
+        change(&mut topology);
+        let lab = Lab::up(&topology, options)?;
         Ok(Self { plan, lab })
     }
 
@@ -149,16 +162,24 @@ impl World {
     pub fn wait_handed_out(&self, within: Duration) -> Result<Duration, WorldError> {
         let started = Instant::now();
         for server in SERVERS {
-            self.wait(&format!("{server} hands out every DNS-LB"), within.saturating_sub(started.elapsed()), || {
-                let status = self.status(server)?;
-                let lbs = status["dns_lbs"].as_array().map_or(&[][..], Vec::as_slice);
-                let fit = |lb: &&Value| {
-                    lb["handed_out"] == true && lb["state"] == "alive" && lb["services_ranked"].as_u64() >= Some(1)
-                };
-                Ok((lbs.iter().filter(fit).count() == ISPS + 1, status["dns_lbs"].to_string()))
-            })?;
+            self.wait_handed_out_by(server, within.saturating_sub(started.elapsed()))?;
         }
         Ok(started.elapsed())
+    }
+
+    /// Waits until one dns-b hands every DNS-LB out.
+    ///
+    /// # Errors
+    /// [`WorldError::TooLate`] after `within`.
+    pub fn wait_handed_out_by(&self, server: &str, within: Duration) -> Result<Duration, WorldError> {
+        self.wait(&format!("{server} hands out every DNS-LB"), within, || {
+            let status = self.status(server)?;
+            let lbs = status["dns_lbs"].as_array().map_or(&[][..], Vec::as_slice);
+            let fit = |lb: &&Value| {
+                lb["handed_out"] == true && lb["state"] == "alive" && lb["services_ranked"].as_u64() >= Some(1)
+            };
+            Ok((lbs.iter().filter(fit).count() == ISPS + 1, status["dns_lbs"].to_string()))
+        })
     }
 
     /// Waits until DNS-A delegates the zone to every dns-b and, in sub-zone style, has the service's
@@ -167,6 +188,14 @@ impl World {
     /// # Errors
     /// [`WorldError::TooLate`] after `within`.
     pub fn wait_delegated(&self, within: Duration) -> Result<Duration, WorldError> {
+        self.wait_delegated_to(SERVERS.len(), within)
+    }
+
+    /// The same with another number of dns-bs.
+    ///
+    /// # Errors
+    /// [`WorldError::TooLate`] after `within`.
+    pub fn wait_delegated_to(&self, wanted: usize, within: Duration) -> Result<Duration, WorldError> {
         let dns_a = SocketAddr::new(self.plan.host_addresses("dnsa")[0], 53);
         let asked = |name: &str, rtype| {
             let got = self.lab.in_host("sync", || ask(dns_a, name, rtype, Duration::from_secs(1)))?;
@@ -176,7 +205,7 @@ impl World {
             let referral = asked(self.plan.zone(), RecordType::NS)?;
             let servers = referral.authorities.iter().filter(|r| r.record_type() == RecordType::NS).count();
             let alias = self.plan.style == Style::Host || !asked(WWW, RecordType::CNAME)?.answers.is_empty();
-            Ok((servers == SERVERS.len() && alias, format!("{servers} name servers, CNAME: {alias}")))
+            Ok((servers == wanted && alias, format!("{servers} name servers, CNAME: {alias}")))
         })
     }
 

@@ -11,7 +11,7 @@ use thiserror::Error;
 use crate::{
     admin,
     config::{ConfigError, Loaded},
-    serve,
+    serve, store,
 };
 
 pub(crate) use supervise::supervise;
@@ -65,6 +65,9 @@ pub enum StartError {
         /// Why not.
         source: io::Error,
     },
+    /// What the daemon keeps over a restart.
+    #[error(transparent)]
+    Store(#[from] store::OpenError),
     /// The configuration asks for something that this host does not have.
     #[error("{0}")]
     Configuration(String),

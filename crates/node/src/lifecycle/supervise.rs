@@ -136,7 +136,7 @@ fn exit_for(error: &StartError) -> Exit {
     match error {
         StartError::Dns(_) | StartError::Admin(_) | StartError::Socket { .. } => Exit::Sockets,
         StartError::Configuration(_) => Exit::Configuration,
-        StartError::Internal(_) => Exit::Internal,
+        StartError::Store(_) | StartError::Internal(_) => Exit::Internal,
     }
 }
 

@@ -1,0 +1,204 @@
+//! Leases, liveness and generations, and two hosts with one identity.
+
+use super::*;
+
+impl Lab {
+    /// `lb1`'s process `boot`, which runs for `uptime` seconds, dials.
+    fn dial_lb1(&mut self, link: u64, boot: u8, uptime: u64) -> Result<(), RefuseReason> {
+        let hello = Hello {
+            uptime_ms: uptime * 1_000,
+            boot: BootId([boot; 16]),
+            identity: "lb1".parse().unwrap(),
+            role: PeerRole::DnsLb,
+            ..hello()
+        };
+        match self.keeper.hello(LinkId(link), &hello, "198.51.100.1:1000".parse().unwrap(), self.now) {
+            Verdict::Welcome(_) => Ok(()),
+            Verdict::Refuse(refuse) => Err(refuse.reason),
+        }
+    }
+
+    fn close(&mut self, links: impl IntoIterator<Item = u64>) {
+        links.into_iter().for_each(|link| self.keeper.closed(LinkId(link), self.now));
+    }
+
+    fn states(&self, of: impl IntoIterator<Item = u8>) -> Vec<LbState> {
+        of.into_iter().map(|n| self.state(n)).collect()
+    }
+
+    fn own_fault(&self) -> bool {
+        self.keeper.figures().own_fault
+    }
+}
+
+#[test]
+fn an_older_process_cannot_undo_what_a_newer_one_said() {
+    let mut lab = Lab::with_catalogue();
+    lab.join(1, [10, 20]);
+    lab.pass(100);
+    lab.close([1]);
+    // A copy of the host as it was an hour ago, while the newer one's lease runs.
+    assert_eq!(lab.dial_lb1(11, 9, 3_600), Err(RefuseReason::Duplicate));
+    assert_eq!((lab.ask("10.1.0.1").0, lab.keeper.figures().prefixes), (Decision::Suspect, 1));
+    lab.pass(60);
+    assert_eq!(lab.dial_lb1(12, 9, 3_660), Ok(()), "nobody else is there");
+    assert_eq!(lab.keeper.figures().duplicates, 0, "the newer one may well be dead");
+}
+
+#[test]
+fn a_generation_stands_for_one_content() {
+    let mut lab = Lab::with_catalogue();
+    lab.join(1, [10, 20]);
+    let refused = |said: &[Message]| match said {
+        [Message::MapAck(ack)] => ack.refused.iter().map(|r| r.reason).collect::<Vec<_>>(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(refused(&lab.map(1, 1, &["10.1.0.9/32"])), [RefusedReason::Stale]);
+    assert_eq!(refused(&lab.map(1, 1, &["10.1.0.1/32"])), [], "the same once more");
+    assert_eq!(refused(&lab.map(1, 1 << 63, &["10.1.0.9/32"])), [RefusedReason::Stale], "nobody could count on");
+    assert_eq!((lab.keeper.figures().stale, lab.keeper.figures().prefixes), (2, 1));
+    assert_eq!(lab.ask("10.1.0.1"), (Decision::Mapped, 3600));
+}
+
+#[test]
+fn an_older_report_undoes_nothing_though_it_is_whole() {
+    let mut lab = Lab::with_catalogue();
+    lab.join(1, [10, 20]);
+    assert_eq!(lab.report(1, 7, 0, vec![ranking([10, 20])]).len(), 1);
+    assert!(lab.report(1, 6, 0, vec![]).is_empty());
+    assert_eq!((lab.ask("10.1.0.1").0, lab.keeper.figures().stale), (Decision::Mapped, 1));
+    assert_eq!(lab.report(1, 7, 0, vec![ranking([10, 20])]).len(), 1, "the same once more");
+}
+
+#[test]
+fn whoever_maps_nothing_has_a_lease_too() {
+    let mut lab = Lab::with_catalogue();
+    lab.dial(1, "lb1", PeerRole::DnsLb, 1).unwrap();
+    lab.map(1, 1, &[]);
+    lab.ready(1, 1);
+    lab.check(1, true);
+    lab.close([1]);
+    lab.pass(59);
+    assert_eq!((lab.state(1), lab.keeper.figures().leases_ended), (LbState::Suspect, 0));
+    lab.pass(1);
+    assert_eq!((lab.state(1), lab.keeper.figures().leases_ended), (LbState::Gone, 1));
+    lab.pass(600);
+    assert_eq!(lab.keeper.figures().leases_ended, 1, "it ends once");
+    // One that never said a word but HELLO.
+    lab.dial(2, "lb2", PeerRole::DnsLb, 1).unwrap();
+    lab.close([2]);
+    lab.pass(60);
+    assert_eq!(lab.state(2), LbState::Gone);
+}
+
+#[test]
+fn many_links_that_drop_at_once_demote_nobody_not_even_for_a_moment() {
+    let mut lab = Lab::with_catalogue();
+    (1..=8).for_each(|n| lab.join(n, [10, 20]));
+    lab.pass(1);
+    // No time goes by between the third and the question.
+    lab.close(1..=3);
+    assert!(lab.own_fault());
+    assert_eq!(lab.states(1..=8), [LbState::Alive; 8]);
+    assert_eq!(lab.ask("10.1.0.1"), (Decision::Mapped, 3600));
+    lab.close(4..=8);
+    lab.pass(59);
+    assert_eq!(lab.states(1..=8), [LbState::Alive; 8]);
+    // Leases are leases: after them there is nothing left that could be handed out.
+    lab.pass(1);
+    assert_eq!((lab.states(1..=8), lab.own_fault()), (vec![LbState::Gone; 8], false));
+}
+
+#[test]
+fn the_presumption_ends_when_most_are_back() {
+    let mut lab = Lab::with_catalogue();
+    (1..=9).for_each(|n| lab.join(n, [10, 20]));
+    lab.pass(1);
+    // Links and checks together make the crowd.
+    lab.close([1, 2]);
+    (0..2).for_each(|_| lab.check(3, false));
+    assert!(lab.own_fault());
+    lab.pass(20);
+    assert_eq!(lab.states(1..=9), [LbState::Alive; 9]);
+    lab.dial(11, "lb1", PeerRole::DnsLb, 1).unwrap();
+    lab.pass(1);
+    assert!(!lab.own_fault());
+    assert_eq!(lab.states([1, 2, 3]), [LbState::Alive, LbState::Suspect, LbState::Suspect]);
+    // lb3's DNS side still hangs when others begin to fail: it does not count a second time.
+    lab.pass(60);
+    lab.close([4, 5]);
+    lab.pass(1);
+    assert!(!lab.own_fault());
+    assert_eq!(lab.states([3, 4, 5]), [LbState::Suspect; 3]);
+}
+
+#[test]
+fn failing_again_and_again_is_not_failing_at_once() {
+    let mut lab = Lab::with_catalogue();
+    (1..=8).for_each(|n| lab.join(n, [10, 20]));
+    lab.pass(1);
+    // One link that flaps within a tick is one failure, and over.
+    for round in 0..10 {
+        lab.close([if round == 0 { 1 } else { 10 + round }]);
+        lab.dial(11 + round, "lb1", PeerRole::DnsLb, 1).unwrap();
+    }
+    lab.close([2]);
+    lab.pass(1);
+    assert!(!lab.own_fault());
+    assert_eq!(lab.states([1, 2]), [LbState::Alive, LbState::Suspect]);
+}
+
+#[test]
+fn two_hosts_with_one_identity_are_told_apart_and_shown() {
+    let mut lab = Lab::with_catalogue();
+    lab.join(1, [10, 20]);
+    lab.pass(10);
+    lab.keeper.take_outbox();
+    assert_eq!(lab.dial_lb1(11, 2, 0), Ok(()));
+    let bye = lab.sent();
+    assert!(matches!(&bye[0], (LinkId(1), Message::Bye(bye)) if bye.reason == ByeReason::Duplicate), "{bye:?}");
+    assert_eq!(lab.keeper.figures().duplicates, 0, "it may have been restarted");
+    // The older one is alive: it heard the BYE, and dials again.
+    lab.pass(1);
+    assert_eq!(lab.dial_lb1(12, 1, 11), Err(RefuseReason::Duplicate));
+    lab.pass(5);
+    assert_eq!(lab.dial_lb1(13, 1, 16), Err(RefuseReason::Duplicate));
+    lab.pass(1);
+    let figures = lab.keeper.figures();
+    assert_eq!((figures.duplicates, figures.duplicated, figures.refused_links, figures.links), (1, 1, 2, 2));
+    let status = lab.keeper.status(lab.now);
+    let seen = &status["duplicates"][0];
+    assert_eq!((&seen["identity"], &seen["seen_seconds_ago"]), (&"lb1".into(), &1.into()), "{status:#}");
+    assert_eq!(seen["processes"].as_array().unwrap().len(), 2, "{status:#}");
+    // Ten minutes without a sign of it.
+    lab.pass(600);
+    assert_eq!(lab.keeper.figures().duplicated, 0);
+    assert!(lab.keeper.status(lab.now)["duplicates"].as_array().unwrap().is_empty());
+}
+
+#[test]
+fn what_flaps_is_kept_and_shown() {
+    let mut lab = Lab::with_catalogue();
+    for boot in 1..=5 {
+        let _ = lab.dial_lb1(u64::from(boot), boot, 0);
+    }
+    assert_eq!(lab.dial_lb1(9, 9, 0), Err(RefuseReason::Duplicate));
+    assert!(lab.keeper.knows(LinkId(4)) && !lab.keeper.knows(LinkId(5)), "three took another's place");
+    lab.pass(1);
+    let status = lab.keeper.status(lab.now);
+    assert_eq!(status["duplicates"][0]["present_kept_seconds"], 59, "{status:#}");
+    assert_eq!(lab.keeper.figures().duplicated, 1);
+}
+
+fn hello() -> Hello {
+    Hello {
+        version_min: 1,
+        version_max: 1,
+        role: PeerRole::DnsLb,
+        identity: "lb1".parse().unwrap(),
+        boot: BootId([1; 16]),
+        uptime_ms: 0,
+        features: 0,
+        fleet: FleetStamp::default(),
+    }
+}
