@@ -3,6 +3,7 @@
 mod bad_input;
 mod conduct;
 mod config;
+mod distribution;
 mod documentation;
 mod failover;
 mod handover;

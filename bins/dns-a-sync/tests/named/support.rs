@@ -213,6 +213,7 @@ pub(crate) fn config(named: &Named, key: Option<Key>) -> Config {
             records: vec![],
             services: vec![ServiceConfig { service, sites }],
         }],
+        withdraw: vec![],
         servers: vec![],
         plain_tcp: PlainTcp::Loopback,
         delegation: DelegationConfig {
