@@ -91,7 +91,9 @@ fn who_cannot_greet_is_turned_away() {
         let wanted = [
             ("dglb_link_violations_total", violations),
             ("dglb_link_handshake_failures_total", violations + 3),
-            ("dglb_links_refused_total", 3),
+            // Whom the certificate does not name the keeper never hears of.
+            ("dglb_link_tls_failures_total{reason=\"identity\"}", 3),
+            ("dglb_links_refused_total", 0),
             ("dglb_link_established_total", 0),
         ];
         counted(&chain, &before, &wanted).await;
@@ -242,7 +244,7 @@ fn what_later_versions_say_is_skipped_and_counted() {
         let before = chain.b(1).counters().await;
         let (from, server) = (chain.ground.ip(99), chain.ground.map(1));
         let mut peer = Intruder::established(from, server, "evil-lb", PeerRole::DnsLb).await;
-        for number in [0x7fff, Number::PROOF.0, Number::WANT.0] {
+        for number in [0x7fff, 0x7ffe, 0x7ffd] {
             let octets = peer.frame(number, &[0xff; 20]);
             peer.send(&octets).await;
         }
@@ -288,7 +290,10 @@ fn who_says_half_a_thing_or_nothing_is_let_go() {
         let greeting = slow.frame(Number::HELLO.0, greeting.body());
         let trickle = async {
             for octet in greeting.iter().cycle() {
-                if slow.stream.write_all(&[*octet]).await.is_err() || started.elapsed() > LONG {
+                if slow.stream.write_all(&[*octet]).await.is_err()
+                    || slow.stream.flush().await.is_err()
+                    || started.elapsed() > LONG
+                {
                     break;
                 }
                 tokio::time::sleep(Duration::from_millis(500)).await;

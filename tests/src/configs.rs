@@ -11,6 +11,7 @@ use dglb_core::catalogue::{Mode, Policy, Probe, ProbeKind, Service, Site, ZoneCa
 use crate::{
     ground::Ground,
     sites::{HOST, PAGE, PORT},
+    tls,
 };
 
 /// The enterprise's zone.
@@ -21,6 +22,8 @@ pub const ZONE: &str = "glb.foobar.test";
 pub const WWW: &str = "www.glb.foobar.test";
 /// Seconds that a site's address may be cached.
 pub const ADDRESS_TTL: u32 = 120;
+/// The key of `[map]` that names the certificates beside the file.
+const TLS: &str = dglb_ca::Ephemeral::CONFIG;
 /// Where every daemon has its admin endpoint, on its own address.
 const ADMIN: u16 = 8_053;
 
@@ -34,16 +37,17 @@ pub struct Files {
 }
 
 impl Files {
-    /// `main` and the files beside it.
+    /// `main`, the files beside it, and the certificates of the host of this `name`.
     ///
     /// # Panics
     /// When they cannot be written.
-    pub fn new(admin: SocketAddr, main: (&str, &str), beside: &[(&str, &str)]) -> Self {
+    pub fn new(admin: SocketAddr, (name, main): (&str, (&str, &str)), beside: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().expect("room for files");
         let files = Self { directory, main: main.0.to_owned(), admin };
         for (name, text) in [main].iter().chain(beside) {
             files.write(name, text);
         }
+        tls::equip(name, files.directory.path());
         files
     }
 
@@ -94,7 +98,7 @@ pub fn dns_b(ground: &Ground, n: u8, servers: u8, lbs: u8, extra: &str) -> Files
     let admin = SocketAddr::new(ground.referral(n), ADMIN);
     let mut text = format!(
         "identity = 'b{n}'\nfleet = 'fleet.toml'\n{extra}\n[dns]\nlanes = 1\n\
-         [map]\nlisten = ['{map}']\nplain-tcp = 'loopback'\nlease = '5s'\n\
+         [map]\nlisten = ['{map}']\n{TLS}\nlease = '5s'\n\
          [check]\ninterval = '500ms'\ntimeout = '2s'\nfall = 3\n[admin]\nlisten = '{admin}'\n\
          [[peer]]\nidentity = 'sync'\nrole = 'dns-a-sync'\nmay-publish = ['{ZONE}']\n",
         map = ground.map(n),
@@ -104,7 +108,8 @@ pub fn dns_b(ground: &Ground, n: u8, servers: u8, lbs: u8, extra: &str) -> Files
         writeln!(text, "[[peer]]\nidentity = 'lb{lb}'\nrole = 'dns-lb'\nmay-map = ['{isp}', '10.{lb}.0.0/16']")
             .expect("a string takes everything");
     }
-    Files::new(admin, ("dns-b.toml", &text), &[("fleet.toml", &fleet(ground, servers))])
+    let name = format!("dglb:dns-b:b{n}");
+    Files::new(admin, (&name, ("dns-b.toml", &text)), &[("fleet.toml", &fleet(ground, servers))])
 }
 
 /// Every dns-b, as the dialling daemons have them.
@@ -119,12 +124,13 @@ pub fn dns_lb(ground: &Ground, n: u8, servers: u8) -> Files {
     let text = format!(
         "identity = 'lb{n}'\n[dns]\nlisten = ['{address}:53']\nlanes = 1\n\
          [isp]\nresolv-conf = 'resolv.conf'\nnetworks = ['10.{n}.0.0/16']\n\
-         [map]\nplain-tcp = 'loopback'\nlease = '5s'\n[probe]\nsettle = '2s'\n[report]\ninterval = '1s'\n\
+         [map]\n{TLS}\nlease = '5s'\n[probe]\nsettle = '2s'\n[report]\ninterval = '1s'\n\
          [admin]\nlisten = '{admin}'\n{servers}",
         address = ground.lb(n),
         servers = dial(ground, servers),
     );
-    Files::new(admin, ("dns-lb.toml", &text), &[("resolv.conf", &format!("nameserver {}\n", ground.isp(n)))])
+    let name = format!("dglb:dns-lb:lb{n}");
+    Files::new(admin, (&name, ("dns-lb.toml", &text)), &[("resolv.conf", &format!("nameserver {}\n", ground.isp(n)))])
 }
 
 /// Of the agent beside a DNS-A, with `sites` sites of which the last is preferred and the first the
@@ -132,7 +138,7 @@ pub fn dns_lb(ground: &Ground, n: u8, servers: u8) -> Files {
 pub fn dns_a_sync(ground: &Ground, dns_a: SocketAddr, servers: u8, sites: u8) -> Files {
     let admin = SocketAddr::new(ground.ip(242), ADMIN);
     let mut text = format!(
-        "identity = 'sync'\nmap.plain-tcp = 'loopback'\nadmin.listen = '{admin}'\n\
+        "identity = 'sync'\nmap.{TLS}\nadmin.listen = '{admin}'\n\
          dns-a = {{ server = '{dns_a}', zone = '{ENTERPRISE}', interval = '200ms' }}\n\
          delegation = {{ mode = 'off' }}\n{servers}\
          [[zone]]\nname = '{ZONE}'\n[[zone.service]]\nname = '{WWW}'\nhost = '{HOST}'\nttl = {ADDRESS_TTL}\n\
@@ -145,7 +151,7 @@ pub fn dns_a_sync(ground: &Ground, dns_a: SocketAddr, servers: u8, sites: u8) ->
         let site = format!("name = 's{n}'\ndns-name = 's{n}.sites.{ENTERPRISE}'\ncost = {n}.0");
         writeln!(text, "[[zone.service.site]]\n{site}").expect("a string takes everything");
     }
-    Files::new(admin, ("dns-a-sync.toml", &text), &[])
+    Files::new(admin, ("dglb:dns-a-sync:sync", ("dns-a-sync.toml", &text)), &[])
 }
 
 /// The catalogue that the agent of [`dns_a_sync()`] would publish.

@@ -10,11 +10,11 @@ use dglb_core::{
     fleet::Fleet,
     proto::message::{BootId, Map, MapAck, Message, Ready, ReportAck, Welcome},
 };
-use dglb_node::link::{
-    AcceptSettings, Acceptor, Decision, LinkEvent, LinkId, LinkMetrics, LinkSender, LinkSettings, PlainTcp,
-};
+use dglb_node::link::{AcceptSettings, Acceptor, Decision, LinkEvent, LinkId, LinkMetrics, LinkSender};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+
+use crate::tls;
 
 /// What it knows and does.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ impl StandIn {
     /// # Panics
     /// When the address is taken.
     pub async fn start(address: SocketAddr, identity: &str, fleet: Fleet) -> Self {
-        let link = LinkSettings { plain_tcp: PlainTcp::Loopback, ..LinkSettings::default() };
+        let link = tls::links(&format!("dglb:dns-b:{identity}"));
         let settings = AcceptSettings { link, ..AcceptSettings::default() };
         let acceptor = Acceptor::bind(address, settings, LinkMetrics::default()).await;
         let acceptor = acceptor.unwrap_or_else(|error| panic!("{address}: {error}"));

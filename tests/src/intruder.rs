@@ -3,24 +3,28 @@
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::BytesMut;
-use dglb_core::proto::{
-    FrameCodec, MAGIC, body,
-    message::{ByeReason, Message, PeerRole, RefuseReason},
+use dglb_core::{
+    peer_name::role_text,
+    proto::{
+        FrameCodec, MAGIC, body,
+        message::{ByeReason, Message, PeerRole, RefuseReason},
+    },
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     time::timeout,
 };
+use tokio_rustls::client::TlsStream;
 use tokio_util::codec::Decoder;
 
-use crate::{peer::hello, raw, wait::LONG};
+use crate::{peer::hello, raw, tls, wait::LONG};
 
 /// A connection to the map port that does what it likes.
 #[derive(Debug)]
 pub struct Intruder {
     /// As it is.
-    pub stream: TcpStream,
+    pub stream: TlsStream<TcpStream>,
     codec: FrameCodec,
     received: BytesMut,
     first: bool,
@@ -38,14 +42,19 @@ pub enum End {
 }
 
 impl Intruder {
-    /// Connects from an address of this host.
+    /// Connects from an address of this host, with the certificate of the DNS-LB `evil-lb`.
     ///
     /// # Panics
     /// When that fails.
     pub async fn connect(from: IpAddr, server: SocketAddr) -> Self {
+        Self::certified(from, server, "dglb:dns-lb:evil-lb").await
+    }
+
+    async fn certified(from: IpAddr, server: SocketAddr, name: &str) -> Self {
+        let stream = tls::over(raw::connect(from, server).await, name).await;
         let mut codec = FrameCodec::default();
         codec.set_limit(1 << 20);
-        Self { stream: raw::connect(from, server).await, codec, received: BytesMut::new(), first: true }
+        Self { stream, codec, received: BytesMut::new(), first: true }
     }
 
     /// A link that is up, as a peer that is configured.
@@ -53,7 +62,7 @@ impl Intruder {
     /// # Panics
     /// When it is not let in.
     pub async fn established(from: IpAddr, server: SocketAddr, identity: &str, role: PeerRole) -> Self {
-        let mut intruder = Self::connect(from, server).await;
+        let mut intruder = Self::certified(from, server, &format!("dglb:{}:{identity}", role_text(role))).await;
         intruder.say(&Message::Hello(hello(identity, role))).await;
         let welcome = intruder.next().await;
         assert!(matches!(welcome, Some(Message::Welcome(_))), "{welcome:?}");
@@ -83,7 +92,9 @@ impl Intruder {
     /// Sends octets.
     pub async fn send(&mut self, octets: &[u8]) {
         // Who is cut off amid its words does not hear of it at once.
-        let _ = self.stream.write_all(octets).await;
+        if self.stream.write_all(octets).await.is_ok() {
+            let _ = self.stream.flush().await;
+        }
     }
 
     /// The next message that is no PING; `None` at the end of the connection.

@@ -19,6 +19,7 @@ pub mod raw;
 pub mod running;
 pub mod sites;
 pub mod strict;
+pub mod tls;
 pub mod wait;
 
 pub use admin::{Admin, Counters};

@@ -4,19 +4,23 @@ use std::net::SocketAddr;
 
 use dglb_core::{
     catalogue::ZoneCatalogue,
+    identity::Identity,
+    peer_name::role_text,
     proto::{
         Peer as Other, VERSION,
         message::{BootId, FleetStamp, Hello, Message, PeerRole, Welcome},
     },
 };
-use dglb_node::link::{Dialler, DownReason, LinkEvent, LinkId, LinkMetrics, LinkSender, LinkSettings, PlainTcp};
+use dglb_node::link::{
+    Dialler, DownReason, IdentityProblem, LinkEvent, LinkId, LinkMetrics, LinkSender, LinkSettings, TlsError,
+};
 use tokio::{
     sync::mpsc,
     time::{Instant, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::wait::LONG;
+use crate::{tls, wait::LONG};
 
 /// A dialled link that is up.
 #[derive(Debug)]
@@ -50,7 +54,7 @@ fn rand_boot() -> [u8; 16] {
 }
 
 impl Peer {
-    /// Dials and is let in.
+    /// Dials the dns-b b1, or whoever else is there, and is let in.
     ///
     /// # Panics
     /// When it is not.
@@ -66,10 +70,30 @@ impl Peer {
     /// # Panics
     /// When nothing happens at all.
     pub async fn try_dial(server: SocketAddr, identity: &str, role: PeerRole) -> Result<Self, DownReason> {
-        let settings = LinkSettings { plain_tcp: PlainTcp::Loopback, ..LinkSettings::default() };
-        let dialler = Dialler { id: LinkId(1), server, settings, metrics: LinkMetrics::default() };
+        let settings = tls::links(&format!("dglb:{}:{identity}", role_text(role)));
+        let mut expected: Identity = "b1".parse().expect("an identity");
+        loop {
+            match Self::dial_once(server, expected, settings.clone(), hello(identity, role)).await {
+                // Whoever is there is meant.
+                Err(DownReason::Tls(TlsError::Identity(IdentityProblem::Differs { certified, claimed })))
+                    if certified.role == claimed.role =>
+                {
+                    expected = certified.identity;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    async fn dial_once(
+        server: SocketAddr,
+        expected: Identity,
+        settings: LinkSettings,
+        hello: Hello,
+    ) -> Result<Self, DownReason> {
+        let dialler = Dialler { id: LinkId(1), server, expected, settings, metrics: LinkMetrics::default() };
         let (sender, mut events) = mpsc::channel(64);
-        let (stop, hello) = (CancellationToken::new(), hello(identity, role));
+        let stop = CancellationToken::new();
         tokio::spawn(dialler.run(move || hello.clone(), sender, stop.clone()));
         match next(&mut events).await {
             LinkEvent::Up { peer: Other::Acceptor(welcome), link, .. } => Ok(Self { welcome, events, link, stop }),

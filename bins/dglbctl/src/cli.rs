@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::{
     address::{Address, sockets},
+    ca,
     fetch::{FetchError, fetch},
     render::render,
     store::StoreCommand,
@@ -50,6 +51,7 @@ Examples:
   dglbctl status --json | jq .zones                for programs
   dglbctl ready || echo not yet                    for scripts
   dglbctl metrics dglb_dns                         counters whose names begin so
+  dglbctl ca --help                                certificates for map links, step by step
   dglbctl store export /var/lib/dglb/dns-b.redb    what a stopped daemon keeps, as text
 
 Exit codes:
@@ -111,6 +113,8 @@ enum Command {
         #[arg(value_name = "PREFIX")]
         prefix: Option<String>,
     },
+    /// Makes certificates for map links, for who has no authority of their own
+    Ca(ca::Arguments),
     /// Looks into the file that a stopped daemon keeps its state in, and carries it over
     #[command(subcommand)]
     Store(StoreCommand),
@@ -151,6 +155,10 @@ pub(crate) fn run() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(code::USAGE) } else { ExitCode::SUCCESS };
         }
     };
+    if let Command::Ca(arguments) = &arguments.command {
+        let done = ca::run(arguments).map_err(|(code, message)| Failure { code, message });
+        return fail(done.and_then(|text| print(&text)).err().as_slice());
+    }
     if let Command::Store(command) = &arguments.command {
         return fail(&command.run().err().into_iter().collect::<Vec<_>>());
     }
@@ -207,8 +215,8 @@ async fn work(arguments: &Arguments, addresses: &[Address]) -> Vec<Failure> {
             Command::Status { json: false } => daemon.show(addresses.len() > 1).await,
             Command::Ready => daemon.ready().await,
             Command::Metrics { prefix } => daemon.metrics(prefix.as_deref()).await,
-            // Done already; it asks no daemon.
-            Command::Store(_) => Ok(()),
+            // Done already; they ask no daemon.
+            Command::Ca(_) | Command::Store(_) => Ok(()),
         };
         failures.extend(done.err());
     }

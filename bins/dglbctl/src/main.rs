@@ -2,6 +2,7 @@
 //! stopped ones keep.
 
 mod address;
+mod ca;
 mod cli;
 mod fetch;
 mod render;

@@ -27,6 +27,7 @@ use std::{collections::BTreeMap, ffi::OsString, path::Path, sync::Arc};
 
 use dglb_core::{
     name::Name,
+    peer_name::PeerName,
     proto::{
         VERSION,
         message::{FleetStamp, Hello, PeerRole},
@@ -38,7 +39,7 @@ use dglb_node::{
     cli::{self, Exit},
     config::{ConfigError, Loaded},
     lifecycle::{Daemon, StartError, Tasks},
-    link::{Dialler, LinkEvent, LinkId, LinkMetrics, LinkSettings},
+    link::{Dialler, LinkEvent, LinkId, LinkMetrics, LinkSettings, add_status},
 };
 use tokio::sync::{mpsc, watch};
 
@@ -101,7 +102,10 @@ impl<const FORCE: bool> Daemon for DnsASync<FORCE> {
         metrics.register(&mut registry);
         link_metrics.register(&mut registry);
         let (boot, readiness) = (Boot::now(), Readiness::new());
-        let links = dial(&config, boot, &link_metrics, tasks);
+        let name = PeerName::new(PeerRole::DnsASync, config.identity.clone());
+        let settings = config.security.start(name, &mut registry, tasks)?;
+        let credentials = settings.tls.clone();
+        let links = dial(&config, boot, (&settings, &link_metrics), tasks);
 
         let (config, config_out) = watch::channel(Arc::new(config));
         let (readings_in, readings) = mpsc::channel(1);
@@ -117,7 +121,11 @@ impl<const FORCE: bool> Daemon for DnsASync<FORCE> {
         tasks.spawn("delegation", delegator.run(tasks.stop_token()));
         let sources = Sources { config: config_out, snapshot: snapshot_out, delegations, boot };
         admin
-            .run(tasks, registry, readiness, move || sources.status())
+            .run(tasks, registry, readiness, move || {
+                let mut status = sources.status();
+                add_status(&mut status, credentials.as_ref());
+                status
+            })
             .map_err(|error| StartError::Internal(error.to_string()))?;
         Ok(Self { admin: admin_address, metrics, config })
     }
@@ -127,7 +135,7 @@ impl<const FORCE: bool> Daemon for DnsASync<FORCE> {
         let fixed = [
             ("identity", old.identity == new.identity),
             ("dns-b", old.servers == new.servers),
-            ("map.plain-tcp", old.plain_tcp == new.plain_tcp),
+            ("[map]", old.security == new.security),
             ("admin.listen", old.admin == new.admin),
             ("state-dir", old.state_dir == new.state_dir),
         ];
@@ -150,11 +158,21 @@ fn restore(config: &Config) -> Result<(Option<State>, BTreeMap<Name, Origin>), S
 }
 
 /// Starts a link to every dns-b; its id is the dns-b's place in the configuration.
-fn dial(config: &Config, boot: Boot, metrics: &LinkMetrics, tasks: &mut Tasks) -> mpsc::Receiver<(LinkId, LinkEvent)> {
+fn dial(
+    config: &Config,
+    boot: Boot,
+    (settings, metrics): (&LinkSettings, &LinkMetrics),
+    tasks: &mut Tasks,
+) -> mpsc::Receiver<(LinkId, LinkEvent)> {
     let (events, links) = mpsc::channel(EVENTS);
     for (server, id) in config.servers.iter().zip(0..) {
-        let settings = LinkSettings { plain_tcp: config.plain_tcp, ..LinkSettings::default() };
-        let dialler = Dialler { id: LinkId(id), server: server.address, settings, metrics: metrics.clone() };
+        let dialler = Dialler {
+            id: LinkId(id),
+            server: server.address,
+            expected: server.identity.clone(),
+            settings: settings.clone(),
+            metrics: metrics.clone(),
+        };
         let identity = config.identity.clone();
         let hello = move || Hello {
             version_min: VERSION,

@@ -40,11 +40,11 @@ impl Files {
 const LEAST: &str = r#"
 identity = "foobar"
 dns-a = { server = "192.0.2.1:53", zone = "foobar.com" }
-map.plain-tcp = "any"
+map.plain-tcp = "loopback"
 admin.listen = "127.0.0.1:0"
 [[dns-b]]
 identity = "b1"
-address = "203.0.113.1:5300"
+address = "127.0.0.1:5300"
 [[zone]]
 name = "glb.foobar.com"
 [[zone.service]]
@@ -57,19 +57,27 @@ site = [{ name = "sea", dns-name = "sea.sites.foobar.com" }]
 #[test]
 fn the_shipped_sample_is_good_and_says_what_is_default() {
     let sample = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/dns-a-sync.toml")).unwrap();
-    let (shipped, warnings) = Files::new(&[("sync.toml", &sample)]).good();
+    let sample = sample.replace("/etc/dglb/tls/", "");
+    let certified = |files: &[(&str, &str)]| {
+        let files = Files::new(files);
+        let name = "dglb:dns-a-sync:foobar".parse().unwrap();
+        dglb_ca::Ephemeral::new().unwrap().write(&name, files.0.path()).unwrap();
+        files.good()
+    };
+    let (shipped, warnings) = certified(&[("sync.toml", &sample)]);
     assert!(warnings.is_empty(), "{warnings:?}");
     assert_eq!((shipped.zones.len(), shipped.servers.len(), shipped.zones[0].records.len()), (1, 2, 1));
 
     // Every "# key = value" is a key that exists; taking them all in changes nothing but what has
     // no default.
     let whole: String = sample.lines().map(|line| uncomment(line) + "\n").collect();
-    let (whole, _) = Files::new(&[("sync.toml", &whole), ("sync.key", "MDEyMzQ1Njc4OWFiY2RlZg==")]).good();
+    let (whole, _) = certified(&[("sync.toml", &whole), ("sync.key", "MDEyMzQ1Njc4OWFiY2RlZg==")]);
     let https = |config: &Config| config.zones[0].services[0].service.https.is_some();
     assert!(whole.dns_a.key.is_some() && whole.state_dir.is_some() && https(&whole) && !https(&shipped));
     let (mut shipped, mut whole) = (shipped, whole);
     for config in [&mut shipped, &mut whole] {
         (config.dns_a.key, config.state_dir) = (None, None);
+        assert!(config.security.tls.take().is_some());
         config.zones[0].services[0].service.https = None;
     }
     assert_eq!(format!("{shipped:?}"), format!("{whole:?}"));
@@ -90,7 +98,7 @@ fn the_least_that_is_enough() {
     assert!(warnings.is_empty());
     assert_eq!(config.dns_a.interval, Duration::from_secs(10));
     assert_eq!((config.delegation.mode, config.delegation.cname_ttl), (DelegationMode::Print, 3600));
-    assert_eq!(config.plain_tcp, PlainTcp::Anywhere);
+    assert_eq!(config.security.plain_tcp, PlainTcp::Loopback);
     let zone = &config.zones[0];
     let service = &zone.services[0].service;
     assert_eq!((zone.style, zone.cname_ttl), (ZoneStyle::SubZone, 3600));
@@ -200,7 +208,7 @@ name = "sea"
         ("4:", "socket address"),
         ("10:", "cname-ttl"),
         ("12:", "not on loopback"),
-        ("15:", "\"loopback\""),
+        ("15:", "need certificates"),
         ("17:", "identity"),
         ("21:11", "type 2"),
         ("21:52", "no record here"),
@@ -233,8 +241,9 @@ fn what_cannot_work_is_refused_before_it_starts() {
             "name = \"glb.foobar.com\"\nrecords = [\"www.foobar.com. 60 IN TXT x\"]",
             "does not belong",
         ),
-        ("map.plain-tcp = \"any\"", "", "never"),
-        ("map.plain-tcp = \"any\"", "map.plain-tcp = \"any\"\ndelegation.mode = \"update\"", "needs the key"),
+        ("map.plain-tcp = \"loopback\"", "", "need certificates"),
+        ("127.0.0.1:5300", "203.0.113.1:5300", "need certificates"),
+        ("map.plain-tcp = \"loopback\"", "map.plain-tcp = \"loopback\"\ndelegation.mode = \"update\"", "needs the key"),
         ("probe = [{ kind = \"tcp\" }]", "", "how shall the sites be measured"),
         ("{ kind = \"tcp\" }", "{ kind = \"tcp\", path = \"/\" }", "unknown key"),
         ("{ kind = \"tcp\" }", "{ kind = \"http\", path = \"health\" }", "starting with a slash"),

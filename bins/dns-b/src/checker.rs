@@ -7,8 +7,8 @@ use std::{
     time::Duration,
 };
 
-use dglb_core::dns::rcode;
-use dglb_node::ask::{AskError, Via, ask};
+use dglb_core::{dns::rcode, name::Name};
+use dglb_node::ask::{AskError, Asker, ask_all, question};
 use futures_util::future::join_all;
 use hickory_proto::{
     op::Message,
@@ -19,9 +19,11 @@ use crate::keeper::{CheckOutcome, Checked, Target};
 
 const PORT: u16 = 53;
 
-/// One round: every address over UDP and TCP for the label's SOA and for a nonce, all at once.
-pub async fn check(target: Target, timeout: Duration) -> Checked {
-    let asked = join_all(target.addresses.iter().map(|address| check_address(&target, *address, timeout))).await;
+/// One round: every address, for the label's SOA and for a nonce, over UDP and, where the target says
+/// so, over TCP, all at once.
+pub async fn check(target: Target, asker: &Asker, timeout: Duration) -> Checked {
+    let each = target.addresses.iter().map(|address| check_address(&target, *address, asker, timeout));
+    let asked = join_all(each).await;
     let mut reachable = 0;
     let mut outcome = None;
     for answer in asked {
@@ -44,36 +46,65 @@ enum Problem {
     Wrong(String),
 }
 
-async fn check_address(target: &Target, address: IpAddr, timeout: Duration) -> Result<(), Problem> {
-    let (udp, tcp) = tokio::join!(
-        check_over(target, address, (Via::Udp, "UDP"), timeout),
-        check_over(target, address, (Via::Tcp, "TCP"), timeout),
-    );
+async fn check_address(target: &Target, address: IpAddr, asker: &Asker, timeout: Duration) -> Result<(), Problem> {
+    let udp = over_udp(target, address, asker, timeout);
+    if !target.tcp {
+        return udp.await;
+    }
+    let (udp, tcp) = tokio::join!(udp, over_tcp(target, address, timeout));
     udp.and(tcp)
 }
 
-async fn check_over(
-    target: &Target,
-    address: IpAddr,
-    (via, transport): (Via, &str),
-    timeout: Duration,
-) -> Result<(), Problem> {
+async fn over_udp(target: &Target, address: IpAddr, asker: &Asker, timeout: Duration) -> Result<(), Problem> {
+    let failed = |what: String| Problem::Wrong(format!("{address} over UDP: {what}"));
+    let unanswered = |error: AskError| no_route(&error).unwrap_or_else(|| failed(error.to_string()));
     let server = SocketAddr::new(address, PORT);
-    let wrong = |what: &str| Problem::Wrong(format!("{address} over {transport}: {what}"));
-    let unanswered = |error: AskError| no_route(&error).unwrap_or_else(|| wrong(&error.to_string()));
-    let reply = ask(server, via, &target.label_zone, RecordType::SOA, timeout).await.map_err(unanswered)?;
-    if !is_own_soa(&reply) {
-        let rcode = reply.metadata.response_code;
-        return Err(wrong(&format!("no authoritative SOA of {}: {rcode}", target.label_zone)));
+    let nonce = Nonce::draw(target).map_err(failed)?;
+    let (soa, txt) = tokio::join!(
+        asker.ask(server, &target.label_zone, RecordType::SOA, timeout),
+        asker.ask(server, &nonce.name, RecordType::TXT, timeout),
+    );
+    nonce.judge(target, &soa.map_err(unanswered)?, &txt.map_err(unanswered)?).map_err(failed)
+}
+
+async fn over_tcp(target: &Target, address: IpAddr, timeout: Duration) -> Result<(), Problem> {
+    let failed = |what: String| Problem::Wrong(format!("{address} over TCP: {what}"));
+    let unanswered = |error: AskError| no_route(&error).unwrap_or_else(|| failed(error.to_string()));
+    let nonce = Nonce::draw(target).map_err(failed)?;
+    let soa = question(&target.label_zone, RecordType::SOA).map_err(unanswered)?;
+    let mut txt = question(&nonce.name, RecordType::TXT).map_err(unanswered)?;
+    // Two answers on one connection are told apart by it.
+    txt.metadata.id = soa.metadata.id.wrapping_add(1);
+    let answers = ask_all(SocketAddr::new(address, PORT), &[soa, txt], timeout).await.map_err(unanswered)?;
+    match &answers[..] {
+        [soa, txt] => nonce.judge(target, soa, txt).map_err(failed),
+        _ => Err(failed("does not answer everything".to_owned())),
     }
-    let nonce = format!("{:016x}", rand::random::<u64>());
-    let name = target.label_zone.child("_dglb").and_then(|n| n.child(&nonce));
-    let name = name.map_err(|error| wrong(&error.to_string()))?;
-    let reply = ask(server, via, &name, RecordType::TXT, timeout).await.map_err(unanswered)?;
-    if !echoes(&reply, target.identity.as_str(), &nonce) {
-        return Err(wrong("does not answer as this DNS-LB"));
+}
+
+/// What nobody can know who is not asked.
+struct Nonce {
+    text: String,
+    name: Name,
+}
+
+impl Nonce {
+    fn draw(target: &Target) -> Result<Self, String> {
+        let text = format!("{:016x}", rand::random::<u64>());
+        let name = target.label_zone.child("_dglb").and_then(|n| n.child(&text)).map_err(|error| error.to_string())?;
+        Ok(Self { text, name })
     }
-    Ok(())
+
+    /// Whether these are answers that only this DNS-LB gives.
+    fn judge(&self, target: &Target, soa: &Message, txt: &Message) -> Result<(), String> {
+        if !is_own_soa(soa) {
+            return Err(format!("no authoritative SOA of {}: {}", target.label_zone, soa.metadata.response_code));
+        }
+        if !echoes(txt, target.identity.as_str(), &self.text) {
+            return Err("does not answer as this DNS-LB".to_owned());
+        }
+        Ok(())
+    }
 }
 
 fn no_route(error: &AskError) -> Option<Problem> {

@@ -19,8 +19,8 @@ use dglb_core::{
 };
 use dglb_node::{
     admin,
-    config::{self, ConfigError, Loaded, Section, boolean, choice, duration, integer, seconds, text},
-    link::PlainTcp,
+    config::{self, ConfigError, Loaded, Section, boolean, choice, duration, integer, link_security, seconds, text},
+    link::{LinkSecurity, Unsecured},
 };
 
 /// Everything that dns-b needs to know before it starts.
@@ -70,10 +70,23 @@ pub struct DefaultMember {
 pub struct MapConfig {
     /// Addresses to listen on.
     pub listen: Vec<SocketAddr>,
-    /// Whether links without TLS are taken, and from where.
-    pub plain_tcp: PlainTcp,
+    /// By what links are secured.
+    pub security: LinkSecurity,
+    /// Which DNS-LBs are let in.
+    pub dns_lbs: DnsLbs,
     /// The longest lease that a DNS-LB gets, whatever it asks for.
     pub lease: Duration,
+}
+
+/// Which DNS-LBs are let in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DnsLbs {
+    /// Those that are a `[[peer]]`.
+    #[default]
+    Listed,
+    /// All that have a good certificate. One that is no `[[peer]]` has no authority of its own: it maps
+    /// what it proves, and nothing else.
+    Certified,
 }
 
 /// Checks of the DNS-LBs' DNS sides.
@@ -120,8 +133,9 @@ fn read(section: &Section<'_>) -> Option<Config> {
     let admin = section.required_table("admin").and_then(|admin| admin.required("listen", text));
     let dns = Dns::read(section, identity.as_ref(), own.as_ref());
     let settings = read_settings(section, &peers);
-    let default_group = read_default_group(section, &peers);
-    let map = read_map(section);
+    let map = read_map(section, identity.as_ref());
+    let anybody = map.as_ref().is_some_and(|map| map.dns_lbs == DnsLbs::Certified);
+    let default_group = read_default_group(section, &peers, anybody);
     let check = read_check(section);
     let stale_after = section.or("report-stale-after", duration("1s", "1d"), Duration::from_secs(180));
     Some(Config {
@@ -207,7 +221,7 @@ fn read_settings(section: &Section<'_>, peers: &HashMap<Identity, Peer>) -> Sett
 /// Whether zones go to a DNS-LB only once somebody asks it for a service of theirs.
 const PUSH: [(&str, bool); 2] = [("all", false), ("on-referral", true)];
 
-fn read_default_group(section: &Section<'_>, peers: &HashMap<Identity, Peer>) -> Vec<DefaultMember> {
+fn read_default_group(section: &Section<'_>, peers: &HashMap<Identity, Peer>, anybody: bool) -> Vec<DefaultMember> {
     let mut members = Vec::new();
     for default in section.tables("default") {
         let identity: Option<Identity> = default.required("dns-lb", text);
@@ -216,6 +230,7 @@ fn read_default_group(section: &Section<'_>, peers: &HashMap<Identity, Peer>) ->
         let Some(identity) = identity else { continue };
         match peers.get(&identity) {
             Some(peer) if peer.role == PeerRole::DnsLb => {}
+            None if anybody => {}
             _ => default.problem("dns-lb", format!("\"{identity}\" is no [[peer]] with role \"dns-lb\"")),
         }
         members.push(DefaultMember { identity, preference, weight });
@@ -223,15 +238,21 @@ fn read_default_group(section: &Section<'_>, peers: &HashMap<Identity, Peer>) ->
     members
 }
 
-const PLAIN_TCP: [(&str, PlainTcp); 3] =
-    [("never", PlainTcp::Never), ("loopback", PlainTcp::Loopback), ("any", PlainTcp::Anywhere)];
+const DNS_LBS: [(&str, DnsLbs); 2] = [("listed", DnsLbs::Listed), ("certified", DnsLbs::Certified)];
 
-fn read_map(section: &Section<'_>) -> Option<MapConfig> {
+fn read_map(section: &Section<'_>, identity: Option<&Identity>) -> Option<MapConfig> {
     let map = section.required_table("map")?;
     let listen = map.required_list("listen", text);
-    let plain_tcp = map.or("plain-tcp", choice(&PLAIN_TCP), PlainTcp::Never);
+    let security = link_security(Some(&map), PeerRole::DnsB, identity);
+    if security.as_ref().is_some_and(|security| !security.any()) {
+        section.problem("map", Unsecured);
+    }
+    let dns_lbs = map.or("dns-lbs", choice(&DNS_LBS), DnsLbs::default());
+    if dns_lbs == DnsLbs::Certified && security.as_ref().is_some_and(|security| security.tls.is_none()) {
+        map.problem("dns-lbs", "\"certified\" lets in whoever has a certificate, and without [map.tls] nobody has one");
+    }
     let lease = map.or("lease", duration("5s", "1h"), Duration::from_secs(60));
-    Some(MapConfig { listen: listen?, plain_tcp, lease })
+    Some(MapConfig { listen: listen?, security: security?, dns_lbs, lease })
 }
 
 fn read_check(section: &Section<'_>) -> CheckConfig {

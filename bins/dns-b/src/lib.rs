@@ -11,24 +11,32 @@ pub mod checker;
 pub mod config;
 pub mod keeper;
 pub mod metrics;
+mod peers;
 pub mod record;
 pub mod run;
 pub mod stored;
 mod upgrade;
 
-use std::{ffi::OsString, path::Path, sync::PoisonError};
+use std::{
+    ffi::OsString,
+    path::Path,
+    sync::{Arc, PoisonError},
+};
 
 use dglb_core::{
     dns::{Role, Transport},
+    peer_name::PeerName,
+    proto::message::PeerRole,
     published::Publisher,
 };
 use dglb_node::{
     admin::{Admin, Readiness},
+    ask::Asker,
     boot::Boot,
     cli::{self, Exit},
     config::{ConfigError, Loaded},
     lifecycle::{Daemon, StartError, Tasks},
-    link::{AcceptSettings, Acceptor, LinkMetrics, LinkSettings},
+    link::{AcceptSettings, Acceptor, LinkMetrics, LinkSettings, add_status},
     metrics::DnsCounters,
     serve::{ConductKeeper, Content, Endpoint, Server},
     store::StoreFigures,
@@ -37,7 +45,7 @@ use tokio::sync::mpsc;
 
 use config::Config;
 use keeper::Keeper;
-use run::{Run, SharedShown};
+use run::{Run, SharedShown, Shown};
 
 /// Events of links that may wait for the keeper; then links wait.
 const EVENTS: usize = 1024;
@@ -80,7 +88,10 @@ impl Daemon for DnsB {
         let mut registry = dglb_node::metrics::registry(Self::NAME, tasks);
         let link_metrics = LinkMetrics::default();
         link_metrics.register(&mut registry);
-        let acceptors = bind_map(&config, &link_metrics).await?;
+        let name = PeerName::new(PeerRole::DnsB, config.identity.clone());
+        let links = config.map.security.start(name, &mut registry, tasks)?;
+        let credentials = links.tls.clone();
+        let acceptors = bind_map(&config, links, &link_metrics).await?;
         let map = acceptors.iter().filter_map(|a| a.local_addr().ok()).collect();
 
         let mut keeper = Keeper::new(&config, Boot::now().id, std::time::Instant::now());
@@ -96,9 +107,8 @@ impl Daemon for DnsB {
         let counters = DnsCounters::new();
         counters.register(&mut registry);
         server.register(&mut registry);
-        let shown = SharedShown::default();
         // The status has a content from the first moment on.
-        run::show(&keeper, &shown);
+        let shown = SharedShown::new(Shown::of(&keeper).into());
         metrics::register(&mut registry, shown.clone());
         let readiness = Readiness::new();
         readiness.wait("catalogue", "no dns-a-sync has published a zone yet");
@@ -110,17 +120,23 @@ impl Daemon for DnsB {
         let content = Content { directory: publisher.reader(), conduct: conduct.reader() };
         server.run(content, &counters, tasks).map_err(internal)?;
         let status = shown.clone();
-        let show = move || status.lock().unwrap_or_else(PoisonError::into_inner).status.clone();
+        let show = move || {
+            let status = Arc::clone(&status.lock().unwrap_or_else(PoisonError::into_inner).status);
+            let mut document = status.document();
+            add_status(&mut document, credentials.as_ref());
+            document
+        };
         admin.run(tasks, registry, readiness.clone(), show).map_err(internal)?;
         let (sender, events) = mpsc::channel(EVENTS);
         for acceptor in acceptors {
             tasks.spawn("map listener", acceptor.run(sender.clone(), tasks.stop_token()));
         }
         drop(sender);
-        let (reloads, reloaded) = mpsc::channel(1);
-        let run = Run { keeper, publisher, events, reloads: reloaded, check: config.check, shown, readiness, keeping };
+        let (asking, reloads) = mpsc::channel(1);
+        let (asker, check) = (Arc::new(Asker::open().await.map_err(internal)?), config.check);
+        let run = Run { keeper, publisher, events, reloads, check, asker, shown, readiness, keeping };
         tasks.spawn("keeper", run.run(tasks.stop_token()));
-        Ok(Self { map, dns, encrypted, admin: admin_address, counters, conduct, config, reloads })
+        Ok(Self { map, dns, encrypted, admin: admin_address, counters, conduct, config, reloads: asking })
     }
 
     fn reload(&mut self, config: Config) -> Result<(), String> {
@@ -139,11 +155,10 @@ fn bind_dns(config: &Config) -> Result<Server, StartError> {
     Ok(Server::bind(&endpoints, config.serving.settings.clone())?)
 }
 
-async fn bind_map(config: &Config, metrics: &LinkMetrics) -> Result<Vec<Acceptor>, StartError> {
+async fn bind_map(config: &Config, link: LinkSettings, metrics: &LinkMetrics) -> Result<Vec<Acceptor>, StartError> {
     let mut acceptors = Vec::new();
     for address in &config.map.listen {
-        let link = LinkSettings { plain_tcp: config.map.plain_tcp, ..LinkSettings::default() };
-        let settings = AcceptSettings { link, ..AcceptSettings::default() };
+        let settings = AcceptSettings { link: link.clone(), ..AcceptSettings::default() };
         let socket = |source| StartError::Socket { what: "map listener", address: address.to_string(), source };
         acceptors.push(Acceptor::bind(*address, settings, metrics.clone()).await.map_err(socket)?);
     }

@@ -1,21 +1,20 @@
 //! The keeper's task: the only place where events, the clock and the keeper meet.
 
 use std::{
-    collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use dglb_core::{
     directory::Directory,
-    proto::message::{Bye, ByeReason, Message},
+    proto::message::{Bye, ByeReason},
     published::Publisher,
 };
 use dglb_node::{
     admin::Readiness,
-    link::{Decision, LinkEvent, LinkId, LinkSendError, LinkSender},
+    ask::Asker,
+    link::{Decision, LinkEvent, LinkId},
 };
-use serde_json::Value;
 use tokio::{
     sync::{Semaphore, mpsc},
     time::MissedTickBehavior,
@@ -25,7 +24,8 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     checker::check,
     config::{CheckConfig, Config},
-    keeper::{Checked, Figures, Keeper, Outgoing, Verdict},
+    keeper::{Checked, Figures, Keeper, Status, Verdict},
+    peers::Peers,
     stored::Keeping,
 };
 
@@ -33,23 +33,25 @@ use crate::{
 const TICK: Duration = Duration::from_millis(200);
 /// What needs no more than a second's care is done every so many ticks.
 const TICKS_A_SECOND: u32 = 5;
-/// Messages that may wait for a peer beside its link's own queue; more, and it starts over.
-const BACKLOG: usize = 100_000;
-/// Acknowledgements of one peer that may wait for the store; more, and it starts over. One that goes
-/// by the protocol has one or two under way.
-const WAITING: usize = 1_000;
 /// Events handled before the directory is published: a burst costs one publication.
 const BURST: usize = 256;
 /// Checks under way at a time.
 const CHECKS: usize = 256;
 
 /// What the admin endpoint shows, renewed by the task.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Shown {
-    /// `/api/v1/status`.
-    pub status: Value,
+    /// `/api/v1/status`; shared, so that it is written out by who asks for it.
+    pub status: Arc<Status>,
     /// Behind the metrics.
     pub figures: Figures,
+}
+
+impl Shown {
+    /// The keeper as it is now.
+    pub fn of(keeper: &Keeper) -> Self {
+        Self { status: Arc::new(keeper.status(Instant::now())), figures: keeper.figures() }
+    }
 }
 
 /// Shared with the admin thread, which only reads it.
@@ -68,46 +70,14 @@ pub struct Run {
     pub reloads: mpsc::Receiver<Config>,
     /// How DNS-LBs are checked.
     pub check: CheckConfig,
+    /// Asks them.
+    pub asker: Arc<Asker>,
     /// To the admin endpoint.
     pub shown: SharedShown,
     /// Ready once there is something to answer.
     pub readiness: Readiness,
     /// Where everything is kept; nowhere without a state directory.
     pub keeping: Option<Keeping>,
-}
-
-/// A peer on a link that is up.
-struct Peer {
-    sender: LinkSender,
-    /// What its link has had no room for.
-    backlog: VecDeque<Outgoing>,
-    /// How many of its messages wait for the store.
-    waiting: usize,
-}
-
-/// Messages that wait for the store, in the order of the numbers that they wait for.
-type Waiting = VecDeque<(u64, LinkId, Message)>;
-
-impl Peer {
-    /// Hands over as much as there is room for.
-    fn flush(&mut self) {
-        while let Some(next) = self.backlog.front() {
-            let sent = match next {
-                Outgoing::One(message) | Outgoing::After(_, message) => self.sender.try_send(message.clone()),
-                Outgoing::Shared(encoded) => self.sender.try_send_encoded(encoded.clone()),
-                Outgoing::Leave(bye) => {
-                    self.sender.close(bye.clone());
-                    Ok(())
-                }
-            };
-            match sent {
-                Ok(()) => drop(self.backlog.pop_front()),
-                Err(LinkSendError::Full) => return,
-                // The link's end is on its way.
-                Err(LinkSendError::Closed) => self.backlog.clear(),
-            }
-        }
-    }
 }
 
 impl Run {
@@ -117,10 +87,9 @@ impl Run {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (checked, mut outcomes) = mpsc::channel(CHECKS);
         let permits = Arc::new(Semaphore::new(CHECKS));
-        let mut senders = HashMap::new();
+        let mut peers = Peers::default();
         let mut ticks = 0_u32;
         let mut batch = Vec::with_capacity(BURST);
-        let mut waiting = Waiting::new();
         let restored = tokio::select! {
             () = stop.cancelled() => false,
             () = self.restore_reports() => true,
@@ -136,34 +105,35 @@ impl Run {
                         return;
                     }
                     for (link, event) in batch.drain(..) {
-                        self.event(link, event, &mut senders);
+                        self.event(link, event, &mut peers);
                     }
                 }
                 Some(config) = self.reloads.recv() => {
                     self.keeper.reconfigure(&config, Instant::now());
                     self.check = config.check;
                 }
-                durable = progress(&mut self.keeping) => release(durable, &mut waiting, &mut senders),
+                durable = progress(&mut self.keeping) => peers.release(durable),
                 Some(outcome) = outcomes.recv() => self.keeper.checked(outcome, Instant::now()),
                 _ = tick.tick() => {
+                    peers.flush();
                     self.keeper.tick(Instant::now());
                     self.start_checks(&permits, &checked);
                     ticks = ticks.wrapping_add(1);
                     if ticks.is_multiple_of(TICKS_A_SECOND) {
                         self.keeper.slow_tick(Instant::now());
-                        show(&self.keeper, &self.shown);
+                        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = Shown::of(&self.keeper);
                     }
                 }
             }
             // First what is answered, then the word that it is.
             self.publish();
             self.write();
-            self.queue(&mut senders, &mut waiting);
-            senders.values_mut().for_each(Peer::flush);
+            let durable = self.keeping.as_ref().map_or(u64::MAX, |keeping| keeping.committer.durable());
+            self.keeper.take_outbox().into_iter().for_each(|(link, message)| peers.say(link, message, durable));
         }
     }
 
-    fn event(&mut self, link: LinkId, event: LinkEvent, senders: &mut HashMap<LinkId, Peer>) {
+    fn event(&mut self, link: LinkId, event: LinkEvent, peers: &mut Peers) {
         let now = Instant::now();
         match event {
             LinkEvent::Hello { hello, remote, decision } => {
@@ -175,17 +145,17 @@ impl Run {
                 });
             }
             LinkEvent::Up { link: sender, .. } => {
-                let peer = senders.entry(link).or_insert_with(|| Peer { sender, backlog: VecDeque::new(), waiting: 0 });
+                peers.insert(link, sender);
                 if self.keeper.knows(link) {
                     self.keeper.established(link);
                 } else {
                     let text = "a newer link of the same identity has come".to_owned();
-                    peer.sender.close(Bye { reason: ByeReason::Duplicate, text });
+                    peers.close(link, Bye { reason: ByeReason::Duplicate, text });
                 }
             }
             LinkEvent::Message(message) => self.keeper.message(link, message, now),
             LinkEvent::Down(down) => {
-                senders.remove(&link);
+                peers.remove(link);
                 tracing::info!(link = link.0, reason = %down.reason, "link down");
                 self.keeper.closed(link, down.last_heard.unwrap_or(now));
             }
@@ -221,31 +191,6 @@ impl Run {
         }
     }
 
-    fn queue(&mut self, senders: &mut HashMap<LinkId, Peer>, waiting: &mut Waiting) {
-        let durable = self.keeping.as_ref().map_or(u64::MAX, |keeping| keeping.committer.durable());
-        for (link, message) in self.keeper.take_outbox() {
-            let Some(peer) = senders.get_mut(&link) else { continue };
-            match message {
-                Outgoing::Leave(bye) => peer.sender.close(bye),
-                Outgoing::After(number, message) if number > durable => {
-                    if peer.waiting >= WAITING {
-                        let text = "too many of its messages wait for the store".to_owned();
-                        peer.sender.close(Bye { reason: ByeReason::Slow, text });
-                        continue;
-                    }
-                    peer.waiting += 1;
-                    waiting.push_back((number, link, message));
-                }
-                // A peer that does not read as fast as it is spoken to starts over: on its next link
-                // it gets everything.
-                _ if peer.backlog.len() >= BACKLOG => {
-                    peer.sender.close(Bye { reason: ByeReason::Slow, text: "the queue is full".into() });
-                }
-                message => peer.backlog.push_back(message),
-            }
-        }
-    }
-
     fn publish(&mut self) {
         if self.keeper.take_changed() {
             self.publisher.publish(self.keeper.directory().clone());
@@ -258,10 +203,11 @@ impl Run {
     fn start_checks(&mut self, permits: &Arc<Semaphore>, checked: &mpsc::Sender<Checked>) {
         for target in self.keeper.take_due_checks(Instant::now()) {
             let (permits, checked, timeout) = (Arc::clone(permits), checked.clone(), self.check.timeout);
+            let asker = Arc::clone(&self.asker);
             tokio::spawn(async move {
                 let Ok(_permit) = permits.acquire().await else { return };
                 // Nobody listens any more when the daemon stops.
-                let _ = checked.send(check(target, timeout).await).await;
+                let _ = checked.send(check(target, &asker, timeout).await).await;
             });
         }
     }
@@ -273,20 +219,4 @@ async fn progress(keeping: &mut Option<Keeping>) -> u64 {
         Some(keeping) => keeping.committer.progress().await,
         None => std::future::pending().await,
     }
-}
-
-/// Lets out what waited for what is on the disk now.
-fn release(durable: u64, waiting: &mut Waiting, senders: &mut HashMap<LinkId, Peer>) {
-    while let Some((_, link, message)) = waiting.pop_front_if(|(number, ..)| *number <= durable) {
-        if let Some(peer) = senders.get_mut(&link) {
-            peer.waiting -= 1;
-            peer.backlog.push_back(Outgoing::One(message));
-        }
-    }
-}
-
-/// Renews what the admin endpoint shows.
-pub fn show(keeper: &Keeper, shown: &SharedShown) {
-    let new = Shown { status: keeper.status(Instant::now()), figures: keeper.figures() };
-    *shown.lock().unwrap_or_else(PoisonError::into_inner) = new;
 }

@@ -10,11 +10,12 @@ use dglb_core::{
     dns::Role,
     identity::Identity,
     net::{Prefix, canonical},
+    proto::message::PeerRole,
 };
 use dglb_node::{
     admin,
-    config::{self, ConfigError, Loaded, Section, choice, duration, integer, size, text},
-    link::PlainTcp,
+    config::{self, ConfigError, Loaded, Section, duration, integer, link_security, size, text},
+    link::LinkSecurity,
 };
 
 use crate::{prober, resolver};
@@ -78,8 +79,8 @@ pub struct Server {
 /// `[map]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Map {
-    /// Where links without TLS are allowed.
-    pub plain_tcp: PlainTcp,
+    /// By what links are secured.
+    pub security: LinkSecurity,
     /// How long map entries outlive the link.
     pub lease: Duration,
     /// Silence after which a dns-b is asked whether it is there.
@@ -109,8 +110,10 @@ fn read(section: &Section<'_>) -> Option<Config> {
     let identity: Option<Identity> = section.required("identity", text);
     let dns = section.required_table("dns").and_then(|dns| read_dns(&dns, identity.as_ref()));
     let isp = read_isp(section);
-    let map = read_map(section);
-    let servers = read_servers(section, identity.as_ref(), map.plain_tcp);
+    let table = section.table("map");
+    let security = link_security(table.as_ref(), PeerRole::DnsLb, identity.as_ref());
+    let servers = read_servers(section, identity.as_ref(), security.as_ref());
+    let map = read_map(table.as_ref(), security);
     let probe = read_probe(section);
     let report_interval = Duration::from_secs(60);
     let report_interval =
@@ -176,18 +179,14 @@ fn read_isp(section: &Section<'_>) -> Isp {
 /// In the middle, so that others can be put before and behind.
 const PREFERENCE: u16 = 10;
 
-const PLAIN_TCP: [(&str, PlainTcp); 3] =
-    [("never", PlainTcp::Never), ("loopback", PlainTcp::Loopback), ("any", PlainTcp::Anywhere)];
-
-fn read_map(section: &Section<'_>) -> Map {
+fn read_map(map: Option<&Section<'_>>, security: Option<LinkSecurity>) -> Map {
     let seconds = Duration::from_secs;
-    let default =
-        Map { plain_tcp: PlainTcp::Never, lease: seconds(60), keep_alive: seconds(5), dead_after: seconds(15) };
-    let Some(map) = section.table("map") else { return default };
-    // A wrong value is noted already; taken as the default it would be noted at every dns-b.
-    let unclear = if map.has("plain-tcp") { PlainTcp::Anywhere } else { default.plain_tcp };
+    // Where it is wrong that is noted, and nothing becomes of the rest.
+    let security = security.unwrap_or_default();
+    let default = Map { security, lease: seconds(60), keep_alive: seconds(5), dead_after: seconds(15) };
+    let Some(map) = map else { return default };
     let read = Map {
-        plain_tcp: map.optional("plain-tcp", choice(&PLAIN_TCP)).unwrap_or(unclear),
+        security: default.security,
         lease: map.or("lease", duration("1s", "1h"), default.lease),
         keep_alive: map.or("keep-alive", duration("100ms", "1m"), default.keep_alive),
         dead_after: map.or("dead-after", duration("300ms", "10m"), default.dead_after),
@@ -198,7 +197,7 @@ fn read_map(section: &Section<'_>) -> Map {
     read
 }
 
-fn read_servers(section: &Section<'_>, own: Option<&Identity>, plain_tcp: PlainTcp) -> Option<Vec<Server>> {
+fn read_servers(section: &Section<'_>, own: Option<&Identity>, security: Option<&LinkSecurity>) -> Option<Vec<Server>> {
     let tables = section.tables("dns-b");
     if tables.is_empty() {
         section.problem("dns-b", "at least one [[dns-b]] with identity and address is needed");
@@ -211,12 +210,11 @@ fn read_servers(section: &Section<'_>, own: Option<&Identity>, plain_tcp: PlainT
         if identity.is_some() && identity.as_ref() == own {
             table.problem("identity", "this is the DNS-LB's own identity");
         }
-        if let Some(address) = address
-            && plain_tcp.check(address).is_err()
+        // What is wrong with `[map]` is noted already, and not again at every dns-b.
+        if let (Some(address), Some(security)) = (address, security)
+            && let Err(unsecured) = security.check(address)
         {
-            let wanted = if canonical(address.ip()).is_loopback() { "loopback" } else { "any" };
-            let why = "there are no certificates yet, and plain TCP with it is not allowed";
-            table.problem("address", format!("{why}: set plain-tcp = \"{wanted}\" in [map] if you mean it"));
+            table.problem("address", unsecured);
         }
         servers.push(identity.zip(address).map(|(identity, address)| Server { identity, address }));
     }
@@ -242,6 +240,8 @@ fn read_probe(section: &Section<'_>) -> Probe {
 
 #[cfg(test)]
 mod tests {
+    use dglb_node::link::PlainTcp;
+
     use super::*;
 
     fn load_text(text: &str) -> Result<Loaded<Config>, Vec<String>> {
@@ -252,20 +252,38 @@ mod tests {
         load(&path).map_err(|e| e.to_string().lines().map(|l| l.replacen(&prefix, "", 1)).collect())
     }
 
+    /// As an operator writes it, but for the certificates, which would have to be there.
+    fn sample() -> String {
+        let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/dns-lb.toml"));
+        let text = std::fs::read_to_string(path).unwrap();
+        text.replace("/etc/dglb/tls/", "")
+    }
+
+    /// Loads `text` with the certificates of sea1 beside it.
+    fn load_certified(text: &str) -> Result<Loaded<Config>, ConfigError> {
+        let directory = tempfile::tempdir().unwrap();
+        let name = "dglb:dns-lb:sea1".parse().unwrap();
+        dglb_ca::Ephemeral::new().unwrap().write(&name, directory.path()).unwrap();
+        let path = directory.path().join("dns-lb.toml");
+        std::fs::write(&path, text).unwrap();
+        load(&path)
+    }
+
     const LEAST: &str = "identity = 'sea1'\ndns.listen = ['192.0.2.53:53']\nadmin.listen = '127.0.0.1:0'\n\
-                         map.plain-tcp = 'any'\n[[dns-b]]\nidentity = 'b1'\naddress = '203.0.113.1:5300'\n";
+                         map.plain-tcp = 'loopback'\n[[dns-b]]\nidentity = 'b1'\naddress = '127.0.0.1:5300'\n";
 
     #[test]
     fn the_sample_is_sound_and_says_what_the_defaults_are() {
-        let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/dns-lb.toml"));
-        let sample = load(path).unwrap();
+        let sample = load_certified(&sample()).unwrap();
         assert!(sample.warnings.is_empty(), "{:?}", sample.warnings);
         let least = load_text(LEAST).unwrap().value;
         let sample = sample.value;
         assert_eq!(sample.isp.resolvers, least.isp.resolvers);
         assert_eq!((sample.isp.preference, sample.isp.weight), (least.isp.preference, least.isp.weight));
         assert_eq!((sample.probe, sample.report_interval), (least.probe, least.report_interval));
-        assert_eq!((sample.map, sample.dns.serving), (least.map, least.dns.serving));
+        assert!(sample.map.security.tls.is_some());
+        let map = Map { security: least.map.security.clone(), ..sample.map };
+        assert_eq!((map, sample.dns.serving), (least.map, least.dns.serving));
         assert_eq!(sample.servers.len(), 2);
     }
 
@@ -284,16 +302,17 @@ mod tests {
     }
 
     #[test]
-    fn plain_tcp_must_be_wanted() {
-        let refused = load_text(&LEAST.replace("'any'", "'loopback'")).unwrap_err();
+    fn links_without_certificates_stay_on_this_host_and_must_be_wanted() {
+        let far = LEAST.replace("127.0.0.1:5300", "203.0.113.1:5300");
+        let refused = load_text(&far).unwrap_err();
         assert_eq!(refused.len(), 1);
-        assert!(
-            refused[0].starts_with("7:11: dns-b.address: ") && refused[0].contains("plain-tcp = \"any\""),
-            "{refused:?}"
-        );
-        assert!(load_text(&LEAST.replace("map.plain-tcp = 'any'\n", "")).is_err());
-        let local = LEAST.replace("203.0.113.1", "127.0.0.1").replace("'any'", "'loopback'");
-        assert_eq!(load_text(&local).unwrap().value.map.plain_tcp, PlainTcp::Loopback);
+        assert!(refused[0].starts_with("7:11: dns-b.address: map links need certificates"), "{refused:?}");
+        assert!(load_text(&LEAST.replace("map.plain-tcp = 'loopback'\n", "")).is_err());
+        assert_eq!(load_text(LEAST).unwrap().value.map.security.plain_tcp, PlainTcp::Loopback);
+        let tls = far.replace("map.plain-tcp = 'loopback'", &format!("map.{}", dglb_ca::Ephemeral::CONFIG));
+        assert!(load_certified(&tls).unwrap().value.map.security.tls.is_some());
+        let other = load_certified(&tls.replace("'sea1'", "'sea2'")).unwrap_err().to_string();
+        assert!(other.contains("the certificate is dglb:dns-lb:sea1's, not dglb:dns-lb:sea2's"), "{other}");
     }
 
     #[test]

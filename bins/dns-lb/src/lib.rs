@@ -35,6 +35,8 @@ use std::{
 
 use dglb_core::{
     dns::{Role, Transport},
+    peer_name::PeerName,
+    proto::message::PeerRole,
     published::Publisher,
 };
 use dglb_node::{
@@ -43,7 +45,7 @@ use dglb_node::{
     cli,
     config::{ConfigError, Loaded},
     lifecycle::{Daemon, StartError, Tasks},
-    link::LinkMetrics,
+    link::{LinkMetrics, add_status},
     metrics::DnsCounters,
     serve::{ConductKeeper, Content, Endpoint, Relay, RelayMetrics, Server},
     store::{Committer, Store, StoreFigures},
@@ -170,7 +172,10 @@ impl Daemon for DnsLb {
         server.register(&mut registry);
         links.register(&mut registry);
         metrics.register(&mut registry);
-        let uplink = Uplink::start(&daemon.config, boot, &links, tasks);
+        let name = PeerName::new(PeerRole::DnsLb, daemon.config.identity.clone());
+        let settings = daemon.config.map.security.start(name, &mut registry, tasks)?;
+        let credentials = settings.tls.clone();
+        let uplink = Uplink::start(&daemon.config, boot, (settings, &links), tasks);
         let work = Work::new(
             keeper,
             uplink,
@@ -184,7 +189,11 @@ impl Daemon for DnsLb {
         let internal = |error: std::io::Error| StartError::Internal(error.to_string());
         server.run(content, &counters, tasks).map_err(internal)?;
         let dns = daemon.dns.clone();
-        let show = move || full_status(&status.borrow().clone(), boot, &dns);
+        let show = move || {
+            let mut status = full_status(&status.borrow().clone(), boot, &dns);
+            add_status(&mut status, credentials.as_ref());
+            status
+        };
         admin.run(tasks, registry, readiness, show).map_err(internal)?;
         Ok(daemon)
     }

@@ -71,16 +71,22 @@ pub struct LinkStatus {
 impl Uplink {
     /// Starts a task for each dns-b that keeps the link up until the daemon stops, and then leaves
     /// with BYE.
-    pub fn start(config: &Config, boot: Boot, metrics: &LinkMetrics, tasks: &mut Tasks) -> Self {
-        let Map { plain_tcp, keep_alive, dead_after, .. } = config.map;
-        let session = SessionConfig { ping_after: keep_alive, dead_after, ..SessionConfig::default() };
-        let settings = LinkSettings { plain_tcp, session, ..LinkSettings::default() };
+    pub fn start(
+        config: &Config,
+        boot: Boot,
+        (links, metrics): (LinkSettings, &LinkMetrics),
+        tasks: &mut Tasks,
+    ) -> Self {
+        let Map { keep_alive, dead_after, .. } = config.map;
+        let session = SessionConfig { ping_after: keep_alive, dead_after, ..links.session };
+        let settings = LinkSettings { session, ..links };
         let (sender, events) = mpsc::channel(EVENTS);
         let mut links = Vec::with_capacity(config.servers.len());
         for (number, server) in config.servers.iter().enumerate() {
             let dialler = Dialler {
                 id: LinkId(number as u64),
                 server: server.address,
+                expected: server.identity.clone(),
                 settings: settings.clone(),
                 metrics: metrics.clone(),
             };

@@ -97,6 +97,13 @@ impl Child {
         self.process.id()
     }
 
+    /// Ends it at once, without a chance to tidy up.
+    pub(crate) fn kill(&mut self) {
+        // It may have ended.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+
     /// Whether it still runs.
     pub(crate) fn runs(&mut self) -> bool {
         matches!(self.process.try_wait(), Ok(None))
@@ -113,8 +120,7 @@ impl Drop for Child {
         while self.runs() && std::time::Instant::now() < deadline {
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        self.kill();
     }
 }
 

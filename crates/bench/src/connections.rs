@@ -15,7 +15,7 @@ use crate::{
     stats::Median,
 };
 
-pub(crate) use crowd::{Crowd, run as run_crowd};
+pub(crate) use crowd::{Crowd, make_room, run as run_crowd};
 
 /// The least that is answered over UDP meanwhile, in units of what is answered without connections.
 const LEAST: f64 = 0.6;

@@ -92,6 +92,14 @@ pub(crate) fn resident(pid: u32) -> io::Result<u64> {
         .sum()
 }
 
+/// Most octets that a process has ever had resident.
+///
+/// # Errors
+/// When the process is gone.
+pub(crate) fn peak(pid: u32) -> io::Result<u64> {
+    Ok(kibibytes(&fs::read_to_string(format!("/proc/{pid}/status"))?, "VmHWM:") * 1_024)
+}
+
 /// A process and its descendants.
 fn family(pid: u32) -> io::Result<Vec<u32>> {
     if !Path::new(&format!("/proc/{pid}")).exists() {
@@ -143,6 +151,7 @@ mod tests {
             work = (0..100_000).fold(work, |sum, n| std::hint::black_box(sum ^ n));
         }
         assert!(resident(pid).unwrap() > 100_000);
+        assert!(peak(pid).unwrap() > 100_000);
         assert!(used_by_threads(pid, "no-such-thread").is_err());
         let name = fs::read_to_string("/proc/thread-self/comm").unwrap();
         assert!(used_by_threads(pid, name.trim_end()).unwrap() > 0);

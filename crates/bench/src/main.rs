@@ -10,6 +10,7 @@ mod connections;
 mod cpu;
 mod echo;
 mod instructions;
+mod links;
 mod overload;
 mod questions;
 mod random;
@@ -41,6 +42,8 @@ enum Command {
     Connections(connections::Connections),
     /// What a query costs while the map changes, and that no answer mixes two versions
     Churn(churn::Churn),
+    /// Ten thousand DNS-LBs on one dns-b
+    Links(links::Links),
     /// How many instructions an answer takes, against bounds
     Instructions(instructions::Instructions),
     /// Serve what the shows ask for (a child of the others)
@@ -52,7 +55,7 @@ enum Command {
     /// Answer with a header through our lanes (a child of `compare`)
     #[command(hide = true)]
     Lanes(servers::Shape),
-    /// Be a dns-b (a child of `overload`)
+    /// Be a dns-b (a child of `overload` and `links`)
     #[command(hide = true)]
     Daemon { config: PathBuf },
     /// Keep a processor busy (a child of `overload`)
@@ -80,6 +83,7 @@ fn run(command: Command) -> io::Result<ExitCode> {
         Command::Connections(connections) => connections.run(),
         Command::Compare(compare) => compare.run(),
         Command::Churn(churn) => churn.run(),
+        Command::Links(links) => links.run(),
         Command::Instructions(instructions) => instructions.run(),
         Command::Serve(serve) => serve::run(serve),
         Command::Echo(shape) => echo::run(shape),

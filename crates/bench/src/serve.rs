@@ -35,7 +35,7 @@ pub(crate) struct Serve {
 /// # Errors
 /// When there is no socket, thread or runtime.
 pub(crate) fn run(serve: Serve) -> io::Result<()> {
-    let dns = configuration(serve)?;
+    let dns = configuration(serve.connections)?;
     runtime()?.block_on(async {
         let (directory, registry) = world::build();
         let publisher = Publisher::new(directory.clone());
@@ -55,7 +55,7 @@ pub(crate) fn run(serve: Serve) -> io::Result<()> {
 /// # Errors
 /// When there is no socket, thread or runtime.
 pub(crate) fn lanes(shape: Shape) -> io::Result<()> {
-    let dns = configuration(Serve { connections: None })?;
+    let dns = configuration(None)?;
     runtime()?.block_on(async {
         let mut tasks = Tasks::new();
         start(Blank(shape), dns, &mut tasks)?;
@@ -65,10 +65,10 @@ pub(crate) fn lanes(shape: Shape) -> io::Result<()> {
     })
 }
 
-/// What a daemon's `[dns]` would say.
-fn configuration(serve: Serve) -> io::Result<Dns> {
+/// What a daemon's `[dns]` would say; `connections` over TCP, in all and of one client.
+pub(crate) fn configuration(connections: Option<usize>) -> io::Result<Dns> {
     let mut text = "dns.rate-limit.exempt = ['127.0.0.0/8']\n".to_owned();
-    if let Some(connections) = serve.connections {
+    if let Some(connections) = connections {
         text += &format!("dns.tcp.connections = {connections}\ndns.tcp.connections-per-client = {connections}\n");
     }
     let file = tempfile::NamedTempFile::new()?;

@@ -290,6 +290,9 @@ impl Directory {
     fn carry_over(&mut self, old: &ZoneEntry, new: &ZoneEntry) {
         for (after, id) in new.services() {
             let (Some(before), Some(held)) = (old.service_of(id), self.services.get(id.0 as usize)) else { continue };
+            if before.sites == after.sites {
+                continue;
+            }
             let rankings = held.rankings.map(|ranking| ranking.renumbered(before, after));
             let mut aggregate = Aggregate::default();
             let counts = |lb: LbIndex| self.find_lb(lb).is_some_and(|lb| lb.counted);

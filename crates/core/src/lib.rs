@@ -25,6 +25,7 @@ pub mod lbs;
 pub mod locate;
 pub mod name;
 pub mod net;
+pub mod peer_name;
 pub mod proto;
 pub mod published;
 pub mod rank;

@@ -57,6 +57,9 @@ impl Default for Options {
 /// Why there is no lab.
 #[derive(Debug, Error)]
 pub enum UpError {
+    /// The daemons' hosts cannot have certificates.
+    #[error("no certificates: {0}")]
+    Certificates(#[from] dglb_ca::AuthorityError),
     /// The topology has mistakes.
     #[error(transparent)]
     Topology(#[from] TopologyError),

@@ -1,6 +1,8 @@
 //! Asks one DNS server one question: for checks, agents and tests. Bounded in time and size, and
 //! what comes back is the answer to what was asked, or an error.
 
+mod asker;
+
 use std::{
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -18,6 +20,8 @@ use tokio::{
     net::{TcpStream, UdpSocket},
     time::timeout,
 };
+
+pub use asker::Asker;
 
 /// What we take over UDP, in octets.
 const PAYLOAD: u16 = 1_232;
@@ -141,13 +145,65 @@ async fn over_udp(server: SocketAddr, question: &Message, octets: &[u8]) -> Resu
 
 async fn over_tcp(server: SocketAddr, question: &Message, octets: &[u8]) -> Result<Message, AskError> {
     let failed = |source| AskError::Socket { server, source };
-    let length = u16::try_from(octets.len()).map_err(|error| AskError::Question(error.to_string()))?;
-    let mut stream = TcpStream::connect(server).await.map_err(failed)?;
-    stream.write_all(&[&length.to_be_bytes(), octets].concat()).await.map_err(failed)?;
-    let length = stream.read_u16().await.map_err(failed)?;
-    let mut message = vec![0; usize::from(length)];
-    stream.read_exact(&mut message).await.map_err(failed)?;
+    let mut stream = connect(server, octets).await?;
+    let message = receive(&mut stream).await.map_err(failed)?;
     answer(question, &message).ok_or(AskError::Mismatch { server })
+}
+
+/// Asks several questions over one TCP connection; the answers in the order of the questions. The
+/// whole may take as long as `patience`.
+///
+/// # Errors
+/// [`AskError`]; then none of the answers counts.
+pub async fn ask_all(server: SocketAddr, questions: &[Message], patience: Duration) -> Result<Vec<Message>, AskError> {
+    let asking = async {
+        let mut octets = Vec::new();
+        for question in questions {
+            octets.push(question.to_vec().map_err(|error| AskError::Question(error.to_string()))?);
+        }
+        let failed = |source| AskError::Socket { server, source };
+        let (first, rest) = octets.split_first().ok_or_else(|| AskError::Question("there is none".to_owned()))?;
+        let mut stream = connect(server, first).await?;
+        for octets in rest {
+            stream.write_all(&framed(octets)?).await.map_err(failed)?;
+        }
+        let mut answers = vec![None; questions.len()];
+        for _ in questions {
+            // They may come in any order (RFC 7766 section 6.2.1.1).
+            let message = receive(&mut stream).await.map_err(failed)?;
+            let mut open = questions.iter().zip(&mut answers).filter(|(_, place)| place.is_none());
+            let found = open.find_map(|(question, place)| Some((answer(question, &message)?, place)));
+            let (answer, place) = found.ok_or(AskError::Mismatch { server })?;
+            *place = Some(answer);
+        }
+        Ok(answers.into_iter().flatten().collect())
+    };
+    match timeout(patience, asking).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(AskError::TimedOut { server, timeout: patience }),
+    }
+}
+
+/// A connection on which a first question was asked.
+async fn connect(server: SocketAddr, octets: &[u8]) -> Result<TcpStream, AskError> {
+    let failed = |source| AskError::Socket { server, source };
+    let framed = framed(octets)?;
+    let mut stream = TcpStream::connect(server).await.map_err(failed)?;
+    stream.write_all(&framed).await.map_err(failed)?;
+    Ok(stream)
+}
+
+/// A message with its length in front (RFC 1035 section 4.2.2).
+fn framed(octets: &[u8]) -> Result<Vec<u8>, AskError> {
+    let length = u16::try_from(octets.len()).map_err(|error| AskError::Question(error.to_string()))?;
+    Ok([&length.to_be_bytes(), octets].concat())
+}
+
+async fn receive(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let length = stream.read_u16().await?;
+    let mut message = vec![0; usize::from(length)];
+    stream.read_exact(&mut message).await?;
+    Ok(message)
 }
 
 /// The message in `octets`, if it answers `question`. A server that cannot read a question may

@@ -13,8 +13,11 @@
 pub mod admin;
 pub mod ask;
 pub mod boot;
+pub mod certificate;
 pub mod cli;
 pub mod config;
+mod descriptors;
+mod followed;
 pub mod lifecycle;
 pub mod link;
 pub mod metrics;

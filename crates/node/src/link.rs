@@ -9,10 +9,16 @@
 
 mod accept;
 mod backoff;
+mod credentials;
 mod dial;
 mod drive;
 mod expected;
+mod expiry;
+mod identity;
 mod metrics;
+mod security;
+mod tls;
+mod trust;
 
 #[cfg(test)]
 mod tests;
@@ -31,17 +37,21 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use accept::{AcceptSettings, Acceptor};
 pub use backoff::Backoff;
+pub use credentials::{Certified, Credentials, CredentialsError, TlsFiles};
 pub use dial::Dialler;
 pub use drive::Driver;
 pub use expected::{WrongPeer, expect, not_dialled};
+pub use identity::{IdentityProblem, certified_name};
 pub use metrics::LinkMetrics;
+pub use security::{LinkSecurity, Unsecured};
+pub use tls::{PROTOCOL, TlsError};
 
 /// A link in the events of one daemon: given by the caller for dialled ones, where it stays the
 /// same over reconnects; drawn for each accepted one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkId(pub u64);
 
-/// Where plain TCP may be spoken: there are no certificates yet.
+/// Where plain TCP may be spoken by a daemon that has no certificates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PlainTcp {
     /// Nowhere. The default.
@@ -49,8 +59,6 @@ pub enum PlainTcp {
     Never,
     /// With peers on this host.
     Loopback,
-    /// With anybody. For laboratories.
-    Anywhere,
 }
 
 /// Plain TCP with this peer is not allowed.
@@ -69,7 +77,6 @@ impl PlainTcp {
         match self {
             Self::Never => "never",
             Self::Loopback => "loopback",
-            Self::Anywhere => "any",
         }
     }
 
@@ -81,7 +88,6 @@ impl PlainTcp {
         let allowed = match self {
             Self::Never => false,
             Self::Loopback => canonical(peer.ip()).is_loopback(),
-            Self::Anywhere => true,
         };
         if allowed { Ok(()) } else { Err(PlainRefused { peer, setting: self }) }
     }
@@ -90,7 +96,9 @@ impl PlainTcp {
 /// What holds for every link of a daemon.
 #[derive(Clone, Debug)]
 pub struct LinkSettings {
-    /// Where plain TCP may be spoken.
+    /// TLS for every link; without it, plain TCP where that is allowed.
+    pub tls: Option<Credentials>,
+    /// Where plain TCP may be spoken. With [`Self::tls`] it is spoken nowhere.
     pub plain_tcp: PlainTcp,
     /// Limits and times of the protocol.
     pub session: Config,
@@ -105,9 +113,17 @@ pub struct LinkSettings {
     pub commands: usize,
 }
 
+impl LinkSettings {
+    /// Whether a link to this peer may be tried.
+    fn admits(&self, peer: SocketAddr) -> Result<(), PlainRefused> {
+        if self.tls.is_some() { Ok(()) } else { self.plain_tcp.check(peer) }
+    }
+}
+
 impl Default for LinkSettings {
     fn default() -> Self {
         Self {
+            tls: None,
             plain_tcp: PlainTcp::Never,
             session: Config::default(),
             connect_timeout: Duration::from_secs(5),
@@ -166,6 +182,12 @@ pub enum DownReason {
     /// The settings forbid it.
     #[error(transparent)]
     Plain(#[from] PlainRefused),
+    /// No TLS, or not with whom it should be.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The peer is not whom its certificate names.
+    #[error(transparent)]
+    Identity(#[from] IdentityProblem),
     /// No connection.
     #[error("cannot connect to {peer}: {error}")]
     Connect {
@@ -252,6 +274,13 @@ impl LinkSender {
             mpsc::error::TrySendError::Full(_) => LinkSendError::Full,
             mpsc::error::TrySendError::Closed(_) => LinkSendError::Closed,
         })
+    }
+}
+
+/// Adds what there is to know of certificates to a daemon's status, as `certificate`.
+pub fn add_status(status: &mut serde_json::Value, credentials: Option<&Credentials>) {
+    if let (Some(fields), Some(credentials)) = (status.as_object_mut(), credentials) {
+        fields.insert("certificate".to_owned(), credentials.status());
     }
 }
 

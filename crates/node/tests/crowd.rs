@@ -15,12 +15,10 @@ use std::{
 
 use dglb_core::dns::{Asked, Decision, Handled, Role};
 use dglb_node::{
+    certificate::CertificateFiles,
     lifecycle::Tasks,
     metrics::DnsCounters,
-    serve::{
-        CertificateFiles, EncryptedService, EncryptedSettings, Endpoint, Held, Over, Server, Settings, Source,
-        StreamSettings,
-    },
+    serve::{EncryptedService, EncryptedSettings, Endpoint, Held, Over, Server, Settings, Source, StreamSettings},
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustls::{

@@ -141,7 +141,8 @@ fn server_config(n: usize) -> dns_b::config::Config {
         ));
     }
     let admin = SocketAddr::from(([127, 0, 0, 1], 0));
-    let files = configs::Files::new(admin, ("dns-b.toml", &text), &[("fleet.toml", &fleet)]);
+    let name = format!("dglb:dns-b:b{n}");
+    let files = configs::Files::new(admin, (&name, ("dns-b.toml", &text)), &[("fleet.toml", &fleet)]);
     dns_b::config::load(&files.main()).unwrap_or_else(|error| panic!("{error}")).value
 }
 

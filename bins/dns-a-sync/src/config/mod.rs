@@ -12,7 +12,7 @@ use dglb_core::{
     name::Name,
 };
 
-use dglb_node::{admin::Address, link::PlainTcp};
+use dglb_node::{admin::Address, link::LinkSecurity};
 
 use crate::dns_a::Key;
 
@@ -31,8 +31,8 @@ pub struct Config {
     pub withdraw: Vec<Name>,
     /// Whom to publish to; at least one.
     pub servers: Vec<ServerConfig>,
-    /// Where the map protocol may go without TLS.
-    pub plain_tcp: PlainTcp,
+    /// By what links are secured.
+    pub security: LinkSecurity,
     /// What becomes of the delegation.
     pub delegation: DelegationConfig,
     /// Where status and metrics are served.

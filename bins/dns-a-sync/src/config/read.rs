@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
-use dglb_core::{catalogue::ZoneStyle, identity::Identity, name::Name};
+use dglb_core::{catalogue::ZoneStyle, identity::Identity, name::Name, proto::message::PeerRole};
 use dglb_node::{
-    config::{Section, choice, duration, seconds, text},
-    link::PlainTcp,
+    config::{Section, choice, duration, link_security, seconds, text},
+    link::LinkSecurity,
 };
 
 use super::{Config, DelegationConfig, DelegationMode, DnsAConfig, ServerConfig, ZoneConfig, key, zone};
@@ -13,19 +13,15 @@ use super::{Config, DelegationConfig, DelegationMode, DnsAConfig, ServerConfig, 
 /// The largest time to live (RFC 2181 section 8).
 pub(super) const MAX_TTL: u32 = i32::MAX as u32;
 
-const PLAIN_TCP: [(&str, PlainTcp); 3] =
-    [("never", PlainTcp::Never), ("loopback", PlainTcp::Loopback), ("any", PlainTcp::Anywhere)];
-
 /// Reads the top level; for [`dglb_node::config::load`].
 pub fn config(section: &Section<'_>) -> Option<Config> {
-    let identity = section.required("identity", text);
+    let identity: Option<Identity> = section.required("identity", text);
     let dns_a = section.required_table("dns-a").and_then(|s| dns_a(&s));
     let parent = dns_a.as_ref().map(|d| &d.zone);
     let withdraw: Vec<Name> = section.list("withdraw", text);
     let zones = zones(section, parent, &withdraw);
-    let plain_tcp = section.table("map").and_then(|map| map.optional("plain-tcp", choice(&PLAIN_TCP)));
-    let plain_tcp = plain_tcp.unwrap_or_default();
-    let servers = servers(section, plain_tcp);
+    let security = link_security(section.table("map").as_ref(), PeerRole::DnsASync, identity.as_ref());
+    let servers = servers(section, security.as_ref());
     let delegation = section.table("delegation").map_or_else(DelegationConfig::default, |s| delegation(&s));
     let keyed = section.table("dns-a").is_none_or(|dns_a| dns_a.has("key"));
     if delegation.mode == DelegationMode::Update && !keyed {
@@ -39,7 +35,7 @@ pub fn config(section: &Section<'_>) -> Option<Config> {
         zones: zones?,
         withdraw,
         servers: servers?,
-        plain_tcp,
+        security: security?,
         delegation,
         admin: admin?,
         state_dir,
@@ -67,7 +63,7 @@ fn delegation(section: &Section<'_>) -> DelegationConfig {
     }
 }
 
-fn servers(section: &Section<'_>, plain_tcp: PlainTcp) -> Option<Vec<ServerConfig>> {
+fn servers(section: &Section<'_>, security: Option<&LinkSecurity>) -> Option<Vec<ServerConfig>> {
     if !section.has("dns-b") {
         section.problem("dns-b", "there is nobody to publish to: write a [[dns-b]] for every dns-b");
     }
@@ -80,11 +76,11 @@ fn servers(section: &Section<'_>, plain_tcp: PlainTcp) -> Option<Vec<ServerConfi
         let address: Option<SocketAddr> = table.required("address", text);
         identities.extend(identity.clone().map(|identity| (table.clone(), identity)));
         addresses.extend(address.map(|address| (table.clone(), address)));
-        if address.is_some_and(|address| plain_tcp.check(address).is_err()) {
-            let setting = plain_tcp.as_str();
-            let message =
-                format!("[map] plain-tcp is \"{setting}\", which does not allow this; \"any\" is for laboratories");
-            table.problem("address", message);
+        // What is wrong with `[map]` is noted already, and not again at every dns-b.
+        if let (Some(address), Some(security)) = (address, security)
+            && let Err(unsecured) = security.check(address)
+        {
+            table.problem("address", unsecured);
         }
         servers.extend(identity.zip(address).map(|(identity, address)| ServerConfig { identity, address }));
     }

@@ -8,11 +8,11 @@ use dglb_core::{
     name::Name,
     proto::message::{BootId, CatalogueAck, Delegation, Message, PeerRole, Welcome, ZoneGeneration},
 };
-use dglb_node::link::{
-    AcceptSettings, Acceptor, Decision, LinkEvent, LinkId, LinkMetrics, LinkSender, LinkSettings, PlainTcp,
-};
+use dglb_node::link::{AcceptSettings, Acceptor, Decision, LinkEvent, LinkId, LinkMetrics, LinkSender};
 use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
+
+use crate::tls::links;
 
 /// Longest wait for anything.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -34,7 +34,7 @@ impl DnsB {
     }
 
     pub(crate) async fn start_at(identity: &'static str, address: SocketAddr) -> Self {
-        let link = LinkSettings { plain_tcp: PlainTcp::Loopback, ..LinkSettings::default() };
+        let link = links(&format!("dglb:dns-b:{identity}"));
         let settings = AcceptSettings { link, ..AcceptSettings::default() };
         let acceptor = Acceptor::bind(address, settings, LinkMetrics::default()).await.unwrap();
         let address = acceptor.local_addr().unwrap();

@@ -5,3 +5,4 @@ mod dns_b;
 mod publishing;
 mod running;
 mod settings;
+mod tls;

@@ -9,6 +9,7 @@ use crate::{
     dns_a::DnsA,
     dns_b::{DnsB, sites},
     settings::{Settings, Sync},
+    tls::equip,
 };
 
 #[tokio::test]
@@ -29,9 +30,15 @@ async fn a_reload_takes_over_what_can_change_and_names_what_cannot() {
     assert_eq!((changed.services[0].ttl, changed.services[0].host.to_string()), (60, "shop.foobar.test.".to_owned()));
 
     settings.replace("identity = 'sync'", "identity = 'other'");
+    let other = settings.file().with_file_name("other");
+    std::fs::create_dir(&other).unwrap();
+    equip("dglb:dns-a-sync:other", &other);
+    for file in ["certificate.pem", "key.pem"] {
+        settings.replace(&format!("'{file}'"), &format!("'other/{file}'"));
+    }
     settings.replace("admin.listen = '127.0.0.1:0'", "admin.listen = '[::1]:0'");
     let error = sync.daemon.reload(load(&settings)).unwrap_err();
-    assert_eq!(error, "only a restart can change identity, admin.listen");
+    assert_eq!(error, "only a restart can change identity, [map], admin.listen");
     b1.silence().await;
     sync.stop().await;
 }
@@ -42,13 +49,13 @@ async fn a_zone_that_comes_back_goes_to_who_missed_it_and_to_nobody_else() {
     dns_a.set("sea.sites", &["203.0.113.1"]);
     dns_a.set("fra.sites", &["203.0.113.2"]);
     let (mut b1, mut b2) = (DnsB::start("b1").await, DnsB::start("b2").await);
-    let one = Settings::new(dns_a.address, &[("b1", b1.address), ("b2", b2.address)]);
-    let mut both = Settings::new(dns_a.address, &[("b1", b1.address), ("b2", b2.address)]);
-    both.text += "[[zone]]\nname = 'api.foobar.test'\n[[zone.service]]\nname = 'www.api.foobar.test'\n\
+    let mut settings = Settings::new(dns_a.address, &[("b1", b1.address), ("b2", b2.address)]);
+    let one = settings.text.clone();
+    settings.text += "[[zone]]\nname = 'api.foobar.test'\n[[zone.service]]\nname = 'www.api.foobar.test'\n\
         host = 'api-www.foobar.test'\nprobe = [{ kind = 'tcp' }]\n\
         site = [{ name = 'sea', dns-name = 'sea.sites.foobar.test' }]\n";
     let load = |settings: &Settings| DnsASync::<false>::load(&settings.file()).unwrap().value;
-    let mut sync: Sync = Sync::start(&both.file()).await;
+    let mut sync: Sync = Sync::start(&settings.file()).await;
     for b in [&mut b1, &mut b2] {
         b.welcome(&[]).await;
         b.accept().await;
@@ -56,7 +63,8 @@ async fn a_zone_that_comes_back_goes_to_who_missed_it_and_to_nobody_else() {
     }
 
     // While the zone is gone, b2 starts anew without its store.
-    sync.daemon.reload(load(&one)).unwrap();
+    let both = std::mem::replace(&mut settings.text, one);
+    sync.daemon.reload(load(&settings)).unwrap();
     sync.until("one zone", |s| s["zones"].as_array().is_some_and(|z| z.len() == 1)).await;
     let address = b2.stop().await;
     sync.until("down", |s| s["dns_bs"][1]["link"] == "down").await;
@@ -64,7 +72,8 @@ async fn a_zone_that_comes_back_goes_to_who_missed_it_and_to_nobody_else() {
     b2.welcome(&[]).await;
     assert_eq!(b2.accept().await.zone.to_string(), "glb.foobar.test.");
 
-    sync.daemon.reload(load(&both)).unwrap();
+    settings.text = both;
+    sync.daemon.reload(load(&settings)).unwrap();
     let missed = b2.accept().await;
     assert_eq!((missed.zone.to_string(), missed.generation), ("api.foobar.test.".to_owned(), 1));
     b1.silence().await;
@@ -87,7 +96,12 @@ fn program() -> Command {
 
 #[test]
 fn the_program_checks_a_file_and_explains_itself() {
-    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/dns-a-sync.toml");
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/dns-a-sync.toml");
+    let shipped = std::fs::read_to_string(shipped).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let sample = directory.path().join("dns-a-sync.toml");
+    std::fs::write(&sample, shipped.replace("/etc/dglb/tls/", "")).unwrap();
+    equip("dglb:dns-a-sync:foobar", directory.path());
     for force in [&["--check"][..], &["--check", "--force"]] {
         let good = program().args(force).arg("--config").arg(&sample).output().unwrap();
         assert_eq!(good.status.code(), Some(0), "{good:?}");

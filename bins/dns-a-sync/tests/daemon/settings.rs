@@ -17,7 +17,9 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::dns_b::PATIENCE;
+use crate::{dns_b::PATIENCE, tls::equip};
+
+const TLS: &str = dglb_ca::Ephemeral::CONFIG;
 
 /// A running daemon.
 pub(crate) struct Sync<const FORCE: bool = false> {
@@ -35,7 +37,7 @@ impl Settings {
     /// One zone, one service, three sites, and these dns-bs.
     pub(crate) fn new(dns_a: SocketAddr, servers: &[(&str, SocketAddr)]) -> Self {
         let mut text = format!(
-            "identity = 'sync'\nmap.plain-tcp = 'loopback'\nadmin.listen = '127.0.0.1:0'\n\
+            "identity = 'sync'\nmap.{TLS}\nadmin.listen = '127.0.0.1:0'\n\
              delegation = {{ mode = 'print', interval = '100ms', settle = '1h' }}\n\
              dns-a = {{ server = '{dns_a}', zone = 'foobar.test', interval = '100ms', timeout = '500ms' }}\n\
              [[zone]]\nname = 'glb.foobar.test'\n[[zone.service]]\nname = 'www.glb.foobar.test'\n\
@@ -48,7 +50,9 @@ impl Settings {
         for (identity, address) in servers {
             text += &format!("[[dns-b]]\nidentity = '{identity}'\naddress = '{address}'\n");
         }
-        Self { directory: tempfile::tempdir().unwrap(), text }
+        let directory = tempfile::tempdir().unwrap();
+        equip("dglb:dns-a-sync:sync", directory.path());
+        Self { directory, text }
     }
 
     /// With a state directory.

@@ -1,7 +1,8 @@
 //! From a real DNS-A over dns-a-sync to two real dns-bs and back.
 
-use std::{net::SocketAddr, path::Path, time::Instant};
+use std::{net::SocketAddr, path::Path, sync::LazyLock, time::Instant};
 
+use dglb_ca::Ephemeral;
 use dglb_node::{
     ask::{Via, ask},
     lifecycle::{Daemon, Stopped, Tasks},
@@ -14,6 +15,17 @@ use crate::support::{Named, PATIENCE, SECRET, Zone, lines, name, program};
 
 const RECORDS: &str = "sea.sites A 203.0.113.1\nsea.sites AAAA 2001:db8::1\nfra.sites A 203.0.113.2";
 
+/// Certificates of everybody in these tests, of one authority.
+static AUTHORITY: LazyLock<Ephemeral> = LazyLock::new(|| Ephemeral::new().unwrap());
+
+/// The configuration's key for the certificates of the host of this name, which are made for it.
+fn tls(directory: &Path, name: &str) -> String {
+    let beside = name.replace(':', "-");
+    std::fs::create_dir_all(directory.join(&beside)).unwrap();
+    AUTHORITY.write(&name.parse().unwrap(), &directory.join(&beside)).unwrap();
+    Ephemeral::CONFIG.replace(" = '", &format!(" = '{beside}/"))
+}
+
 /// Runs a daemon from a configuration text.
 async fn start<D: Daemon>(directory: &Path, text: &str) -> (D, Tasks) {
     let file = directory.join(format!("{}-{}.toml", D::NAME, rand::random::<u32>()));
@@ -25,18 +37,20 @@ async fn start<D: Daemon>(directory: &Path, text: &str) -> (D, Tasks) {
 }
 
 async fn dns_b(directory: &Path, identity: &str) -> (DnsB, Tasks) {
+    let tls = tls(directory, &format!("dglb:dns-b:{identity}"));
     let text = format!(
         "identity = '{identity}'\nfleet = 'fleet.toml'\nadmin.listen = '127.0.0.1:0'\n\
          dns = {{ referral = ['127.0.0.1:0'], fallback = ['127.0.0.1:0'], lanes = 1 }}\n\
-         map = {{ listen = ['127.0.0.1:0'], plain-tcp = 'loopback' }}\n\
+         map = {{ listen = ['127.0.0.1:0'], {tls} }}\n\
          [[peer]]\nidentity = 'sync'\nrole = 'dns-a-sync'\nmay-publish = ['glb.foobar.test']\n"
     );
     start(directory, &text).await
 }
 
 async fn dns_a_sync(directory: &Path, named: &Named, servers: &[(&str, SocketAddr)]) -> (DnsASync, Tasks) {
+    let tls = tls(directory, "dglb:dns-a-sync:sync");
     let mut text = format!(
-        "identity = 'sync'\nmap.plain-tcp = 'loopback'\nadmin.listen = '127.0.0.1:0'\n\
+        "identity = 'sync'\nmap.{tls}\nadmin.listen = '127.0.0.1:0'\n\
          delegation = {{ mode = 'update', interval = '100ms' }}\n\
          [dns-a]\nserver = '{}'\nzone = 'foobar.test'\ninterval = '100ms'\n\
          key = {{ name = 'dglb', algorithm = 'hmac-sha256', secret-file = 'key' }}\n\

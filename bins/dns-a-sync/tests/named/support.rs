@@ -11,7 +11,7 @@ use std::{
 };
 
 use dglb_core::catalogue::{Mode, Policy, Probe, ProbeKind, Service, ZoneStyle};
-use dglb_node::{ask::Via, link::PlainTcp};
+use dglb_node::{ask::Via, link::LinkSecurity};
 use dns_a_sync::{
     config::{Config, DelegationConfig, DelegationMode, DnsAConfig, ServiceConfig, SiteConfig, ZoneConfig},
     dns_a::{DnsA, Key, algorithm},
@@ -215,7 +215,7 @@ pub(crate) fn config(named: &Named, key: Option<Key>) -> Config {
         }],
         withdraw: vec![],
         servers: vec![],
-        plain_tcp: PlainTcp::Loopback,
+        security: LinkSecurity::default(),
         delegation: DelegationConfig {
             mode: DelegationMode::Update,
             cname_ttl: 1800,

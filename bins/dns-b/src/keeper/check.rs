@@ -17,6 +17,13 @@ use super::Keeper;
 
 /// Between two rounds until the first that goes well.
 const RETRY: Duration = Duration::from_secs(1);
+/// While all is well TCP is asked in every so many-th round: a connection costs ten times what a
+/// datagram does, and what fails without the other failing, too, is rare.
+const TCP_EVERY: u32 = 6;
+/// Rounds that may begin together, whatever their number in an interval.
+const LEAST_AT_ONCE: f64 = 16.0;
+/// How much faster than evenly over the interval rounds may begin, so that none is late for long.
+const HASTE: f64 = 1.25;
 
 /// What checks have shown of one DNS-LB.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +35,8 @@ pub(super) struct CheckState {
     next: Option<Instant>,
     /// A round has begun and its outcome has not come.
     under_way: bool,
+    /// Rounds that have begun.
+    rounds: u32,
     /// What went wrong last.
     pub(super) problem: Option<String>,
 }
@@ -37,13 +46,20 @@ impl CheckState {
         !self.under_way && self.next.is_none_or(|next| next <= now)
     }
 
+    /// A round begins; whether TCP is asked in it. DNS-LBs differ in the rounds in which it is.
+    fn begin(&mut self, index: LbIndex) -> bool {
+        self.under_way = true;
+        self.rounds = self.rounds.wrapping_add(1);
+        !self.passed || self.failures > 0 || self.rounds.wrapping_add(index.0).is_multiple_of(TCP_EVERY)
+    }
+
     /// Whether it has failed too often in a row.
     pub(super) fn failing(&self, fall: u8) -> bool {
         self.failures >= fall
     }
 }
 
-/// A DNS-LB to be checked: every address, over UDP and TCP.
+/// A DNS-LB to be checked: every address.
 #[derive(Clone, Debug)]
 pub struct Target {
     /// Whom.
@@ -56,6 +72,8 @@ pub struct Target {
     pub addresses: Vec<IpAddr>,
     /// One of its label zones.
     pub label_zone: Name,
+    /// Whether to ask over TCP, too: until it has passed, after every failure, and now and then.
+    pub tcp: bool,
 }
 
 /// What checking one DNS-LB has shown.
@@ -82,11 +100,16 @@ pub enum CheckOutcome {
 
 impl Keeper {
     /// The linked DNS-LBs whose next round is due; none has two rounds under way. A DNS-LB that has
-    /// not passed yet is asked again after a second, since it waits to be handed out.
+    /// not passed yet is asked again after a second, since it waits to be handed out. Of the others no
+    /// more are due at once than what spreads them over the interval: thousands that came together
+    /// would be asked together for ever.
     pub fn take_due_checks(&mut self, now: Instant) -> Vec<Target> {
         let mut zones: Vec<&ZoneEntry> = self.directory.zones().collect();
         // The shortest first: a check's name is longer than a service's.
         zones.sort_by_key(|zone| (zone.name().wire().len(), zone.name()));
+        let since = self.checks_taken.replace(now).map_or(Duration::ZERO, |last| now.duration_since(last));
+        let share = self.lbs.len() as f64 * since.as_secs_f64() / self.check.interval.as_secs_f64();
+        let mut left = (share * HASTE + LEAST_AT_ONCE) as usize;
         let mut due = Vec::new();
         for (index, truth) in self.lbs.iter_mut().filter(|(_, truth)| truth.link.is_some()) {
             let lb = self.directory.find_lb(*index).filter(|lb| !lb.addresses.is_empty());
@@ -94,9 +117,13 @@ impl Keeper {
             // Where something else has its name, it has no label zone.
             let Some(zone) = zones.iter().find(|zone| !zone.occupies(lb.label())) else { continue };
             let Ok(label_zone) = zone.name().child(lb.identity.as_str()) else { continue };
-            truth.check.under_way = true;
+            if truth.check.passed {
+                let Some(rest) = left.checked_sub(1) else { continue };
+                left = rest;
+            }
+            let tcp = truth.check.begin(*index);
             let (identity, addresses) = (lb.identity.clone(), lb.addresses.clone());
-            due.push(Target { lb: *index, boot: truth.boot, identity, addresses, label_zone });
+            due.push(Target { lb: *index, boot: truth.boot, identity, addresses, label_zone, tcp });
         }
         due
     }

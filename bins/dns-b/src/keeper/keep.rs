@@ -209,11 +209,11 @@ impl Keeper {
 
     fn write_report(&mut self, index: LbIndex, batch: &mut Batch) {
         let (Some(truth), Some(lb)) = (self.lbs.get(&index), self.directory.find_lb(index)) else { return };
-        let rankings: Vec<&Ranking> = truth.rankings.values().collect();
+        let rankings: Vec<Ranking> = truth.rankings.iter().collect();
         let mut parts = 0;
         for part in rankings.chunks(RANKINGS) {
-            let rankings = part.iter().map(|ranking| (*ranking).clone()).collect();
-            let report = Report { generation: truth.report_generation, base: 0, rankings, removed: Vec::new() };
+            let (generation, rankings) = (truth.report_generation, part.to_vec());
+            let report = Report { generation, base: 0, rankings, removed: Vec::new() };
             match Message::Report(report).encode() {
                 Ok(encoded) => batch.put(REPORTS, record::report_key(&lb.identity, parts), body(encoded.body())),
                 Err(error) => return tracing::error!(dns_lb = %lb.identity, %error, "its report cannot be kept"),
@@ -236,8 +236,10 @@ impl Keeper {
         restored.zones.into_iter().for_each(|zone| self.restore_zone(zone));
         let (mut all, mut clients, mut leases) = (Vec::new(), Vec::new(), Vec::new());
         for (identity, record) in restored.lbs {
-            let known = self.peers.get(&identity).filter(|peer| peer.role == PeerRole::DnsLb);
-            let bounds = known.map(|peer| peer.may_map.as_slice());
+            // One that is let in by its certificate alone has no bounds of its own.
+            let admitted = self.admission(&identity, PeerRole::DnsLb).is_ok();
+            let bounds = || self.peers.get(&identity).map_or(&[][..], |peer| &peer.may_map);
+            let bounds = admitted.then(bounds);
             let may = |claim: &Claim| {
                 claim.source == Source::Proven || bounds.is_some_and(|b| b.iter().any(|p| p.covers(&claim.prefix)))
             };

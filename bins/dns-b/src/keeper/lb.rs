@@ -1,7 +1,7 @@
 //! DNS-LBs: what they say of themselves, how long it holds, and whether they may be handed out.
 
 use std::{
-    collections::HashMap,
+    collections::HashSet,
     hash::{DefaultHasher, Hash, Hasher},
     net::IpAddr,
     time::{Duration, Instant},
@@ -19,7 +19,7 @@ use dglb_core::{
     table::{Claim, Source},
 };
 
-use super::{Keeper, LinkId, check::CheckState};
+use super::{Keeper, LinkId, check::CheckState, reported::Reported};
 
 /// What is known of a DNS-LB beyond the directory.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ pub(super) struct LbTruth {
     pub(super) failing_since: Option<Instant>,
     pub(super) last_report: Option<Instant>,
     /// As reported, by service: re-applied when a zone's catalogue comes later than the report.
-    pub(super) rankings: HashMap<Name, Ranking>,
+    pub(super) rankings: Reported,
     /// Of these, how many are of services that no zone has.
     pub(super) unknown: usize,
     pub(super) entries: usize,
@@ -73,7 +73,7 @@ impl LbTruth {
             map_content: None,
             failing_since: None,
             last_report: None,
-            rankings: HashMap::new(),
+            rankings: Reported::default(),
             unknown: 0,
             entries: 0,
         }
@@ -95,7 +95,10 @@ impl Keeper {
             self.directory.update_lb(index, |lb| lb.handed_out = false);
         }
         self.hold_lease(index);
-        self.renew_default_group();
+        if self.default_group.iter().any(|member| member.identity == *identity) {
+            self.renew_default_group();
+        }
+        self.changed = true;
         self.judge(index, now);
     }
 
@@ -239,15 +242,14 @@ impl Keeper {
             return;
         }
         self.figures.reports += 1;
-        let whole = report.base == 0;
-        let named: std::collections::HashSet<&Name> = report.rankings.iter().map(|r| &r.service).collect();
-        let mut gone = report.removed.clone();
-        if whole {
-            gone.extend(truth.rankings.keys().filter(|service| !named.contains(service)).cloned());
+        let mut gone = report.removed;
+        if report.base == 0 {
+            let named: HashSet<&Name> = report.rankings.iter().map(|r| &r.service).collect();
+            gone.extend(truth.rankings.services().filter(|service| !named.contains(service)).cloned());
         }
-        for service in gone {
-            truth.rankings.remove(&service);
-            self.directory.remove_ranking(index, &service);
+        for service in &gone {
+            truth.rankings.remove(service);
+            self.directory.remove_ranking(index, service);
         }
         self.take_rankings(index, report.generation, report.rankings, now);
         self.changed = true;
@@ -267,27 +269,30 @@ impl Keeper {
         let Some(truth) = self.lbs.get_mut(&index) else { return };
         truth.report_generation = generation;
         truth.last_report = Some(now);
-        truth.unknown = truth.rankings.keys().filter(|service| !self.directory.has_service(service)).count();
+        if truth.unknown > 0 {
+            // They may have got a zone since.
+            truth.unknown = truth.rankings.services().filter(|service| !self.directory.has_service(service)).count();
+        }
         for ranking in rankings {
             let unknown = self.directory.set_ranking(index, &ranking).is_err();
             self.figures.unknown_rankings += u64::from(unknown);
-            let new = !truth.rankings.contains_key(&ranking.service);
+            let new = !truth.rankings.contains(&ranking.service);
             // Unknown services stay in store: their zone's catalogue may be on its way.
             if new && (truth.rankings.len() >= MAX_RANKINGS || unknown && truth.unknown >= MAX_UNKNOWN) {
                 self.figures.rankings_refused += 1;
                 continue;
             }
             truth.unknown += usize::from(new && unknown);
-            truth.rankings.insert(ranking.service.clone(), ranking);
+            truth.rankings.insert(&mut self.outlines, &ranking);
         }
         self.directory.set_counted(index, true);
     }
 
-    /// After a change of a zone: rankings that could not be used before.
-    pub(super) fn reapply_rankings(&mut self, zone: &Name) {
+    /// After a change of these services' sites: rankings that could not be used before, or not whole.
+    pub(super) fn reapply_rankings(&mut self, services: &[Name]) {
         for (index, truth) in &self.lbs {
-            for ranking in truth.rankings.values().filter(|r| r.service.is_within(zone)) {
-                let _ = self.directory.set_ranking(*index, ranking);
+            for ranking in services.iter().filter_map(|service| truth.rankings.get(service)) {
+                let _ = self.directory.set_ranking(*index, &ranking);
             }
         }
         self.changed = true;
@@ -312,35 +317,6 @@ impl Keeper {
         let stated = self.fleet.labels.iter().find(|l| l.identity == *identity);
         stated.map_or_else(Vec::new, |l| l.addresses.clone())
     }
-
-    /// A DNS-LB that has not reported for long answers, at the fall-back, with the ranking of the
-    /// fresh DNS-LB whose figures for the sites are nearest to its own (design section 3).
-    /// What is so old does not count in the aggregate either.
-    pub(super) fn borrow_rankings(&mut self, now: Instant) {
-        let stale_after = self.stale_after;
-        let stale = |t: &LbTruth| t.last_report.is_none_or(|at| now.duration_since(at) > stale_after);
-        let silent: Vec<LbIndex> = self.lbs.iter().filter(|(_, t)| stale(t)).map(|(index, _)| *index).collect();
-        silent.into_iter().for_each(|index| self.directory.set_counted(index, false));
-        let wanted: Vec<(LbIndex, Option<LbIndex>)> = self
-            .lbs
-            .iter()
-            .map(|(index, truth)| {
-                let fresh = || self.lbs.iter().filter(|(other, t)| *other != index && !stale(t));
-                let nearest = || {
-                    let near = fresh().filter_map(|(other, t)| Some((distance(&truth.rankings, &t.rankings)?, *other)));
-                    near.min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1))).map(|(_, other)| other)
-                };
-                // Where nobody is near, its own are all there is, and still too old.
-                (*index, if stale(truth) { nearest().or(Some(*index)) } else { None })
-            })
-            .collect();
-        for (index, borrows) in wanted {
-            if self.directory.find_lb(index).is_some_and(|lb| lb.borrows != borrows) {
-                self.directory.update_lb(index, |lb| lb.borrows = borrows);
-                self.changed = true;
-            }
-        }
-    }
 }
 
 /// Why a MAP of this generation and content cannot replace what is held; `None` if it can.
@@ -362,28 +338,4 @@ fn content_of(map: &Map) -> u64 {
         (prefix, kind, preference, weight).hash(&mut hasher);
     }
     hasher.finish()
-}
-
-/// Mean difference of two DNS-LBs' latencies to the addresses that both measured, in microseconds;
-/// `None` where there is none.
-fn distance(a: &HashMap<Name, Ranking>, b: &HashMap<Name, Ranking>) -> Option<f64> {
-    let figures = |ranking: &Ranking| {
-        ranking
-            .sites
-            .iter()
-            .flat_map(|s| &s.addresses)
-            .filter_map(|f| Some((f.address, f.latency_us?)))
-            .collect::<Vec<_>>()
-    };
-    let (mut sum, mut count) = (0.0, 0.0);
-    for (service, ranking) in a {
-        let Some(other) = b.get(service).map(figures) else { continue };
-        for (address, latency) in figures(ranking) {
-            if let Some((_, theirs)) = other.iter().find(|(theirs, _)| *theirs == address) {
-                sum += (f64::from(latency) - f64::from(*theirs)).abs();
-                count += 1.0;
-            }
-        }
-    }
-    (count > 0.0).then(|| sum / count)
 }

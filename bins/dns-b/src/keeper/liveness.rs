@@ -102,12 +102,15 @@ impl Keeper {
         }
         self.crowd = crowd;
         let own_fault = crowd.blames_us();
-        if own_fault != self.figures.own_fault {
+        let turned = own_fault != self.figures.own_fault;
+        if turned {
             self.figures.own_fault = own_fault;
             let Crowd { handed_out, failing_lately } = crowd;
             tracing::warn!(failing_lately, handed_out, own_fault, "many DNS-LBs fail at once: is it our own fault?");
         }
-        let all: Vec<LbIndex> = self.lbs.keys().copied().collect();
-        all.into_iter().for_each(|index| self.settle_state(index, now));
+        // Whoever is well was found so when it became so.
+        let open = self.lbs.iter().filter(|(_, truth)| turned || truth.failing_since.is_some());
+        let open: Vec<LbIndex> = open.map(|(index, _)| *index).collect();
+        open.into_iter().for_each(|index| self.settle_state(index, now));
     }
 }

@@ -12,8 +12,10 @@ mod keep;
 mod lb;
 mod lease;
 mod liveness;
+mod neighbours;
 mod push;
 mod reload;
+mod reported;
 mod status;
 mod sync;
 #[cfg(test)]
@@ -41,14 +43,15 @@ pub use check::{CheckOutcome, Checked, Target};
 pub use dglb_node::link::LinkId;
 pub use keep::{Restored, RestoredReport};
 pub use reload::refusal;
-pub use status::Figures;
+pub use status::{Figures, Status};
 
-use crate::config::{CheckConfig, Config, DefaultMember, Peer};
+use crate::config::{CheckConfig, Config, DefaultMember, DnsLbs, Peer};
 use distribution::{Distribution, Followed};
 use duplicates::{Duplicates, Holder, Process};
 use keep::Kept;
 use lb::LbTruth;
 use liveness::Crowd;
+use reported::Outlines;
 
 /// What a HELLO deserves.
 #[derive(Debug)]
@@ -66,6 +69,7 @@ pub struct Keeper {
     boot: BootId,
     fleet: Fleet,
     peers: HashMap<Identity, Peer>,
+    dns_lbs: DnsLbs,
     default_group: Vec<DefaultMember>,
     check: CheckConfig,
     max_lease: Duration,
@@ -76,7 +80,15 @@ pub struct Keeper {
     /// Client networks alone, for ECS.
     clients: Registry,
     links: HashMap<LinkId, Link>,
+    /// The one link of each peer that has one.
+    linked: HashMap<Identity, LinkId>,
     lbs: HashMap<LbIndex, LbTruth>,
+    /// What their rankings have in common.
+    outlines: Outlines,
+    /// Whose neighbours were looked for last.
+    compared_last: Option<LbIndex>,
+    /// When due checks were taken last.
+    checks_taken: Option<Instant>,
     duplicates: Duplicates,
     crowd: Crowd,
     outbox: Vec<(LinkId, Outgoing)>,
@@ -132,6 +144,7 @@ impl Keeper {
             boot,
             fleet: config.fleet.clone(),
             peers: config.peers.clone(),
+            dns_lbs: config.map.dns_lbs,
             default_group: config.default_group.clone(),
             check: config.check,
             max_lease: config.map.lease,
@@ -140,7 +153,11 @@ impl Keeper {
             all: Registry::default(),
             clients: Registry::default(),
             links: HashMap::new(),
+            linked: HashMap::new(),
             lbs: HashMap::new(),
+            outlines: Outlines::default(),
+            compared_last: None,
+            checks_taken: None,
             duplicates: Duplicates::default(),
             crowd: Crowd::default(),
             outbox: Vec::new(),
@@ -176,20 +193,15 @@ impl Keeper {
     /// Somebody dialled and said who it is.
     pub fn hello(&mut self, link: LinkId, hello: &Hello, from: SocketAddr, now: Instant) -> Verdict {
         let refuse = |reason, text: String| Verdict::Refuse(Refuse { reason, text });
-        let Some(peer) = self.peers.get(&hello.identity) else {
+        if let Err(text) = self.admission(&hello.identity, hello.role) {
             self.figures.refused_links += 1;
-            return refuse(RefuseReason::Identity, format!("no [[peer]] \"{}\" is configured here", hello.identity));
-        };
-        if peer.role != hello.role {
-            self.figures.refused_links += 1;
-            return refuse(RefuseReason::Identity, format!("\"{}\" has another role here", hello.identity));
+            return refuse(RefuseReason::Identity, text);
         }
         if let Err(text) = self.take_place(hello, from, now) {
             self.figures.refused_links += 1;
             return refuse(RefuseReason::Duplicate, text);
         }
-        let peer = self.peers.get(&hello.identity);
-        let catalogues = peer.map_or_else(Vec::new, |peer| self.offers(&hello.identity, peer));
+        let catalogues = self.offers(&hello.identity, hello.role);
         let (map_generation, report_generation) = self
             .directory
             .lb_of(&hello.identity)
@@ -205,6 +217,7 @@ impl Keeper {
             followed: self.distribution.welcome(),
         };
         self.links.insert(link, held);
+        self.linked.insert(hello.identity.clone(), link);
         if hello.role == PeerRole::DnsLb {
             self.lb_connected(link, &hello.identity, hello.boot, now);
         }
@@ -221,10 +234,23 @@ impl Keeper {
         }))
     }
 
+    /// Whether who says so may be here; with certificates, it has shown that it is who it says.
+    fn admission(&self, identity: &Identity, role: PeerRole) -> Result<(), String> {
+        let anybody = self.dns_lbs == DnsLbs::Certified && role == PeerRole::DnsLb;
+        match self.peers.get(identity) {
+            Some(peer) if peer.role == role => Ok(()),
+            Some(_) => Err(format!("\"{identity}\" has another role here")),
+            // The labels of the dns-bs are taken, whoever certifies.
+            None if anybody && self.fleet.server(identity).is_none() => Ok(()),
+            None => Err(format!("no [[peer]] \"{identity}\" is configured here")),
+        }
+    }
+
     /// Whether a process may have the place of its identity: of two hosts with one identity the one
     /// that started later is the one that was meant (design section 6).
     fn take_place(&mut self, hello: &Hello, from: SocketAddr, now: Instant) -> Result<(), String> {
-        let linked = self.links.values().find(|l| l.identity == hello.identity).map(|l| Holder::Linked(l.boot));
+        let linked = self.linked.get(&hello.identity).and_then(|link| self.links.get(link));
+        let linked = linked.map(|l| Holder::Linked(l.boot));
         let truth = || self.directory.lb_of(&hello.identity).and_then(|index| self.lbs.get(&index));
         let leased = || truth().filter(|t| t.gone_since.is_none()).map(|t| Holder::Leased(t.boot));
         let holder = linked.or_else(leased).unwrap_or(Holder::Nobody);
@@ -248,11 +274,10 @@ impl Keeper {
 
     /// A peer that dials again before its old link was seen to die: the new link is the living one.
     fn replace_older_link(&mut self, identity: &Identity) {
-        let old: Vec<LinkId> = self.links.iter().filter(|(_, l)| l.identity == *identity).map(|(id, _)| *id).collect();
-        for id in old {
+        if let Some(old) = self.linked.remove(identity) {
             let bye = Bye { reason: ByeReason::Duplicate, text: "a newer link of the same identity has come".into() };
-            self.outbox.push((id, Outgoing::Leave(bye)));
-            self.links.remove(&id);
+            self.outbox.push((old, Outgoing::Leave(bye)));
+            self.links.remove(&old);
         }
     }
 
@@ -290,6 +315,7 @@ impl Keeper {
         let Some(link) = self.links.remove(&link) else {
             return;
         };
+        self.linked.remove(&link.identity);
         if link.role == PeerRole::DnsLb
             && let Some(index) = self.directory.lb_of(&link.identity)
         {

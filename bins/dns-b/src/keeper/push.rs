@@ -11,19 +11,19 @@ use dglb_core::{
 };
 
 use super::{Keeper, Link, LinkId, Outgoing, distribution::Distributed};
-use crate::config::Peer;
 
 impl Keeper {
     /// What WELCOME says of zones: to a dns-a-sync of its own, to a DNS-LB of all.
-    pub(super) fn offers(&self, identity: &Identity, peer: &Peer) -> Vec<ZoneGeneration> {
+    pub(super) fn offers(&self, identity: &Identity, role: PeerRole) -> Vec<ZoneGeneration> {
         let offer = |zone: &Name, held: &Distributed, on_referral| ZoneGeneration {
             zone: zone.clone(),
             generation: held.generation(),
             on_referral,
         };
-        if peer.role != PeerRole::DnsLb {
+        if role != PeerRole::DnsLb {
             let held = |zone: &Name| Some(offer(zone, self.distribution.zone(zone)?, false));
-            return peer.may_publish.iter().filter_map(held).collect();
+            let own = self.peers.get(identity).into_iter().flat_map(|peer| &peer.may_publish);
+            return own.filter_map(held).collect();
         }
         let check_zone = self.check_zone(identity);
         // Of a zone that is gone only those hear who may still have it.

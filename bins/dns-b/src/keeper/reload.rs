@@ -2,10 +2,7 @@
 
 use std::time::Instant;
 
-use dglb_core::{
-    identity::Identity,
-    proto::message::{Bye, ByeReason, Message, PeerRole, Resync},
-};
+use dglb_core::proto::message::{Bye, ByeReason, Message, PeerRole, Resync};
 
 use super::{Keeper, LinkId, Outgoing};
 use crate::config::Config;
@@ -19,6 +16,7 @@ impl Keeper {
         let before: Vec<_> = self.links.iter().map(|(id, link)| (*id, bounds(self, link))).collect();
         self.peers.clone_from(&config.peers);
         self.default_group.clone_from(&config.default_group);
+        self.dns_lbs = config.map.dns_lbs;
         (self.check, self.max_lease, self.stale_after) = (config.check, config.map.lease, config.stale_after);
         self.directory.set_settings(config.settings.clone());
         self.dismiss_strangers(now);
@@ -43,18 +41,17 @@ impl Keeper {
     }
 
     fn dismiss_strangers(&mut self, now: Instant) {
-        let known = |identity: &Identity, role| self.peers.get(identity).is_some_and(|p| p.role == role);
-        let strangers = self.links.iter().filter(|(_, l)| !known(&l.identity, l.role));
+        let strangers = self.links.iter().filter(|(_, l)| self.admission(&l.identity, l.role).is_err());
         let strangers: Vec<LinkId> = strangers.map(|(id, _)| *id).collect();
         for link in strangers {
             let text = "no [[peer]] of this identity and role is configured here any more".to_owned();
-            self.outbox.push((link, Outgoing::Leave(Bye { reason: ByeReason::Shutdown, text })));
+            self.outbox.push((link, Outgoing::Leave(Bye { reason: ByeReason::Identity, text })));
             self.closed(link, now);
         }
         let gone: Vec<_> = self.lbs.keys().copied().collect();
         for index in gone {
             let identity = self.directory.find_lb(index).map(|lb| lb.identity.clone());
-            if identity.is_some_and(|identity| !self.peers.contains_key(&identity))
+            if identity.is_some_and(|identity| self.admission(&identity, PeerRole::DnsLb).is_err())
                 && self.lbs.get(&index).is_some_and(|truth| truth.gone_since.is_none())
             {
                 // Not one lease more.
@@ -80,7 +77,8 @@ pub fn refusal(old: &Config, new: &Config) -> Result<(), String> {
         ("[dns.tcp]", old.serving.settings.tcp == new.serving.settings.tcp),
         ("[dns]", old.serving.settings == new.serving.settings),
         ("map.listen", old.map.listen == new.map.listen),
-        ("map.plain-tcp", old.map.plain_tcp == new.map.plain_tcp),
+        ("map.plain-tcp", old.map.security.plain_tcp == new.map.security.plain_tcp),
+        ("map.tls", old.map.security.tls == new.map.security.tls),
         ("admin.listen", old.admin == new.admin),
         ("state-dir", old.state_dir == new.state_dir),
     ];

@@ -1,11 +1,15 @@
 //! What an operator may see of the truth.
 
-use std::time::Instant;
+use std::{collections::HashMap, net::SocketAddr, time::Instant};
 
-use dglb_core::directory::LbState;
+use dglb_core::{
+    directory::{Directory, Lb, LbIndex, LbState},
+    identity::Identity,
+    proto::message::{BootId, PeerRole},
+};
 use serde_json::{Value, json};
 
-use super::{Keeper, duplicates::Process};
+use super::{Keeper, duplicates::Process, lb::LbTruth};
 
 /// Counts since the start, and a few present values.
 #[derive(Clone, Copy, Debug, Default)]
@@ -71,39 +75,27 @@ impl Keeper {
         figures
     }
 
-    /// The document behind `/api/v1/status`.
-    pub fn status(&self, now: Instant) -> Value {
-        let seconds = |at: Instant| now.duration_since(at).as_secs();
-        let zones: Vec<Value> = self
-            .directory
-            .zones()
-            .map(|z| {
-                let services: Vec<String> = z.catalogue().services.iter().map(|s| s.name.to_string()).collect();
-                json!({ "zone": z.name(), "generation": z.catalogue().generation, "style": z.catalogue().style, "services": services })
-            })
-            .collect();
-        let links: Vec<Value> = self
-            .links
-            .values()
-            .map(|l| json!({ "identity": l.identity, "role": role(l.role), "from": l.from, "up_seconds": seconds(l.since) }))
-            .collect();
-        json!({
-            "daemon": "dns-b",
-            "identity": self.identity,
-            "boot": self.boot.to_string(),
-            "fleet": { "serial": self.fleet.serial, "dns_bs": self.fleet.servers.len() },
-            "presumed_own_fault": self.figures.own_fault,
-            "filling": self.directory.is_filling(),
-            "duplicates": self.duplicates(now),
-            "prefixes": self.all.len(),
-            "zones": zones,
-            "links": links,
-            "dns_lbs": self.lb_status(now),
-        })
+    /// What `/api/v1/status` says, not yet written out: with thousands of DNS-LBs that takes longer
+    /// than the keeper may be away.
+    pub fn status(&self, now: Instant) -> Status {
+        Status {
+            now,
+            identity: self.identity.clone(),
+            boot: self.boot,
+            fleet: (self.fleet.serial, self.fleet.servers.len()),
+            own_fault: self.figures.own_fault,
+            duplicates: self.alarming_duplicates(now),
+            prefixes: self.all.len(),
+            directory: self.directory.clone(),
+            links: self.links.values().map(|l| (l.identity.clone(), l.role, l.from, l.since)).collect(),
+            lbs: self.lbs.iter().map(|(index, truth)| (*index, LbRow::of(truth))).collect(),
+        }
     }
+}
 
+impl Keeper {
     /// Identities that two hosts have, and where those are.
-    fn duplicates(&self, now: Instant) -> Vec<Value> {
+    fn alarming_duplicates(&self, now: Instant) -> Vec<Value> {
         let process = |p: &Process| json!({ "boot": p.boot.to_string(), "from": p.from, "displaced": p.displaced });
         let alarming = self.duplicates.alarming(now).map(|twins| {
             json!({
@@ -116,31 +108,101 @@ impl Keeper {
         });
         alarming.collect()
     }
+}
 
-    fn lb_status(&self, now: Instant) -> Vec<Value> {
-        let seconds = |at: Instant| now.duration_since(at).as_secs();
-        self.directory
-            .lbs()
-            .map(|(index, lb)| {
-                let truth = self.lbs.get(&index);
-                json!({
-                    "identity": lb.identity,
-                    "state": state(lb.state),
-                    "handed_out": lb.handed_out,
-                    "drained": lb.drained,
-                    "addresses": lb.addresses,
-                    "linked": truth.is_some_and(|t| t.link.is_some()),
-                    "ready": truth.is_some_and(|t| t.ready),
-                    "check": truth.map(|t| json!({ "passed": t.check.passed, "problem": t.check.problem })),
-                    "entries": truth.map(|t| t.entries),
-                    "map_generation": truth.map(|t| t.map_generation),
-                    "report_generation": truth.map(|t| t.report_generation),
-                    "services_ranked": truth.map(|t| t.rankings.len()),
-                    "report_age_seconds": truth.and_then(|t| t.last_report).map(seconds),
-                    "borrows_from": lb.borrows.and_then(|b| self.directory.find_lb(b)).map(|b| &b.identity),
-                })
+/// Everything that the status page shows, as it was at one moment.
+#[derive(Debug)]
+pub struct Status {
+    now: Instant,
+    identity: Identity,
+    boot: BootId,
+    /// Serial and number of dns-bs.
+    fleet: (u32, usize),
+    own_fault: bool,
+    duplicates: Vec<Value>,
+    prefixes: usize,
+    directory: Directory,
+    links: Vec<(Identity, PeerRole, SocketAddr, Instant)>,
+    lbs: HashMap<LbIndex, LbRow>,
+}
+
+/// Of the truth about one DNS-LB what is shown.
+#[derive(Debug)]
+struct LbRow {
+    linked: bool,
+    ready: bool,
+    check: (bool, Option<String>),
+    entries: usize,
+    map_generation: u64,
+    report_generation: u64,
+    services_ranked: usize,
+    last_report: Option<Instant>,
+}
+
+impl LbRow {
+    fn of(truth: &LbTruth) -> Self {
+        Self {
+            linked: truth.link.is_some(),
+            ready: truth.ready,
+            check: (truth.check.passed, truth.check.problem.clone()),
+            entries: truth.entries,
+            map_generation: truth.map_generation,
+            report_generation: truth.report_generation,
+            services_ranked: truth.rankings.len(),
+            last_report: truth.last_report,
+        }
+    }
+}
+
+impl Status {
+    /// The document behind `/api/v1/status`.
+    pub fn document(&self) -> Value {
+        let zones: Vec<Value> = self
+            .directory
+            .zones()
+            .map(|z| {
+                let services: Vec<String> = z.catalogue().services.iter().map(|s| s.name.to_string()).collect();
+                json!({ "zone": z.name(), "generation": z.catalogue().generation, "style": z.catalogue().style, "services": services })
             })
-            .collect()
+            .collect();
+        let link = |(identity, of, from, since): &(Identity, PeerRole, SocketAddr, Instant)| json!({ "identity": identity, "role": role(*of), "from": from, "up_seconds": self.seconds(*since) });
+        json!({
+            "daemon": "dns-b",
+            "identity": self.identity,
+            "boot": self.boot.to_string(),
+            "fleet": { "serial": self.fleet.0, "dns_bs": self.fleet.1 },
+            "presumed_own_fault": self.own_fault,
+            "filling": self.directory.is_filling(),
+            "duplicates": self.duplicates,
+            "prefixes": self.prefixes,
+            "zones": zones,
+            "links": self.links.iter().map(link).collect::<Vec<_>>(),
+            "dns_lbs": self.directory.lbs().map(|(index, lb)| self.lb(index, lb)).collect::<Vec<_>>(),
+        })
+    }
+
+    fn lb(&self, index: LbIndex, lb: &Lb) -> Value {
+        let row = self.lbs.get(&index);
+        json!({
+            "identity": lb.identity,
+            "state": state(lb.state),
+            "handed_out": lb.handed_out,
+            "drained": lb.drained,
+            "addresses": lb.addresses,
+            "linked": row.is_some_and(|r| r.linked),
+            "ready": row.is_some_and(|r| r.ready),
+            "check": row.map(|r| json!({ "passed": r.check.0, "problem": r.check.1 })),
+            "entries": row.map(|r| r.entries),
+            "map_generation": row.map(|r| r.map_generation),
+            "report_generation": row.map(|r| r.report_generation),
+            "services_ranked": row.map(|r| r.services_ranked),
+            "report_age_seconds": row.and_then(|r| r.last_report).map(|at| self.seconds(at)),
+            "borrows_from": lb.borrows.and_then(|b| self.directory.find_lb(b)).map(|b| &b.identity),
+        })
+    }
+
+    fn seconds(&self, at: Instant) -> u64 {
+        self.now.duration_since(at).as_secs()
     }
 }
 
@@ -152,8 +214,7 @@ fn state(state: LbState) -> &'static str {
     }
 }
 
-fn role(role: dglb_core::proto::message::PeerRole) -> &'static str {
-    use dglb_core::proto::message::PeerRole;
+fn role(role: PeerRole) -> &'static str {
     match role {
         PeerRole::DnsB => "dns-b",
         PeerRole::DnsLb => "dns-lb",

@@ -1,10 +1,10 @@
 //! Catalogues: from a dns-a-sync that may publish them to every DNS-LB; and the delegation that
 //! the dns-bs want in return (claim 4).
 
-use std::{cmp::Ordering, time::Duration};
+use std::{cmp::Ordering, collections::HashMap, time::Duration};
 
 use dglb_core::{
-    catalogue::{CatalogueError, CatalogueUpdate, Withdrawal, ZoneCatalogue},
+    catalogue::{CatalogueError, CatalogueUpdate, Service, Withdrawal, ZoneCatalogue},
     directory::ZoneEntry,
     fleet::FleetServer,
     identity::Identity,
@@ -79,8 +79,10 @@ impl Keeper {
         let held = self.directory.zone(&zone).map(ZoneEntry::catalogue);
         // What cannot be sent on is not served either.
         self.distribution.publish(held, &catalogue).map_err(|error| error.to_string())?;
+        let changed = self.with_other_sites(&catalogue);
         self.directory.set_zone(catalogue).map_err(tell)?;
         self.adopted(&zone);
+        self.reapply_rankings(&changed);
         Ok(())
     }
 
@@ -114,6 +116,14 @@ impl Keeper {
         }
     }
 
+    /// The services of a catalogue whose sites are not those that are held; new ones are among them.
+    fn with_other_sites(&self, catalogue: &ZoneCatalogue) -> Vec<Name> {
+        let held = self.directory.zone(&catalogue.zone).map_or(&[][..], |zone| &zone.catalogue().services);
+        let held: HashMap<&Name, &Service> = held.iter().map(|service| (&service.name, service)).collect();
+        let other = |new: &&Service| held.get(&new.name).is_none_or(|old| old.sites != new.sites);
+        catalogue.services.iter().filter(other).map(|service| service.name.clone()).collect()
+    }
+
     /// What a catalogue alone cannot know: other zones and the dns-bs' own names.
     fn check_neighbourhood(&self, catalogue: &ZoneCatalogue) -> Result<(), String> {
         let zone = &catalogue.zone;
@@ -144,7 +154,6 @@ impl Keeper {
         if let Some((_, lb)) = hidden {
             tracing::warn!(%zone, dns_lb = %lb.identity, "a name of the zone hides this DNS-LB's label");
         }
-        self.reapply_rankings(zone);
         self.push(zone);
     }
 

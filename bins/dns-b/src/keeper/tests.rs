@@ -23,10 +23,10 @@ use dglb_core::{
     },
     report::{Figures, Health, RankedSite, Ranking},
 };
-use dglb_node::link::{LinkId, PlainTcp};
+use dglb_node::link::{LinkId, LinkSecurity};
 
 use super::{CheckOutcome, Checked, Keeper, Outgoing, Verdict};
-use crate::config::{CheckConfig, Config, DefaultMember, MapConfig, Peer};
+use crate::config::{CheckConfig, Config, DefaultMember, DnsLbs, MapConfig, Peer};
 
 const SERVICE: &str = "www.glb.test";
 const LEASE: Duration = Duration::from_secs(60);
@@ -62,7 +62,7 @@ fn config() -> Config {
         serving: dglb_node::config::Dns::default(),
         settings: Settings::default(),
         default_group: vec![DefaultMember { identity: "lb9".parse().unwrap(), preference: 1, weight: 1 }],
-        map: MapConfig { listen: vec![], plain_tcp: PlainTcp::Loopback, lease: LEASE },
+        map: MapConfig { listen: vec![], security: LinkSecurity::default(), dns_lbs: DnsLbs::Listed, lease: LEASE },
         check: CheckConfig { interval: Duration::from_secs(10), timeout: Duration::from_secs(2), fall: 2 },
         stale_after: Duration::from_secs(180),
         peers: (1..=9).map(lb).chain([("sync".parse().unwrap(), sync)]).collect(),
@@ -255,6 +255,30 @@ fn only_configured_peers_in_their_role_come_in() {
     assert_eq!(lab.keeper.figures().refused_links, 2);
     assert_eq!(lab.dial(1, "lb1", PeerRole::DnsLb, 1), Ok(()));
     assert_eq!(lab.keeper.figures().links, 1);
+}
+
+#[test]
+fn with_certified_a_dns_lb_that_is_no_peer_comes_in_without_authority() {
+    let mut lab = Lab::with_catalogue();
+    let mut new = config();
+    new.map.dns_lbs = DnsLbs::Certified;
+    assert_eq!(super::refusal(&config(), &new), Ok(()));
+    lab.keeper.reconfigure(&new, lab.now);
+    // No other role, nobody in the place of a dns-b, and nobody in another role than its [[peer]]'s.
+    assert_eq!(lab.dial(7, "stranger", PeerRole::DnsASync, 1), Err(RefuseReason::Identity));
+    assert_eq!(lab.dial(7, "b2", PeerRole::DnsLb, 1), Err(RefuseReason::Identity));
+    assert_eq!(lab.dial(7, "sync", PeerRole::DnsLb, 1), Err(RefuseReason::Identity));
+    assert_eq!(lab.keeper.figures().refused_links, 3);
+    assert_eq!(lab.dial(7, "stranger", PeerRole::DnsLb, 1), Ok(()));
+    let said = lab.map(7, 1, &["10.1.0.1/32"]);
+    assert!(matches!(&said[..], [Message::MapAck(ack)] if ack.accepted == 0 && ack.refused.len() == 1), "{said:?}");
+    // Back to the list: it leaves, whoever stands on the list stays.
+    lab.dial(1, "lb1", PeerRole::DnsLb, 1).unwrap();
+    lab.keeper.take_outbox();
+    lab.keeper.reconfigure(&config(), lab.now);
+    let left: Vec<_> = lab.sent().into_iter().filter(|(_, m)| matches!(m, Message::Bye(_))).collect();
+    let [(LinkId(7), Message::Bye(bye))] = &left[..] else { panic!("{left:?}") };
+    assert_eq!((bye.reason, lab.keeper.figures().links), (ByeReason::Identity, 2));
 }
 
 #[test]
@@ -728,4 +752,71 @@ fn what_only_a_restart_can_change_is_refused_by_name() {
     let table_size = refused(|c| c.serving.settings.rate_table += 64);
     assert!(table_size.starts_with("dns.rate-limit.table-size "), "{table_size}");
     assert!(refused(|c| c.fleet.hostmaster = "other.test".parse().unwrap()).contains("serial 1 is not higher than 1"));
+}
+
+#[test]
+fn tcp_is_asked_until_it_passes_after_failures_and_now_and_then() {
+    let mut lab = Lab::with_catalogue();
+    lab.dial(1, "lb1", PeerRole::DnsLb, 1).unwrap();
+    lab.map(1, 1, &[]);
+    let mut round = |passes: bool| {
+        lab.pass(10);
+        let tcp = lab.keeper.take_due_checks(lab.now)[0].tcp;
+        lab.check(1, passes);
+        tcp
+    };
+    assert_eq!([round(false), round(true)], [true, true], "until the first round that goes well");
+    assert_eq!((0..12).filter(|_| round(true)).count(), 2, "in every sixth round");
+    round(false);
+    assert!(round(true), "once more after a failure");
+}
+
+#[test]
+fn rounds_that_fall_due_together_are_spread_over_the_interval() {
+    const LBS: usize = 1_000;
+    let mut config = config();
+    let identity = |n: usize| -> Identity { format!("x{n}").parse().unwrap() };
+    let peer = Peer { role: PeerRole::DnsLb, may_map: vec![], may_publish: vec![] };
+    config.peers.extend((0..LBS).map(|n| (identity(n), peer.clone())));
+    let mut lab = Lab::with_catalogue();
+    lab.keeper.reconfigure(&config, lab.now);
+    for n in 0..LBS {
+        let link = 1_000 + n as u64;
+        lab.dial(link, identity(n).as_str(), PeerRole::DnsLb, 1).unwrap();
+        let addresses = vec![[198, 18, (n / 250) as u8, (n % 250) as u8].into()];
+        lab.say(link, Message::Map(Map { generation: 1, lease_ms: 60_000, addresses, entries: vec![] }));
+    }
+    let round = |lab: &mut Lab| {
+        let due = lab.keeper.take_due_checks(lab.now);
+        for target in &due {
+            let (lb, boot, addresses) = (target.lb, target.boot, target.addresses.clone());
+            lab.keeper.checked(Checked { lb, boot, addresses, outcome: CheckOutcome::Passed }, lab.now);
+        }
+        due.len()
+    };
+    assert_eq!(round(&mut lab), LBS, "nobody who waits to be handed out waits for others");
+    lab.pass(9);
+    let mut rounds = Vec::new();
+    for _ in 0..100 {
+        lab.now += Duration::from_millis(200);
+        rounds.push(round(&mut lab));
+    }
+    assert!(rounds.iter().all(|round| *round <= 60), "{rounds:?}");
+    assert!(rounds.iter().sum::<usize>() >= 3 * LBS / 2, "and none is forgotten: {rounds:?}");
+}
+
+#[test]
+fn however_many_fall_silent_all_find_a_neighbour_in_the_end() {
+    let mut lab = Lab::with_catalogue();
+    (1..=9).for_each(|n| lab.join(n, [10 * u32::from(n), 100]));
+    lab.pass(170);
+    (8..=9).for_each(|n| drop(lab.report(n, 2, 1, vec![ranking([10 * u32::from(n), 100])])));
+    lab.pass(20);
+    let borrows = |lab: &Lab, n: u8| {
+        let index = lab.keeper.directory().lb_of(&format!("lb{n}").parse().unwrap()).unwrap();
+        let lender = lab.keeper.directory().find_lb(index).unwrap().borrows;
+        lender.map(|lender| lab.keeper.directory().find_lb(lender).unwrap().identity.to_string())
+    };
+    assert!((1..=7).all(|n| borrows(&lab, n).as_deref() == Some("lb8")), "the nearer of the two that still report");
+    assert_eq!((borrows(&lab, 8), borrows(&lab, 9)), (None, None));
 }

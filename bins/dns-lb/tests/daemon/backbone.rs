@@ -17,11 +17,11 @@ use dglb_core::{
         },
     },
 };
-use dglb_node::link::{
-    AcceptSettings, Acceptor, Decision, DownReason, LinkEvent, LinkMetrics, LinkSender, LinkSettings, PlainTcp,
-};
+use dglb_node::link::{AcceptSettings, Acceptor, Decision, DownReason, LinkEvent, LinkMetrics, LinkSender};
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
+
+use crate::tls::links;
 
 /// What a dns-b remembers, and what it says.
 pub(crate) struct State {
@@ -166,7 +166,7 @@ impl Backbone {
     }
 
     async fn on(address: SocketAddr, state: Arc<Mutex<State>>) -> Self {
-        let link = LinkSettings { plain_tcp: PlainTcp::Loopback, ..LinkSettings::default() };
+        let link = links(&format!("dglb:dns-b:{}", state.lock().unwrap().identity));
         let settings = AcceptSettings { link, ..AcceptSettings::default() };
         let acceptor = Acceptor::bind(address, settings, LinkMetrics::default()).await.unwrap();
         let (address, stop) = (acceptor.local_addr().unwrap(), CancellationToken::new());

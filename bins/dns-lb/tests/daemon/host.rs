@@ -24,7 +24,7 @@ use tokio::{
     task::AbortHandle,
 };
 
-use crate::backbone::Backbone;
+use crate::{backbone::Backbone, tls::equip};
 
 /// Longer than anything here may ever take.
 pub(crate) const LONG: Duration = Duration::from_secs(20);
@@ -183,10 +183,13 @@ impl Lb {
         std::fs::write(directory.path().join("cert.pem"), pair.cert.pem()).unwrap();
         std::fs::write(directory.path().join("key.pem"), pair.signing_key.serialize_pem()).unwrap();
         std::fs::write(directory.path().join("resolv.conf"), "nameserver 192.0.2.1\n").unwrap();
+        std::fs::create_dir(directory.path().join("tls")).unwrap();
+        equip("dglb:dns-lb:sea1", &directory.path().join("tls"));
+        let tls = dglb_ca::Ephemeral::CONFIG.replace(" = '", " = 'tls/");
         let mut text = format!(
             "identity = 'sea1'\ndns = {{ listen = ['127.0.0.1:0'], lanes = 1{dns} }}\nadmin.listen = '127.0.0.1:0'\n\
              isp = {{ resolv-conf = 'resolv.conf', networks = ['198.51.100.0/24'] }}\n\
-             map.plain-tcp = 'loopback'\nreport.interval = '1s'\n"
+             map.{tls}\nreport.interval = '1s'\n"
         );
         for (identity, server) in identities.iter().zip(servers) {
             text += &format!("[[dns-b]]\nidentity = '{identity}'\naddress = '{}'\n", server.address);

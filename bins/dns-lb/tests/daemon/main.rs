@@ -6,3 +6,4 @@ mod encrypted;
 mod host;
 mod links;
 mod lookup;
+mod tls;

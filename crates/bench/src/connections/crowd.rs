@@ -89,7 +89,10 @@ pub(crate) fn run(crowd: Crowd) -> io::Result<()> {
 }
 
 /// Allows as many open files.
-fn make_room(connections: usize) -> io::Result<()> {
+///
+/// # Errors
+/// When the system does not.
+pub(crate) fn make_room(connections: usize) -> io::Result<()> {
     let wanted = connections as u64 + 100;
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current.is_some_and(|current| current < wanted) {

@@ -166,7 +166,9 @@ struct Peer {
 impl Peer {
     async fn dial(to: SocketAddrV4, identity: &str, role: PeerRole) -> io::Result<Self> {
         let settings = LinkSettings { plain_tcp: PlainTcp::Loopback, ..LinkSettings::default() };
-        let dialler = Dialler { id: LinkId(1), server: to.into(), settings, metrics: LinkMetrics::default() };
+        let expected = "b1".parse().map_err(io::Error::other)?;
+        let metrics = LinkMetrics::default();
+        let dialler = Dialler { id: LinkId(1), server: to.into(), expected, settings, metrics };
         let identity = identity.parse().map_err(io::Error::other)?;
         let boot = BootId(dglb_node::boot::Boot::now().id.0);
         let hello = Hello {

@@ -332,6 +332,8 @@ pub enum ByeReason {
     TimedOut,
     /// The peer did not read what was sent to it.
     Slow,
+    /// The peer's certificate, or its right to be here, was taken back.
+    Identity,
     /// A reason of a later version.
     Other(u32),
 }

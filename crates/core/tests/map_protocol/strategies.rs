@@ -159,9 +159,10 @@ fn bye() -> impl Strategy<Value = Bye> {
             ByeReason::Protocol,
             ByeReason::Duplicate,
             ByeReason::TimedOut,
-            ByeReason::Slow
+            ByeReason::Slow,
+            ByeReason::Identity
         ]),
-        (6_u32..).prop_map(ByeReason::Other),
+        (7_u32..).prop_map(ByeReason::Other),
     ];
     (reason, text()).prop_map(|(reason, text)| Bye { reason, text })
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
+use dglb_ca::{AuthorityError, Ephemeral};
 use toml::{Table, Value};
 
 use super::{ENTERPRISE, ISPS, Plan, Resolver, SERVERS, SITES, Style, WWW, site};
@@ -13,11 +14,17 @@ const KEY_NAME: &str = "lab-key";
 const KEY_SECRET: &str = "bGFiLWtleS1sYWIta2V5LWxhYi1rZXktbGFiLWtleSE=";
 /// Where dns-bs take map links.
 const MAP_PORT: u16 = 5300;
+/// Where the daemons find their certificates.
+const TLS: &str = Ephemeral::CONFIG;
 /// The DNS-LBs; the last is the default group.
 const LBS: [&str; ISPS + 1] = ["lb1", "lb2", "lb3"];
 
-/// All hosts in the order in which they start.
-pub(super) fn hosts(plan: &Plan) -> Vec<HostSpec> {
+/// All hosts in the order in which they start, with certificates that are made anew each time.
+///
+/// # Errors
+/// When no certificate can be made.
+pub(super) fn hosts(plan: &Plan) -> Result<Vec<HostSpec>, AuthorityError> {
+    let ca = Ephemeral::new()?;
     let mut hosts = vec![
         HostSpec { program: Some(name_server(".", &root_zone(plan))), ..plan.host("root") },
         HostSpec { program: Some(name_server("test", &tld_zone(plan))), ..plan.host("tld") },
@@ -30,22 +37,22 @@ pub(super) fn hosts(plan: &Plan) -> Vec<HostSpec> {
     for server in SERVERS {
         let mut host = plan.host(server);
         host.addresses.extend(plan.fallback_addresses(server));
-        hosts.push(HostSpec { program: Some(dns_b(plan, server)), ..host });
+        hosts.push(HostSpec { program: Some(certified(&ca, server, dns_b(plan, server))?), ..host });
     }
-    hosts.push(HostSpec { program: Some(dns_a_sync(plan)), ..plan.host("sync") });
+    hosts.push(HostSpec { program: Some(certified(&ca, "sync", dns_a_sync(plan))?), ..plan.host("sync") });
     for (n, resolver) in plan.resolvers.iter().enumerate() {
         let isp = format!("isp{}", n + 1);
         hosts.push(HostSpec { program: Some(resolver_program(*resolver, plan.qmin[n])), ..plan.host(&isp) });
     }
     for (n, lb) in LBS.iter().enumerate() {
         let isp = (n < ISPS).then(|| format!("isp{}", n + 1));
-        let program = Some(dns_lb(plan, lb, isp.is_some()));
+        let program = Some(certified(&ca, lb, dns_lb(plan, lb, isp.is_some()))?);
         hosts.push(HostSpec { program, resolver: isp.into_iter().collect(), ..plan.host(lb) });
     }
     for n in 1..=ISPS {
         hosts.push(HostSpec { resolver: vec![format!("isp{n}")], ..plan.host(&format!("client{n}")) });
     }
-    hosts
+    Ok(hosts)
 }
 
 fn table<const N: usize>(entries: [(&str, Value); N]) -> Value {
@@ -118,6 +125,17 @@ fn daemon<const N: usize>(plan: &Plan, kind: &str, config: &str, files: [(&str, 
     Value::Table(program)
 }
 
+/// The daemon, with the certificates of its host beside its configuration.
+fn certified(ca: &Ephemeral, identity: &str, mut program: Value) -> Result<Value, AuthorityError> {
+    let kind = program.get("kind").and_then(Value::as_str).unwrap_or_default();
+    let name = format!("dglb:{kind}:{identity}");
+    let name = name.parse().map_err(|_| AuthorityError::Name(name))?;
+    if let Some(files) = program.get_mut("files").and_then(Value::as_table_mut) {
+        files.extend(ca.files(&name)?.map(|(file, text)| (file.to_owned(), text.into())));
+    }
+    Ok(program)
+}
+
 fn quoted<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
     let items: Vec<String> = items.into_iter().map(|i| format!("\"{}\"", i.to_string())).collect();
     format!("[{}]", items.join(", "))
@@ -148,7 +166,7 @@ lanes = 1
 
 [map]
 listen = {listen}
-plain-tcp = "any"
+{TLS}
 lease = "60s"
 
 [check]
@@ -203,7 +221,7 @@ lanes = 1
 {isp}
 
 [map]
-plain-tcp = "any"
+{TLS}
 keep-alive = "1s"
 dead-after = "3s"
 
@@ -232,7 +250,7 @@ interval = "2s"
 key = {{ name = "{KEY_NAME}", algorithm = "hmac-sha256", secret-file = "key" }}
 
 [map]
-plain-tcp = "any"
+{TLS}
 
 [delegation]
 mode = "update"

@@ -12,6 +12,7 @@ mod running;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
+use dglb_ca::AuthorityError;
 pub use distances::Distances;
 pub use running::{LookUp, World, WorldError};
 
@@ -179,15 +180,18 @@ impl Plan {
         Distances::new(self.seed)
     }
 
-    /// The topology: hosts, programs, distances.
-    pub fn topology(&self) -> Topology {
+    /// The topology: hosts, programs, distances. The hosts of the daemons get new certificates each time.
+    ///
+    /// # Errors
+    /// When no certificate can be made.
+    pub fn topology(&self) -> Result<Topology, AuthorityError> {
         let distances = self.distances();
-        Topology {
+        Ok(Topology {
             latency: Latency { default: 20.0, ..Latency::default() },
-            hosts: configs::hosts(self),
+            hosts: configs::hosts(self)?,
             round_trips: distances.round_trips(),
             one_ways: Vec::new(),
-        }
+        })
     }
 
     /// The zone that is delegated to the dns-bs.

@@ -118,7 +118,7 @@ impl World {
     /// # Errors
     /// [`UpError`].
     pub fn up_with(plan: Plan, options: &Options, change: impl FnOnce(&mut Topology)) -> Result<Self, UpError> {
-        let mut topology = plan.topology();
+        let mut topology = plan.topology()?;
         change(&mut topology);
         let lab = Lab::up(&topology, options)?;
         Ok(Self { plan, lab })

@@ -25,6 +25,7 @@
 
 mod dns;
 mod fleet;
+mod links;
 mod problem;
 mod secrets;
 mod section;
@@ -37,6 +38,7 @@ use std::path::Path;
 pub(crate) use dns::RATE_TABLE;
 pub use dns::{Cookies, Dns, SecretFile};
 pub use fleet::fleet;
+pub use links::link_security;
 pub use problem::{ConfigError, Problem};
 pub use secrets::Secrets;
 pub use section::Section;

@@ -5,7 +5,10 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use dglb_core::dns::Role;
 
 use super::{Dns, Section, Value, duration, integer, secrets::others_may_read, size, text};
-use crate::serve::{CertificateFiles, EncryptedService, EncryptedSettings, Endpoint, Over, StreamSettings};
+use crate::{
+    certificate::CertificateFiles,
+    serve::{EncryptedService, EncryptedSettings, Endpoint, Over, StreamSettings},
+};
 
 /// `[dns.tcp]`.
 pub(super) fn tcp(dns: &Section<'_>) -> StreamSettings {

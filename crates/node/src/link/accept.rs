@@ -19,7 +19,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::{Driver, Events, LinkId, LinkMetrics, LinkSettings};
+use super::{Driver, Events, LinkId, LinkMetrics, LinkSettings, tls};
+use crate::descriptors::make_room;
 
 /// How long nothing is accepted after the system had nothing left to accept with.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -54,8 +55,9 @@ pub struct Acceptor {
 static NEXT: AtomicU64 = AtomicU64::new(1 << 32);
 
 impl Acceptor {
-    /// An acceptor on a socket that listens already.
+    /// An acceptor on a socket that listens already. Lets this process have as many files open.
     pub fn new(listener: TcpListener, settings: AcceptSettings, metrics: LinkMetrics) -> Self {
+        make_room("map links", settings.links);
         Self { listener, settings, metrics }
     }
 
@@ -100,10 +102,10 @@ impl Acceptor {
                             metrics: self.metrics.clone(),
                             dialled: false,
                             handshake: Some(permit),
+                            certified: None,
                             stop: stop_links.clone(),
                         };
-                        let session = Session::accept(driver.settings.session.clone(), Instant::now());
-                        links.spawn(driver.run(stream, session));
+                        links.spawn(take(driver, stream));
                     }
                 }
                 Err(error) => {
@@ -129,7 +131,7 @@ impl Acceptor {
 
     /// The connection if it may become a link.
     fn screen(&self, stream: TcpStream, remote: SocketAddr, links: usize) -> Option<TcpStream> {
-        if let Err(refused) = self.settings.link.plain_tcp.check(remote) {
+        if let Err(refused) = self.settings.link.admits(remote) {
             self.metrics.plain_refused.inc();
             debug!(%refused, "connection closed");
             return None;
@@ -143,4 +145,29 @@ impl Acceptor {
         self.metrics.connections.inc();
         Some(stream)
     }
+}
+
+/// One connection from its first octet to its last. TLS and HELLO have one time limit together.
+async fn take(mut driver: Driver, stream: TcpStream) -> Option<Duration> {
+    let session = Session::accept(driver.settings.session.clone(), Instant::now());
+    let Some(credentials) = driver.settings.tls.clone() else { return driver.run(stream, session).await };
+    let stop = driver.stop.clone();
+    // On the heap: what a handshake needs would make every link's future that much larger.
+    let handshake = Box::pin(tls::accept(&credentials, stream, driver.settings.session.handshake_timeout));
+    let (error, stream) = match stop.run_until_cancelled(handshake).await {
+        None => return None,
+        Some(Ok((stream, certified))) => {
+            driver.certified = Some(Box::new(certified));
+            return driver.run(stream, session).await;
+        }
+        Some(Err(failed)) => failed,
+    };
+    debug!(peer = %driver.remote, %error, "no TLS");
+    driver.handshake = None;
+    driver.metrics.tls_failed(&error);
+    driver.metrics.handshake_failures.inc();
+    if let Some(stream) = stream {
+        tls::dismiss(stream, driver.settings.linger).await;
+    }
+    None
 }

@@ -2,12 +2,19 @@
 
 use std::{io, net::SocketAddr, time::Duration, time::Instant};
 
-use dglb_core::proto::{Session, message::Hello};
+use dglb_core::{
+    identity::Identity,
+    peer_name::PeerName,
+    proto::{
+        Session,
+        message::{Hello, PeerRole},
+    },
+};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::{Backoff, Down, DownReason, Driver, Events, LinkEvent, LinkId, LinkMetrics, LinkSettings};
+use super::{Backoff, Down, DownReason, Driver, Events, LinkEvent, LinkId, LinkMetrics, LinkSettings, tls};
 
 /// A link that is lost sooner than this does not count as a sign of health.
 const STEADY: Duration = Duration::from_secs(1);
@@ -17,9 +24,12 @@ const STEADY: Duration = Duration::from_secs(1);
 pub struct Dialler {
     /// The link's name in the events, the same for every attempt.
     pub id: LinkId,
-    /// Whom to dial.
+    /// Where to dial.
     pub server: SocketAddr,
-    /// Times, limits, and where plain TCP is allowed.
+    /// The dns-b that is there. A certificate of anybody else ends the attempt; without TLS it is for
+    /// the daemon to look at WELCOME (see [`super::expect`]).
+    pub expected: Identity,
+    /// Times, limits, certificates, and where plain TCP is allowed.
     pub settings: LinkSettings,
     /// What is counted.
     pub metrics: LinkMetrics,
@@ -57,7 +67,7 @@ impl Dialler {
         events: &Events,
         stop: &CancellationToken,
     ) -> Result<Option<Duration>, DownReason> {
-        self.settings.plain_tcp.check(self.server).inspect_err(|_| {
+        self.settings.admits(self.server).inspect_err(|_| {
             self.metrics.plain_refused.inc();
         })?;
         let peer = self.server;
@@ -82,8 +92,44 @@ impl Dialler {
             metrics: self.metrics.clone(),
             dialled: true,
             handshake: None,
+            certified: None,
             stop: stop.clone(),
         };
-        Ok(driver.run(stream, session).await)
+        driver.dialled(stream, session, &self.expected).await
+    }
+}
+
+impl Driver {
+    /// Runs the session over a connection that was dialled, under TLS where the settings have it, if
+    /// it is the dns-b `expected` that is there. Returns how long the link was up, `None` if it never
+    /// was.
+    ///
+    /// # Errors
+    /// [`DownReason::Tls`] where there is no TLS that would do; the daemon is not told then.
+    pub async fn dialled(
+        mut self,
+        stream: TcpStream,
+        session: Session,
+        expected: &Identity,
+    ) -> Result<Option<Duration>, DownReason> {
+        let Some(credentials) = self.settings.tls.clone() else { return Ok(self.run(stream, session).await) };
+        let (stop, within) = (self.stop.clone(), self.settings.session.handshake_timeout);
+        let expected = PeerName::new(PeerRole::DnsB, expected.clone());
+        // On the heap, as on the accepting side.
+        let handshake = Box::pin(tls::connect(&credentials, stream, (self.remote, &expected), within));
+        let (error, stream) = match stop.run_until_cancelled(handshake).await {
+            None => return Ok(None),
+            Some(Ok((stream, certified))) => {
+                self.certified = Some(Box::new(certified));
+                return Ok(self.run(stream, session).await);
+            }
+            Some(Err(failed)) => failed,
+        };
+        self.metrics.tls_failed(&error);
+        self.metrics.handshake_failures.inc();
+        if let Some(stream) = stream {
+            tls::dismiss(stream, self.settings.linger).await;
+        }
+        Err(error.into())
     }
 }

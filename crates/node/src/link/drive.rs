@@ -1,5 +1,6 @@
 //! One connection from its first octet to its last.
 
+mod identity;
 mod time;
 
 use std::{
@@ -24,7 +25,10 @@ use tokio_util::{
 };
 use tracing::{debug, warn};
 
-use super::{Command, Decision, Down, Events, LinkEvent, LinkId, LinkMetrics, LinkSender, LinkSettings};
+use super::{
+    Command, Decision, Down, DownReason, Events, LinkEvent, LinkId, LinkMetrics, LinkSender, LinkSettings, TlsError,
+    credentials::Certified,
+};
 
 /// Frames are collected up to this size for one write.
 const BATCH: usize = 64 << 10;
@@ -52,6 +56,8 @@ pub struct Driver {
     pub dialled: bool,
     /// Given back when the link is up, or over.
     pub handshake: Option<OwnedSemaphorePermit>,
+    /// Who is there, as its certificate has it; nothing without TLS.
+    pub certified: Option<Box<Certified>>,
     /// Leaves with BYE when cancelled.
     pub stop: CancellationToken,
 }
@@ -67,6 +73,8 @@ impl Driver {
             inbound: BytesMut::new(),
             outbound: BytesMut::new(),
             sent_all: Instant::now(),
+            flushed: true,
+            why: None,
             broken: None,
             over: None,
             pending: None,
@@ -92,6 +100,10 @@ struct Link {
     outbound: BytesMut,
     /// When nothing was left to be written for the last time.
     sent_all: Instant,
+    /// Whether nothing that was written waits below, in what TLS has made of it.
+    flushed: bool,
+    /// What says more about the end than the session can.
+    why: Option<DownReason>,
     /// When writing has failed. What the peer said before may still be there to be read.
     broken: Option<Instant>,
     /// When the session has closed.
@@ -116,7 +128,7 @@ impl Link {
         let reason = loop {
             self.advance();
             if let Some(Event::Closed(_)) = self.pending
-                && self.outbound.is_empty()
+                && self.is_written()
                 && let Some(Event::Closed(reason)) = self.pending.take()
             {
                 break reason;
@@ -129,7 +141,7 @@ impl Link {
             }
             tokio::select! {
                 read = reader.read_buf(&mut self.inbound), if reading => self.has_read(&read),
-                wrote = writer.write(&self.outbound), if !self.outbound.is_empty() => self.has_written(&wrote),
+                wrote = write(&mut writer, &self.outbound), if !self.is_written() => self.has_written(&wrote),
                 permit = events.reserve(), if self.can_tell() => match permit {
                     Ok(permit) => self.tell(permit),
                     // The daemon listens no more.
@@ -138,9 +150,13 @@ impl Link {
                         self.leave();
                     }
                 },
-                command = self.queue.recv(), if established && self.session.has_room() => self.command(command),
+                command = self.queue.recv(), if established && self.session.has_room() => {
+                    self.command(command);
+                    self.take_waiting();
+                }
                 Some(bye) = self.close.recv(), if established => self.farewell(bye),
                 decision = wait(&mut self.decision), if self.decision.is_some() => self.decide(decision),
+                () = identity::revoked(&mut self.driver.certified), if self.over.is_none() => self.distrust(),
                 () = stop.cancelled(), if self.over.is_none() => self.leave(),
                 () = tokio::time::sleep_until(deadline.into()) => self.time(),
             }
@@ -157,7 +173,8 @@ impl Link {
         let down = async {
             if self.announced {
                 let (was_up, last_heard) = (up_for.is_some(), Some(self.session.last_heard()));
-                let down = LinkEvent::Down(Down { reason: reason.into(), last_heard, was_up });
+                let reason = self.why.take().unwrap_or_else(|| reason.into());
+                let down = LinkEvent::Down(Down { reason, last_heard, was_up });
                 // Nobody listens: the daemon is on its way out.
                 let _ = events.send((self.driver.id, down)).await;
             }
@@ -169,16 +186,18 @@ impl Link {
     /// Brings everything forward that needs no waiting.
     fn advance(&mut self) {
         if self.pending.is_none() {
-            self.pending = self.session.poll_event();
+            self.pending = self.next_event();
         }
         while self.pending.is_none() && !self.session.is_closed() && self.decode() {
-            self.pending = self.session.poll_event();
+            self.pending = self.next_event();
         }
         self.session.set_reading(self.pending.is_none(), Instant::now());
         if self.inbound.is_empty() && self.inbound.capacity() > KEEP {
             self.inbound = BytesMut::new();
         }
-        if self.outbound.is_empty() {
+        // While TLS has not got rid of the last batch the next one collects, so that what waits
+        // together goes into few records.
+        if self.is_written() {
             self.sent_all = Instant::now();
             self.fill();
         }
@@ -247,8 +266,12 @@ impl Link {
             Ok(n) if *n > 0 => {
                 self.driver.metrics.octets_in.inc_by(*n as u64);
             }
-            _ => {
-                self.outbound.clear();
+            read => {
+                if let Some(error) = read.as_ref().err().and_then(TlsError::of) {
+                    self.driver.metrics.tls_failed(&error);
+                    self.why = Some(error.into());
+                }
+                self.abandon();
                 self.session.lost();
             }
         }
@@ -256,16 +279,28 @@ impl Link {
 
     fn has_written(&mut self, wrote: &std::io::Result<usize>) {
         match wrote {
-            Ok(n) if *n > 0 => {
+            Ok(0) => self.flushed = true,
+            Ok(n) => {
                 self.driver.metrics.octets_out.inc_by(*n as u64);
                 self.outbound.advance(*n);
+                self.flushed = false;
             }
             // The end of the stream comes by reading, after the peer's last words.
-            _ => {
-                self.outbound.clear();
+            Err(_) => {
+                self.abandon();
                 self.broken = Some(Instant::now());
             }
         }
+    }
+
+    /// Nothing waits to be written any more.
+    fn abandon(&mut self) {
+        self.outbound.clear();
+        self.flushed = true;
+    }
+
+    fn is_written(&self) -> bool {
+        self.outbound.is_empty() && self.flushed
     }
 
     fn command(&mut self, command: Option<Command>) {
@@ -284,14 +319,19 @@ impl Link {
         }
     }
 
-    /// Leaves after what the daemon has said before.
-    fn farewell(&mut self, bye: Bye) {
-        self.queue.close();
+    /// Takes what waits, so that it goes into one write, and under TLS into few records.
+    fn take_waiting(&mut self) {
         while self.session.has_room()
             && let Ok(command) = self.queue.try_recv()
         {
             self.command(Some(command));
         }
+    }
+
+    /// Leaves after what the daemon has said before.
+    fn farewell(&mut self, bye: Bye) {
+        self.queue.close();
+        self.take_waiting();
         self.session.close(bye);
     }
 
@@ -355,6 +395,18 @@ impl Link {
             metrics.handshake_failures.inc();
         }
         debug!(peer = %self.driver.remote, %reason, "link over");
+    }
+}
+
+/// Writes what there is; when there is nothing left, what TLS has made of it. Says how much was
+/// taken, 0 when nothing is left below either.
+async fn write(writer: &mut (impl AsyncWrite + Unpin), octets: &[u8]) -> std::io::Result<usize> {
+    if octets.is_empty() {
+        return writer.flush().await.map(|()| 0);
+    }
+    match writer.write(octets).await? {
+        0 => Err(std::io::ErrorKind::WriteZero.into()),
+        n => Ok(n),
     }
 }
 

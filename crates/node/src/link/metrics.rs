@@ -1,9 +1,18 @@
 //! Counters of a daemon's links.
 
 use prometheus_client::{
-    metrics::{counter::Counter, gauge::Gauge},
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
+
+use super::{TlsError, tls::REASONS};
+
+/// Why there was no TLS.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
+}
 
 /// Counters of all links of a daemon; clones count into the same.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +27,10 @@ pub struct LinkMetrics {
     pub plain_refused: Counter,
     /// Connections that ended before the link was up.
     pub handshake_failures: Counter,
+    /// Connections without TLS that would do, by the reason.
+    tls_failures: Family<Reason, Counter>,
+    /// Links that ended since the peer's certificate was revoked.
+    pub revoked: Counter,
     /// Links that came up.
     pub established: Counter,
     /// Links that are up.
@@ -45,15 +58,26 @@ pub struct LinkMetrics {
 }
 
 impl LinkMetrics {
+    /// Connections that had no TLS that would do for this reason (see [`TlsError::reason`]).
+    pub fn tls_failures(&self, reason: &'static str) -> u64 {
+        self.tls_failures.get(&Reason { reason }).map_or(0, |count| count.get())
+    }
+
+    /// Counts a connection that has no TLS that would do.
+    pub(super) fn tls_failed(&self, error: &TlsError) {
+        self.tls_failures.get_or_create(&Reason { reason: error.reason() }).inc();
+    }
+
     /// Puts the counters into a registry, as `dglb_link_…`.
     pub fn register(&self, registry: &mut Registry) {
         let links = registry.sub_registry_with_prefix("dglb_link");
-        let counters: [(&str, &str, &Counter); 16] = [
+        let counters: [(&str, &str, &Counter); 17] = [
             ("connections", "Connections made, by either side", &self.connections),
             ("connect_failures", "Attempts to connect that failed", &self.connect_failures),
             ("turned_away", "Connections closed at once for want of room", &self.turned_away),
             ("plain_refused", "Connections refused as plain TCP is not allowed", &self.plain_refused),
             ("handshake_failures", "Connections that ended before the link was up", &self.handshake_failures),
+            ("revoked", "Links ended since the peer's certificate was revoked", &self.revoked),
             ("established", "Links that came up", &self.established),
             ("violations", "Links closed for a broken protocol", &self.violations),
             ("timed_out", "Links closed for silence", &self.timed_out),
@@ -69,6 +93,15 @@ impl LinkMetrics {
         for (name, help, counter) in counters {
             links.register(name, help, counter.clone());
         }
+        for reason in REASONS {
+            // Shown from the start, as 0.
+            let _ = self.tls_failures.get_or_create(&Reason { reason });
+        }
+        links.register(
+            "tls_failures",
+            "Connections without TLS that would do, by the reason",
+            self.tls_failures.clone(),
+        );
         links.register("up", "Links that are up", self.up.clone());
     }
 }

@@ -1,5 +1,7 @@
 //! Over real sockets on loopback.
 
+mod tls;
+
 use std::{
     future::Future,
     net::SocketAddr,
@@ -101,7 +103,8 @@ impl Side {
     fn dial(server: SocketAddr, settings: LinkSettings) -> Self {
         let (metrics, stop) = (LinkMetrics::default(), CancellationToken::new());
         let (sender, events) = mpsc::channel(16);
-        let dialler = Dialler { id: LinkId(1), server, settings, metrics: metrics.clone() };
+        let expected = "b1".parse().unwrap();
+        let dialler = Dialler { id: LinkId(1), server, expected, settings, metrics: metrics.clone() };
         tokio::spawn(dialler.run(hello, sender, stop.clone()));
         Self { events, metrics, stop }
     }
@@ -232,11 +235,7 @@ impl Raw {
 fn plain_tcp_is_spoken_only_where_it_is_allowed() {
     let [here, mapped, there]: [SocketAddr; 3] =
         ["127.0.0.1:1", "[::ffff:127.0.0.1]:1", "192.0.2.1:1"].map(|a| a.parse().unwrap());
-    for (setting, allowed) in [
-        (PlainTcp::Never, [false, false, false]),
-        (PlainTcp::Loopback, [true, true, false]),
-        (PlainTcp::Anywhere, [true, true, true]),
-    ] {
+    for (setting, allowed) in [(PlainTcp::Never, [false, false, false]), (PlainTcp::Loopback, [true, true, false])] {
         for (peer, allowed) in [here, mapped, there].into_iter().zip(allowed) {
             assert_eq!(setting.check(peer).is_ok(), allowed, "{setting:?} {peer}");
         }
@@ -587,6 +586,7 @@ async fn the_last_words_of_a_peer_that_is_gone_are_heard() {
             metrics: LinkMetrics::default(),
             dialled: true,
             handshake: None,
+            certified: None,
             stop: CancellationToken::new(),
         };
         let session = Session::dial(settings().session, hello(), Instant::now()).unwrap();

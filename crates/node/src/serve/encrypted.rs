@@ -15,9 +15,11 @@ use rustls::{
 use socket2::{Domain, Protocol, Type};
 use tokio_rustls::TlsAcceptor;
 
+use crate::certificate::{CertificateFiles, provider};
+
 use super::{
     BindError, Endpoint,
-    certificate::{self, Certificate, CertificateFiles},
+    certificate::Certificate,
     stream::{self, Carrier, Listening, Socket, StreamSettings},
 };
 
@@ -175,7 +177,7 @@ fn udp_socket(address: SocketAddr) -> io::Result<UdpSocket> {
 fn tls(over: &Over, certificate: Arc<Certificate>) -> io::Result<Arc<ServerConfig>> {
     // QUIC is defined with TLS 1.3 alone (RFC 9001 section 4.2).
     let versions: &[_] = if *over == Over::Quic { &[&TLS13] } else { &[&TLS13, &TLS12] };
-    let mut config = ServerConfig::builder_with_provider(certificate::provider())
+    let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(versions)
         .map_err(io::Error::other)?
         .with_no_client_auth()

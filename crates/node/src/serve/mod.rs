@@ -6,7 +6,6 @@
 
 mod certificate;
 mod conduct;
-mod descriptors;
 mod encrypted;
 mod mmsg;
 mod processors;
@@ -24,9 +23,8 @@ use dglb_core::dns::{Role, Transport, rate::Limiter};
 use prometheus_client::registry::Registry;
 use thiserror::Error;
 
-use crate::{config::RATE_TABLE, lifecycle::Tasks, metrics::DnsCounters};
+use crate::{config::RATE_TABLE, descriptors::make_room, lifecycle::Tasks, metrics::DnsCounters};
 
-pub use certificate::{CertificateError, CertificateFiles};
 pub use conduct::ConductKeeper;
 pub use encrypted::{EncryptedService, EncryptedSettings, Over};
 pub use relay::{Relay, RelayMetrics};
@@ -151,7 +149,8 @@ impl Server {
         }
         let has_encrypted = !settings.encrypted.services.is_empty();
         let limits = settings.encrypted.limits;
-        descriptors::make_room(settings.tcp.connections + if has_encrypted { limits.connections } else { 0 });
+        let over_tls = if has_encrypted { limits.connections } else { 0 };
+        make_room("connections of DNS clients", settings.tcp.connections + over_tls);
         let service = move |limits| {
             let (source, counters, slow) = (source.clone(), counters.lane(), slow.clone());
             stream::Service { source, counters, slow, limits }

@@ -166,14 +166,14 @@ fn two_hosts_with_one_identity_are_told_apart_and_shown() {
     lab.pass(1);
     let figures = lab.keeper.figures();
     assert_eq!((figures.duplicates, figures.duplicated, figures.refused_links, figures.links), (1, 1, 2, 2));
-    let status = lab.keeper.status(lab.now);
+    let status = lab.keeper.status(lab.now).document();
     let seen = &status["duplicates"][0];
     assert_eq!((&seen["identity"], &seen["seen_seconds_ago"]), (&"lb1".into(), &1.into()), "{status:#}");
     assert_eq!(seen["processes"].as_array().unwrap().len(), 2, "{status:#}");
     // Ten minutes without a sign of it.
     lab.pass(600);
     assert_eq!(lab.keeper.figures().duplicated, 0);
-    assert!(lab.keeper.status(lab.now)["duplicates"].as_array().unwrap().is_empty());
+    assert!(lab.keeper.status(lab.now).document()["duplicates"].as_array().unwrap().is_empty());
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn what_flaps_is_kept_and_shown() {
     assert_eq!(lab.dial_lb1(9, 9, 0), Err(RefuseReason::Duplicate));
     assert!(lab.keeper.knows(LinkId(4)) && !lab.keeper.knows(LinkId(5)), "three took another's place");
     lab.pass(1);
-    let status = lab.keeper.status(lab.now);
+    let status = lab.keeper.status(lab.now).document();
     assert_eq!(status["duplicates"][0]["present_kept_seconds"], 59, "{status:#}");
     assert_eq!(lab.keeper.figures().duplicated, 1);
 }

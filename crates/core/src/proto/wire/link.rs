@@ -258,6 +258,7 @@ impl From<&message::Bye> for Bye {
             ByeReason::Duplicate => 3,
             ByeReason::TimedOut => 4,
             ByeReason::Slow => 5,
+            ByeReason::Identity => 6,
             ByeReason::Other(n) => n,
         };
         Self { reason, text: from_text(&bye.text) }
@@ -272,6 +273,7 @@ impl From<Bye> for message::Bye {
             3 => ByeReason::Duplicate,
             4 => ByeReason::TimedOut,
             5 => ByeReason::Slow,
+            6 => ByeReason::Identity,
             n => ByeReason::Other(n),
         };
         Self { reason, text: wire.text }

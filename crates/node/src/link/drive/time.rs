@@ -13,8 +13,8 @@ impl Link {
     /// When [`Link::time`] wants to be called.
     pub(super) fn deadline(&self) -> Instant {
         let settings = &self.driver.settings;
-        let stall = (!self.outbound.is_empty()).then(|| self.sent_all + settings.stall_timeout);
-        let linger = self.over.filter(|_| !self.outbound.is_empty()).map(|over| over + settings.linger);
+        let stall = (!self.is_written()).then(|| self.sent_all + settings.stall_timeout);
+        let linger = self.over.filter(|_| !self.is_written()).map(|over| over + settings.linger);
         let broken = self.broken.filter(|_| self.over.is_none()).map(|broken| broken + settings.linger);
         // Nothing to wait for but the daemon: look again now and then.
         let idle = Instant::now() + IDLE;
@@ -26,7 +26,7 @@ impl Link {
         let now = Instant::now();
         let settings = &self.driver.settings;
         let past = |since: Option<Instant>, span| since.is_some_and(|since| now >= since + span);
-        let unsent = Some(self.sent_all).filter(|_| !self.outbound.is_empty());
+        let unsent = Some(self.sent_all).filter(|_| !self.is_written());
         if past(self.over, settings.linger) {
             // What the peer has not read by now it will not.
             self.forget();
@@ -41,7 +41,7 @@ impl Link {
 
     /// Gives up on what was still to be sent.
     pub(super) fn forget(&mut self) {
-        self.outbound.clear();
+        self.abandon();
         while self.session.poll_transmit(Instant::now()).is_some() {}
     }
 }

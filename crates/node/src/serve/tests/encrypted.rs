@@ -12,7 +12,10 @@ use rustls::{
 };
 
 use super::*;
-use crate::{metrics::ConnectionEvent, serve::certificate::provider};
+use crate::{
+    certificate::{CertificateFiles, provider},
+    metrics::ConnectionEvent,
+};
 
 /// A server with all encrypted transports.
 struct Encrypted {
