@@ -107,12 +107,12 @@ impl Keeper {
     /// Generations of one zone strictly increase, withdrawals included.
     fn check_generation(&self, zone: &Name, offered: u64) -> Result<(), String> {
         let Some(held) = self.distribution.zone(zone) else { return Ok(()) };
-        let what = if held.is_withdrawn() { "with which it was withdrawn" } else { "which is held" };
-        let held = held.generation();
+        let (withdrawn, held) = (held.is_withdrawn(), held.generation());
         match offered.cmp(&held) {
-            Ordering::Less => Err(format!("generation {offered} is older than {held}, {what}")),
-            Ordering::Equal => Err(format!("generation {held} is held already with another content")),
             Ordering::Greater => Ok(()),
+            _ if withdrawn => Err(format!("generation {offered} is not above {held}, with which it was withdrawn")),
+            Ordering::Less => Err(format!("generation {offered} is older than {held}, which is held")),
+            Ordering::Equal => Err(format!("generation {held} is held already with another content")),
         }
     }
 

@@ -118,8 +118,9 @@ async fn answer(packet: &[u8], servers: &[SocketAddr], limit: Option<u16>) -> Op
     question.set_edns(edns);
     for server in servers.iter().take(SERVERS) {
         let Ok(answer) = ask_message(*server, Via::UdpThenTcp, &question, PATIENCE).await else { continue };
-        // Others say that they cannot help either.
-        if matches!(answer.metadata.response_code, ResponseCode::NoError | ResponseCode::NXDomain) {
+        // Others say that they cannot help either; who has no authority is no dns-b.
+        let helps = matches!(answer.metadata.response_code, ResponseCode::NoError | ResponseCode::NXDomain);
+        if helps && answer.metadata.authoritative {
             return reply(&client, answer, limit);
         }
     }
