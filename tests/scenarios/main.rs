@@ -5,6 +5,7 @@ mod conduct;
 mod config;
 mod distribution;
 mod documentation;
+mod drain;
 mod failover;
 mod handover;
 mod hostile;

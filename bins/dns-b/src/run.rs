@@ -11,7 +11,7 @@ use dglb_core::{
     published::Publisher,
 };
 use dglb_node::{
-    admin::Readiness,
+    admin::{Readiness, Request},
     ask::Asker,
     link::{Decision, LinkEvent, LinkId},
 };
@@ -68,6 +68,8 @@ pub struct Run {
     pub events: mpsc::Receiver<(LinkId, LinkEvent)>,
     /// New configurations, already found to be acceptable.
     pub reloads: mpsc::Receiver<Config>,
+    /// What the operator asks.
+    pub requests: mpsc::Receiver<Request>,
     /// How DNS-LBs are checked.
     pub check: CheckConfig,
     /// Asks them.
@@ -111,6 +113,10 @@ impl Run {
                 Some(config) = self.reloads.recv() => {
                     self.keeper.reconfigure(&config, Instant::now());
                     self.check = config.check;
+                }
+                Some(Request { path, parameters, reply }) = self.requests.recv() => {
+                    // Whoever asked may have gone.
+                    let _ = reply.send(self.keeper.request(path, &parameters, Instant::now()));
                 }
                 durable = progress(&mut self.keeping) => peers.release(durable),
                 Some(outcome) = outcomes.recv() => self.keeper.checked(outcome, Instant::now()),

@@ -189,6 +189,8 @@ impl Keeper {
 
     fn up(&mut self, server: &Identity, welcome: Welcome, effects: &mut Effects) {
         self.linked.insert(server.clone());
+        // One that still drains this DNS-LB says so again.
+        self.drained_by.remove(server);
         match welcome.fleet {
             Some(fleet) => self.adopt_fleet(server, fleet, effects),
             // It holds the document that HELLO named.

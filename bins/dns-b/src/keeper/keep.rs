@@ -190,7 +190,8 @@ impl Keeper {
     /// Nothing for a DNS-LB of which nothing is known that somebody might still need.
     fn lb_record(&self, index: LbIndex) -> Option<LbRecord> {
         let (truth, lb) = (self.lbs.get(&index)?, self.directory.find_lb(index)?);
-        if truth.map_generation == 0 && truth.report_generation == 0 && truth.rankings.is_empty() {
+        let nothing = truth.map_generation == 0 && truth.report_generation == 0 && truth.rankings.is_empty();
+        if nothing && !lb.drained {
             return None;
         }
         let clients: HashSet<_> = self.clients.held(index).map(|held| held.claim.prefix).collect();
@@ -263,7 +264,10 @@ impl Keeper {
         if let Err(error) = self.all.restore(all).and(self.clients.restore(clients)) {
             tracing::error!(%error, "the map table does not hold what was kept");
         }
-        leases.into_iter().for_each(|(index, end)| self.let_lease_run(index, end));
+        for (index, end) in leases {
+            self.ages.note(index, self.all.held(index).map(|held| held.claim.prefix), now);
+            self.let_lease_run(index, end);
+        }
         self.publish_tables();
         self.renew_default_group();
         self.judge_all(now);

@@ -135,6 +135,7 @@ impl Keeper {
             tracing::warn!(dns_lb = %identity, count, %prefix, %reason, "map entries refused, this one first");
         }
         self.claim(index, map.generation, &accepted);
+        self.ages.note(index, self.all.held(index).map(|held| held.claim.prefix), now);
         self.move_to(index, map);
         self.keep_lb(index);
         let ack = MapAck { generation: map.generation, accepted: accepted.len() as u32, refused };

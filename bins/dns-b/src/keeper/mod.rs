@@ -13,6 +13,7 @@ mod lb;
 mod lease;
 mod liveness;
 mod neighbours;
+pub mod operator;
 mod push;
 mod reload;
 mod reported;
@@ -51,6 +52,7 @@ use duplicates::{Duplicates, Holder, Process};
 use keep::Kept;
 use lb::LbTruth;
 use liveness::Crowd;
+use operator::Ages;
 use reported::Outlines;
 
 /// What a HELLO deserves.
@@ -96,6 +98,8 @@ pub struct Keeper {
     started: Instant,
     /// How long a label stays known after its DNS-LB's lease: nobody has it in a cache any longer.
     tombstone: Duration,
+    /// Since when claims have stood.
+    ages: Ages,
     /// How zones go to DNS-LBs.
     distribution: Distribution,
     /// The directory differs from what was last published.
@@ -164,6 +168,7 @@ impl Keeper {
             figures: Figures::default(),
             started: now,
             tombstone: Duration::from_secs(u64::from(config.fleet.ttl.label_ns)),
+            ages: Ages::default(),
             distribution: Distribution::default(),
             changed: true,
             kept: Kept::default(),
@@ -235,7 +240,7 @@ impl Keeper {
     }
 
     /// Whether who says so may be here; with certificates, it has shown that it is who it says.
-    fn admission(&self, identity: &Identity, role: PeerRole) -> Result<(), String> {
+    pub(super) fn admission(&self, identity: &Identity, role: PeerRole) -> Result<(), String> {
         let anybody = self.dns_lbs == DnsLbs::Certified && role == PeerRole::DnsLb;
         match self.peers.get(identity) {
             Some(peer) if peer.role == role => Ok(()),
@@ -284,7 +289,12 @@ impl Keeper {
     /// The WELCOME is on its way: what the peer needs to know follows.
     pub fn established(&mut self, link: LinkId) {
         match self.links.get(&link).map(|l| l.role) {
-            Some(PeerRole::DnsLb) => self.send_news(link),
+            Some(PeerRole::DnsLb) => {
+                if self.links.get(&link).is_some_and(|l| self.is_drained(&l.identity)) {
+                    self.send(link, Message::Drain(true));
+                }
+                self.send_news(link);
+            }
             Some(PeerRole::DnsASync) => self.send_delegations(link, |_| true),
             _ => {}
         }

@@ -206,7 +206,7 @@ impl Status {
     }
 }
 
-fn state(state: LbState) -> &'static str {
+pub(super) fn state(state: LbState) -> &'static str {
     match state {
         LbState::Alive => "alive",
         LbState::Suspect => "suspect",

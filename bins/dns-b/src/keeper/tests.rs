@@ -1,6 +1,7 @@
 mod catalogues;
 mod keep;
 mod liveness;
+mod operator;
 
 use std::{
     net::{IpAddr, SocketAddr},
