@@ -14,6 +14,7 @@ mod locate;
 mod lookup;
 mod matrix;
 mod persistence;
+mod residence;
 mod rolling;
 mod smoke;
 mod stop;

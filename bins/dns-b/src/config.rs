@@ -1,5 +1,7 @@
 //! The configuration file of dns-b. `config/dns-b.toml` shows every key.
 
+mod prove;
+
 use std::{
     collections::HashMap,
     net::SocketAddr,
@@ -22,6 +24,8 @@ use dglb_node::{
     config::{self, ConfigError, Loaded, Section, boolean, choice, duration, integer, link_security, seconds, text},
     link::{LinkSecurity, Unsecured},
 };
+
+pub use prove::{ProveBounds, ProveConfig};
 
 /// Everything that dns-b needs to know before it starts.
 #[derive(Clone, Debug)]
@@ -46,6 +50,8 @@ pub struct Config {
     pub check: CheckConfig,
     /// After this long without a report a DNS-LB's neighbours speak for it.
     pub stale_after: Duration,
+    /// How DNS-LBs prove where they are.
+    pub prove: ProveConfig,
     /// Who may say what.
     pub peers: HashMap<Identity, Peer>,
     /// The admin endpoint.
@@ -107,6 +113,8 @@ pub struct Peer {
     pub role: PeerRole,
     /// Prefixes that it may map.
     pub may_map: Vec<Prefix>,
+    /// What it may map by proof of residence.
+    pub prove: ProveBounds,
     /// Zones that it may publish.
     pub may_publish: Vec<Name>,
 }
@@ -129,7 +137,8 @@ fn read(section: &Section<'_>) -> Option<Config> {
         }
         own
     });
-    let peers = read_peers(section, fleet.as_ref());
+    let prove = prove::read(section);
+    let peers = read_peers(section, fleet.as_ref(), prove.sources.as_database.is_some());
     let admin = section.required_table("admin").and_then(|admin| admin.required("listen", text));
     let dns = Dns::read(section, identity.as_ref(), own.as_ref());
     let settings = read_settings(section, &peers);
@@ -149,6 +158,7 @@ fn read(section: &Section<'_>) -> Option<Config> {
         map: map?,
         check,
         stale_after,
+        prove,
         peers,
         admin: admin?,
         state_dir: section.path("state-dir"),
@@ -266,7 +276,7 @@ fn read_check(section: &Section<'_>) -> CheckConfig {
 
 const ROLES: [(&str, PeerRole); 2] = [("dns-lb", PeerRole::DnsLb), ("dns-a-sync", PeerRole::DnsASync)];
 
-fn read_peers(section: &Section<'_>, fleet: Option<&Fleet>) -> HashMap<Identity, Peer> {
+fn read_peers(section: &Section<'_>, fleet: Option<&Fleet>, has_numbers: bool) -> HashMap<Identity, Peer> {
     let mut peers = HashMap::new();
     let mut seen = Vec::new();
     for peer in section.tables("peer") {
@@ -274,6 +284,7 @@ fn read_peers(section: &Section<'_>, fleet: Option<&Fleet>) -> HashMap<Identity,
         let role = peer.required("role", choice(&ROLES));
         let may_map: Vec<Prefix> = peer.list("may-map", text);
         let may_publish: Vec<Name> = peer.list("may-publish", text);
+        let prove = prove::read_bounds(&peer, role != Some(PeerRole::DnsASync), has_numbers);
         match role {
             Some(PeerRole::DnsLb) if !may_publish.is_empty() => {
                 peer.problem("may-publish", "a dns-lb publishes no zone; that is a dns-a-sync's right");
@@ -291,7 +302,7 @@ fn read_peers(section: &Section<'_>, fleet: Option<&Fleet>) -> HashMap<Identity,
             peer.problem("identity", format!("\"{identity}\" is a dns-b of the fleet; its label is taken"));
         }
         if let Some(role) = role {
-            peers.insert(identity.clone(), Peer { role, may_map, may_publish });
+            peers.insert(identity.clone(), Peer { role, may_map, prove, may_publish });
         }
         seen.push((peer, identity));
     }

@@ -11,6 +11,8 @@ pub mod checker;
 pub mod config;
 pub mod keeper;
 pub mod metrics;
+pub mod networks;
+pub mod nonces;
 mod peers;
 pub mod record;
 pub mod run;
@@ -45,6 +47,7 @@ use tokio::sync::mpsc;
 
 use config::Config;
 use keeper::{Keeper, operator};
+use nonces::Witness;
 use run::{Run, SharedShown, Shown};
 
 /// Events of links that may wait for the keeper; then links wait.
@@ -85,7 +88,7 @@ impl Daemon for DnsB {
     }
 
     async fn start(config: Config, tasks: &mut Tasks) -> Result<Self, StartError> {
-        let server = bind_dns(&config)?;
+        let mut server = bind_dns(&config)?;
         let mut admin = Admin::bind(&config.admin)?;
         let (to, requests) = mpsc::channel(REQUESTS);
         admin.set_requests(Requests { look: operator::LOOK, change: operator::CHANGE, to });
@@ -122,6 +125,7 @@ impl Daemon for DnsB {
         let internal = |error: std::io::Error| StartError::Internal(error.to_string());
         let conduct = ConductKeeper::start(&config.serving, &mut registry, tasks);
         let content = Content { directory: publisher.reader(), conduct: conduct.reader() };
+        server.set_unhurried(Box::new(Witness { nonces: keeper.nonces(), content: content.clone() }));
         server.run(content, &counters, tasks).map_err(internal)?;
         let status = shown.clone();
         let show = move || {
@@ -137,8 +141,22 @@ impl Daemon for DnsB {
         }
         drop(sender);
         let (asking, reloads) = mpsc::channel(1);
+        let (networks, sources) = networks::follow(config.prove.sources.clone(), networks::FOLLOW, tasks);
         let (asker, check) = (Arc::new(Asker::open().await.map_err(internal)?), config.check);
-        let run = Run { keeper, publisher, events, reloads, requests, check, asker, shown, readiness, keeping };
+        let run = Run {
+            keeper,
+            publisher,
+            events,
+            reloads,
+            requests,
+            networks,
+            sources,
+            check,
+            asker,
+            shown,
+            readiness,
+            keeping,
+        };
         tasks.spawn("keeper", run.run(tasks.stop_token()));
         Ok(Self { map, dns, encrypted, admin: admin_address, counters, conduct, config, reloads: asking })
     }

@@ -9,7 +9,10 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::{keeper::Figures, run::SharedShown};
+use crate::{
+    keeper::{Figures, PROOF_REFUSALS},
+    run::SharedShown,
+};
 
 /// Reads the figures at every scrape.
 #[derive(Debug)]
@@ -35,13 +38,18 @@ impl Collector for KeeperMetrics {
         for (state, count) in ["alive", "suspect", "gone"].into_iter().zip(figures.lbs) {
             ConstGauge::new(count as i64).encode(states.encode_family(&[("state", state)])?)?;
         }
+        let help = "Proofs of residence refused, by reason";
+        let mut refused = encoder.encode_descriptor("dglb_proofs_refused", help, None, MetricType::Counter)?;
+        for (reason, count) in PROOF_REFUSALS.into_iter().zip(figures.proofs_refused) {
+            ConstCounter::new(count).encode(refused.encode_family(&[("reason", reason)])?)?;
+        }
         Ok(())
     }
 }
 
 type Row = (&'static str, &'static str, u64);
 
-fn counters(f: &Figures) -> [Row; 17] {
+fn counters(f: &Figures) -> [Row; 25] {
     [
         ("dglb_links_refused", "Map links refused for who they were", f.refused_links),
         ("dglb_map_entries_refused", "Map entries refused", f.refused_entries),
@@ -60,13 +68,22 @@ fn counters(f: &Figures) -> [Row; 17] {
         ("dglb_wants_unknown", "Such names in no zone that is served here", f.wants_unknown),
         ("dglb_catalogues_refused_by_dns_lb", "Catalogues that a DNS-LB would not take", f.catalogues_refused_by_lb),
         ("dglb_messages_unexpected", "Messages that have no meaning here", f.unexpected),
+        ("dglb_challenges", "Challenges sent to DNS-LBs for proofs of residence", f.nonces.issued),
+        ("dglb_challenges_withheld", "Challenges not sent, too many being under way", f.challenges_withheld),
+        ("dglb_challenges_unproven", "Challenges that ended without a proof", f.nonces.unproven),
+        ("dglb_nonces_given", "Secrets given to who asked for a nonce first", f.nonces.given),
+        ("dglb_nonces_asked_again", "Questions for a nonce that somebody else had asked for", f.nonces.later),
+        ("dglb_nonces_unknown", "Questions for what is no nonce, or no longer", f.nonces.unknown),
+        ("dglb_proofs_accepted", "Proofs of residence that mapped an address, or kept it", f.proofs_accepted),
+        ("dglb_proofs_lapsed", "Proven prefixes that were not seen any more", f.proofs_lapsed),
     ]
 }
 
-fn gauges(f: &Figures) -> [Row; 5] {
+fn gauges(f: &Figures) -> [Row; 6] {
     [
         ("dglb_map_links", "Map links that are up", f.links),
         ("dglb_map_prefixes", "Prefixes mapped", f.prefixes),
+        ("dglb_map_prefixes_proven", "Prefixes mapped by proof of residence", f.proven),
         ("dglb_identities_duplicated", "Identities of which two processes are or were lately at work", f.duplicated),
         ("dglb_zones", "Zones served", f.zones),
         ("dglb_presumed_own_fault", "1 while so many DNS-LBs fail that nobody is demoted", u64::from(f.own_fault)),

@@ -16,7 +16,7 @@ use dglb_node::{
     link::{Decision, LinkEvent, LinkId},
 };
 use tokio::{
-    sync::{Semaphore, mpsc},
+    sync::{Semaphore, mpsc, watch},
     time::MissedTickBehavior,
 };
 use tokio_util::sync::CancellationToken;
@@ -25,6 +25,7 @@ use crate::{
     checker::check,
     config::{CheckConfig, Config},
     keeper::{Checked, Figures, Keeper, Status, Verdict},
+    networks::{Networks, Sources},
     peers::Peers,
     stored::Keeping,
 };
@@ -70,6 +71,10 @@ pub struct Run {
     pub reloads: mpsc::Receiver<Config>,
     /// What the operator asks.
     pub requests: mpsc::Receiver<Request>,
+    /// What the files about networks say, whenever that changes.
+    pub networks: mpsc::Receiver<Networks>,
+    /// Which files that are.
+    pub sources: watch::Sender<Sources>,
     /// How DNS-LBs are checked.
     pub check: CheckConfig,
     /// Asks them.
@@ -113,11 +118,13 @@ impl Run {
                 Some(config) = self.reloads.recv() => {
                     self.keeper.reconfigure(&config, Instant::now());
                     self.check = config.check;
+                    self.sources.send_replace(config.prove.sources);
                 }
                 Some(Request { path, parameters, reply }) = self.requests.recv() => {
                     // Whoever asked may have gone.
                     let _ = reply.send(self.keeper.request(path, &parameters, Instant::now()));
                 }
+                Some(networks) = self.networks.recv() => self.keeper.set_networks(networks),
                 durable = progress(&mut self.keeping) => peers.release(durable),
                 Some(outcome) = outcomes.recv() => self.keeper.checked(outcome, Instant::now()),
                 _ = tick.tick() => {

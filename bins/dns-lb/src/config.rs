@@ -18,7 +18,7 @@ use dglb_node::{
     link::LinkSecurity,
 };
 
-use crate::{prober, resolver};
+use crate::{addresses, prober, resolver};
 
 /// Everything that dns-lb needs to know before it starts.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,8 +48,8 @@ pub struct Config {
 pub struct Dns {
     /// Where questions are taken.
     pub listen: Vec<SocketAddr>,
-    /// The addresses under which the world asks it, at least one.
-    pub advertise: Vec<IpAddr>,
+    /// The addresses under which the world asks it.
+    pub advertise: addresses::Source,
     /// How DNS is served, whatever is asked.
     pub serving: config::Dns,
 }
@@ -59,6 +59,8 @@ pub struct Dns {
 pub struct Isp {
     /// Where the DNS-ISP's addresses come from.
     pub resolvers: resolver::Source,
+    /// Between two checks whether its users reach this DNS-LB; zero for none.
+    pub self_check: Duration,
     /// Networks of its clients, for resolvers that send client subnets.
     pub networks: Vec<Prefix>,
     /// Lower is taken first, among the DNS-LBs of one prefix.
@@ -128,25 +130,38 @@ fn read_dns(section: &Section<'_>, identity: Option<&Identity>) -> Option<Dns> {
     let listen: Option<Vec<SocketAddr>> = section.required_list("listen", text);
     let mut serving = config::Dns::read(Some(section), identity);
     serving.read_encrypted(section, &[("listen", Role::DnsLb)]);
-    let mut advertise: Vec<IpAddr> = section.list("advertise", text);
-    for (at, address) in advertise.iter().enumerate() {
-        if address.is_unspecified() || address.is_multicast() {
-            section.problem_in("advertise", at, format!("{address} is no address that anybody could ask"));
-        }
-    }
     let listen = listen?;
-    if advertise.is_empty() {
-        advertise = listen.iter().map(|a| canonical(a.ip())).filter(|a| !a.is_unspecified()).collect();
-        if advertise.is_empty() {
-            section.problem("listen", "these are wildcards: name the addresses that the world asks in \"advertise\"");
-        }
-    }
-    let mut distinct = std::collections::HashSet::new();
-    advertise.retain(|a| distinct.insert(*a));
+    let advertise = read_advertise(section, &listen);
     if listen.iter().any(|a| !matches!(a.port(), 0 | 53)) {
         section.warning("listen", "resolvers ask on port 53 alone; other ports are for tests");
     }
     Some(Dns { listen, advertise, serving })
+}
+
+/// The addresses listened on; where one of them is a wildcard, those of the interfaces.
+fn read_advertise(section: &Section<'_>, listen: &[SocketAddr]) -> addresses::Source {
+    let wildcard = |v4: bool| listen.iter().any(|a| a.ip().is_unspecified() && a.is_ipv4() == v4);
+    // On Linux [::] takes IPv4, too, unless that has a socket of its own.
+    let (v4, v6) = (wildcard(true) || wildcard(false), wildcard(false));
+    let automatic = section.optional("advertise", |value| Ok(value.as_str() == Some("auto"))) == Some(true);
+    if automatic && !(v4 || v6) {
+        section.problem("advertise", "\"auto\" takes the interfaces' addresses, so \"listen\" must be a wildcard");
+    }
+    if automatic || (!section.has("advertise") && (v4 || v6)) {
+        return addresses::Source::Interfaces { v4, v6 };
+    }
+    let mut fixed: Vec<IpAddr> = section.list("advertise", text);
+    for (at, address) in fixed.iter().enumerate() {
+        if address.is_unspecified() || address.is_multicast() {
+            section.problem_in("advertise", at, format!("{address} is no address that anybody could ask"));
+        }
+    }
+    if fixed.is_empty() {
+        fixed = listen.iter().map(|a| canonical(a.ip())).filter(|a| !a.is_unspecified()).collect();
+    }
+    let mut distinct = std::collections::HashSet::new();
+    fixed.retain(|a| distinct.insert(*a));
+    addresses::Source::Fixed(fixed)
 }
 
 fn read_isp(section: &Section<'_>) -> Isp {
@@ -155,7 +170,8 @@ fn read_isp(section: &Section<'_>) -> Isp {
         behind_stub: resolver::BEHIND_STUB.into(),
     };
     let Some(isp) = section.table("isp") else {
-        return Isp { resolvers: file(None), networks: Vec::new(), preference: PREFERENCE, weight: 1 };
+        let (resolvers, networks) = (file(None), Vec::new());
+        return Isp { resolvers, self_check: SELF_CHECK, networks, preference: PREFERENCE, weight: 1 };
     };
     let path = isp.path("resolv-conf");
     let fixed: Vec<IpAddr> = isp.list("resolvers", text);
@@ -170,6 +186,7 @@ fn read_isp(section: &Section<'_>) -> Isp {
     let fixed: Vec<IpAddr> = fixed.into_iter().map(canonical).collect();
     Isp {
         resolvers: if isp.has("resolvers") { resolver::Source::Fixed(fixed) } else { file(path) },
+        self_check: isp.or("self-check", or_never(duration("1s", "1d")), SELF_CHECK),
         networks: isp.list("networks", text),
         preference: isp.or("preference", integer(0..=u16::MAX), PREFERENCE),
         weight: isp.or("weight", integer(1..=u16::MAX), 1),
@@ -178,6 +195,15 @@ fn read_isp(section: &Section<'_>) -> Isp {
 
 /// In the middle, so that others can be put before and behind.
 const PREFERENCE: u16 = 10;
+
+const SELF_CHECK: Duration = Duration::from_secs(60);
+
+/// A duration, or `false`, which is none at all.
+fn or_never(
+    kind: impl Fn(&config::Value<'_>) -> Result<Duration, String>,
+) -> impl Fn(&config::Value<'_>) -> Result<Duration, String> {
+    move |value| if value.as_bool() == Some(false) { Ok(Duration::ZERO) } else { kind(value) }
+}
 
 fn read_map(map: Option<&Section<'_>>, security: Option<LinkSecurity>) -> Map {
     let seconds = Duration::from_secs;
@@ -290,14 +316,18 @@ mod tests {
     #[test]
     fn the_advertised_addresses_are_the_ones_listened_on() {
         let config = load_text(LEAST).unwrap().value;
-        assert_eq!(config.dns.advertise, ["192.0.2.53".parse::<IpAddr>().unwrap()]);
+        let fixed = |list: &[&str]| addresses::Source::Fixed(list.iter().map(|a| a.parse().unwrap()).collect());
+        assert_eq!(config.dns.advertise, fixed(&["192.0.2.53"]));
+        let interfaces = |v4, v6| addresses::Source::Interfaces { v4, v6 };
         let wildcard = LEAST.replace("192.0.2.53:53", "0.0.0.0:53");
-        let message = "2:14: dns.listen: these are wildcards: name the addresses that the world asks in \"advertise\"";
-        assert_eq!(load_text(&wildcard).unwrap_err(), [message]);
+        assert_eq!(load_text(&wildcard).unwrap().value.dns.advertise, interfaces(true, false));
+        let both = LEAST.replace("192.0.2.53:53", "[::]:53").replace("map.", "dns.advertise = 'auto'\nmap.");
+        assert_eq!(load_text(&both).unwrap().value.dns.advertise, interfaces(true, true));
+        let nothing = LEAST.replace("map.", "dns.advertise = 'auto'\nmap.");
+        assert!(load_text(&nothing).unwrap_err()[0].contains("must be a wildcard"));
         let named = wildcard.replace("map.", "dns.advertise = ['192.0.2.9', '2001:db8::9', '192.0.2.9']\nmap.");
         let config = load_text(&named).unwrap().value;
-        let expected: Vec<IpAddr> = vec!["192.0.2.9".parse().unwrap(), "2001:db8::9".parse().unwrap()];
-        assert_eq!(config.dns.advertise, expected);
+        assert_eq!(config.dns.advertise, fixed(&["192.0.2.9", "2001:db8::9"]));
         assert_eq!(load_text(&LEAST.replace(":53'", ":5353'")).unwrap().warnings.len(), 1);
     }
 

@@ -7,6 +7,7 @@
 
 mod adopt;
 mod keep;
+mod residence;
 mod want;
 
 use std::{
@@ -33,8 +34,10 @@ use crate::{
     measurements::{Change, Measurements},
     metrics::{Metrics, ProbeLabels},
     prober::{Sample, Target},
+    proof::{LookUp, Proofs},
     registration::{Claim, Outgoing, Registration},
     reports::Reports,
+    self_check::{Arrived, Check, SelfCheck},
 };
 use want::Wanted;
 
@@ -51,6 +54,8 @@ pub struct Settings {
     pub settle: Duration,
     /// Between two reports of everything.
     pub digest: Duration,
+    /// Between two checks whether the ISP's users reach this DNS-LB; zero for none.
+    pub self_check: Duration,
 }
 
 /// What happened.
@@ -60,6 +65,12 @@ pub enum Event {
     Sample(Sample),
     /// The DNS-ISP has these addresses now.
     Resolvers(Vec<IpAddr>),
+    /// The world asks this DNS-LB at these addresses now.
+    Addresses(Vec<IpAddr>),
+    /// The DNS-ISP has answered a dns-b's challenge with this text.
+    LookedUp(LookUp, Vec<u8>),
+    /// Where a question to this resolver for a name of this DNS-LB arrived.
+    Arrived(IpAddr, Arrived),
     /// The configuration claims this now.
     Claim(Claim),
     /// The link to a dns-b is up.
@@ -85,6 +96,10 @@ pub struct Effects {
     pub answers: bool,
     /// The targets have changed: probe them.
     pub targets: bool,
+    /// Ask the DNS-ISP for these.
+    pub look_ups: Vec<LookUp>,
+    /// Ask the DNS-ISP for these, too, and see where the questions arrive.
+    pub checks: Vec<Check>,
 }
 
 /// See the module's description.
@@ -111,6 +126,8 @@ pub struct Keeper {
     measurements: Measurements,
     registration: Registration,
     reports: Reports,
+    proofs: Proofs,
+    self_check: SelfCheck,
     next_digest: Instant,
     metrics: Metrics,
     kept: keep::Kept,
@@ -138,6 +155,8 @@ impl Keeper {
             measurements: Measurements::new(settings.settle),
             registration: Registration::new(settings.claim.clone(), settings.servers.clone()),
             reports: Reports::new(metrics.reports_sent.clone(), metrics.reports_acknowledged.clone()),
+            proofs: Proofs::default(),
+            self_check: SelfCheck::new(settings.self_check),
             next_digest: now + settings.digest,
             metrics,
             settings,
@@ -157,8 +176,17 @@ impl Keeper {
                     return effects;
                 }
             }
-            Event::Resolvers(resolvers) => effects.send.extend(self.registration.set_resolvers(resolvers)),
-            Event::Claim(claim) => effects.send.extend(self.registration.set_claim(claim)),
+            Event::Resolvers(resolvers) => {
+                let claim = Claim { resolvers, ..self.registration.claim().clone() };
+                self.claim(claim, &mut effects);
+            }
+            Event::LookedUp(look_up, text) => effects.send.extend(self.proofs.answered(look_up, text)),
+            Event::Arrived(resolver, arrived) => self.arrived(resolver, arrived),
+            Event::Addresses(addresses) => {
+                let claim = Claim { addresses, ..self.registration.claim().clone() };
+                self.claim(claim, &mut effects);
+            }
+            Event::Claim(claim) => self.claim(claim, &mut effects),
             Event::Up(server, welcome) => self.up(&server, *welcome, &mut effects),
             Event::Said(server, message) => self.said(server, message, now, &mut effects),
             Event::Asked(name) => self.asked(&name, now, &mut effects),
@@ -167,6 +195,7 @@ impl Keeper {
                 self.fleets.remove(&server);
                 self.behind.retain(|(behind, _), _| *behind != server);
                 self.reports.down(&server);
+                self.proofs.down(&server);
                 effects.send.extend(self.registration.down(&server));
             }
             Event::Tick => self.tick(now, &mut effects),
@@ -205,6 +234,8 @@ impl Keeper {
         match message {
             Message::Fleet(fleet) => self.adopt_fleet(&server, *fleet, effects),
             Message::MapAck(ack) => effects.send.extend(self.registration.acknowledged(&server, &ack)),
+            Message::Challenge(challenge) => self.challenged(&server, &challenge, now, effects),
+            Message::Seen(seen) => self.seen(&server, seen, now),
             Message::ReportAck(ack) => effects.send.extend(self.reports.acknowledged(&server, ack)),
             Message::Resync(Resync::Map) => effects.send.extend(self.registration.resync(&server)),
             Message::Resync(Resync::Report) | Message::GetReport => {
@@ -219,6 +250,7 @@ impl Keeper {
     }
 
     fn tick(&mut self, now: Instant, effects: &mut Effects) {
+        self.look_after_residence(now, effects);
         let due = self.measurements.due(now);
         self.ranked(due, Vec::new(), effects);
         if now >= self.next_digest {
@@ -317,6 +349,16 @@ impl Keeper {
         &self.reports
     }
 
+    /// What the dns-bs have seen of the DNS-ISP.
+    pub fn proofs(&self) -> &Proofs {
+        &self.proofs
+    }
+
+    /// Whether the ISP's users reach this DNS-LB.
+    pub fn self_check(&self) -> &SelfCheck {
+        &self.self_check
+    }
+
     /// The dns-bs whose operator drains this DNS-LB.
     pub fn drained_by(&self) -> &BTreeSet<Identity> {
         &self.drained_by
@@ -339,6 +381,10 @@ impl Keeper {
         set(&m.fleet_disagreements, others as u64);
         set(&m.fleet_not_dialled, self.not_dialled.len() as u64);
         set(&m.catalogues_behind, self.behind.len() as u64);
+        set(&m.isp_addresses_proven, self.proofs.mapped() as u64);
+        let (reaching, not_reaching) = self.self_check.counts();
+        set(&m.isp_resolvers_reaching, reaching as u64);
+        set(&m.isp_resolvers_not_reaching, not_reaching as u64);
         set(&m.services, self.measurements.rankings().count() as u64);
         set(&m.services_ranked, self.measurements.rankings().filter(|(_, r)| r.is_some()).count() as u64);
     }

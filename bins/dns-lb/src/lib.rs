@@ -10,15 +10,19 @@
 //! The keeper is pure and decides; one task brings it what happened and carries
 //! out what it says. DNS threads only ever read the directory that is published last.
 
+pub mod addresses;
 pub mod config;
+pub mod isp;
 pub mod keeper;
 pub mod measurements;
 pub mod metrics;
 pub mod probe;
 pub mod prober;
+pub mod proof;
 pub mod registration;
 pub mod reports;
 pub mod resolver;
+pub mod self_check;
 mod status;
 mod tcp_info;
 pub mod uplink;
@@ -55,11 +59,11 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 
 use crate::{
-    config::{Config, Isp},
+    config::Config,
     keeper::{Keeper, Restored},
     metrics::Metrics,
     uplink::Uplink,
-    work::Work,
+    work::{Place, Work},
 };
 
 /// Names of questions that were relayed and wait for the keeper; beyond that it misses some.
@@ -72,7 +76,7 @@ pub struct DnsLb {
     dns: Vec<SocketAddr>,
     encrypted: Vec<(Transport, SocketAddr)>,
     admin: admin::Address,
-    reloads: mpsc::Sender<Isp>,
+    reloads: mpsc::Sender<Place>,
     conduct: ConductKeeper,
     counters: DnsCounters,
     metrics: Metrics,
@@ -202,7 +206,7 @@ impl Daemon for DnsLb {
         if let Some(key) = status::immutable_change(&self.config, &config) {
             return Err(format!("{key} has changed, which takes a restart"));
         }
-        self.reloads.try_send(config.isp.clone()).map_err(|_| "the reload before is still under way".to_owned())?;
+        self.reloads.try_send(Place::of(&config)).map_err(|_| "the reload before is still under way".to_owned())?;
         self.conduct.reconfigure(&config.dns.serving);
         self.config = config;
         Ok(())
@@ -211,7 +215,7 @@ impl Daemon for DnsLb {
 
 fn keeper_settings(config: &Config, resolvers: Vec<std::net::IpAddr>) -> keeper::Settings {
     let claim = registration::Claim {
-        addresses: config.dns.advertise.clone(),
+        addresses: config.dns.advertise.read(),
         resolvers,
         networks: config.isp.networks.clone(),
         preference: config.isp.preference,
@@ -224,6 +228,7 @@ fn keeper_settings(config: &Config, resolvers: Vec<std::net::IpAddr>) -> keeper:
         servers: config.servers.iter().map(|s| s.identity.clone()).collect(),
         settle: config.probe.settle,
         digest: config.report_interval,
+        self_check: config.isp.self_check,
     }
 }
 

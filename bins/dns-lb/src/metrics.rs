@@ -37,6 +37,18 @@ pub struct Metrics {
     /// Zones that a connected dns-b offers in an older generation than the one in use, once for
     /// each such dns-b: an alarm.
     pub catalogues_behind: Gauge,
+    /// Challenges of dns-bs, by what became of them.
+    pub challenges: Family<OutcomeLabels, Counter>,
+    /// Proofs of residence that dns-bs have answered, by how.
+    pub proofs: Family<OutcomeLabels, Counter>,
+    /// Own questions through the DNS-ISP, by where they arrived.
+    pub self_checks: Family<OutcomeLabels, Counter>,
+    /// Addresses of the DNS-ISP that a dns-b has mapped by proof.
+    pub isp_addresses_proven: Gauge,
+    /// Resolvers of the DNS-ISP whose users reach this DNS-LB.
+    pub isp_resolvers_reaching: Gauge,
+    /// Resolvers of the DNS-ISP whose users do not: an alarm.
+    pub isp_resolvers_not_reaching: Gauge,
     /// Services in the catalogues.
     pub services: Gauge,
     /// Services that have a ranking.
@@ -59,12 +71,23 @@ pub struct CatalogueLabels {
     pub outcome: &'static str,
 }
 
+/// What became of something.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OutcomeLabels {
+    /// A word for it.
+    pub outcome: &'static str,
+}
+
 impl Metrics {
     /// Puts everything into a registry, as `dglb_lb_…`.
     pub fn register(&self, registry: &mut Registry) {
         let lb = registry.sub_registry_with_prefix("dglb_lb");
         lb.register("probes", "Probes that ended, by kind and outcome", self.probes.clone());
         lb.register("catalogues", "Catalogues that came, by outcome", self.catalogues.clone());
+        lb.register("challenges", "Challenges of dns-bs, by outcome", self.challenges.clone());
+        lb.register("proofs", "Proofs of residence answered by dns-bs, by outcome", self.proofs.clone());
+        let help = "Own questions through the ISP's resolvers, by where they arrived";
+        lb.register("self_checks", help, self.self_checks.clone());
         let counters = [
             ("ranking_changes", "Rankings that led to other answers", &self.ranking_changes),
             ("reports_sent", "Reports sent to dns-bs", &self.reports_sent),
@@ -82,6 +105,9 @@ impl Metrics {
             ("fleet_disagreements", "Connected dns-bs with another fleet document", &self.fleet_disagreements),
             ("fleet_not_dialled", "Dns-bs of the fleet document that are not configured", &self.fleet_not_dialled),
             ("catalogues_behind", "Catalogues at dns-bs that are older than those in use", &self.catalogues_behind),
+            ("isp_addresses_proven", "Addresses of the ISP's resolvers mapped by proof", &self.isp_addresses_proven),
+            ("isp_resolvers_reaching", "Resolvers whose users reach this DNS-LB", &self.isp_resolvers_reaching),
+            ("isp_resolvers_not_reaching", "Resolvers whose users do not", &self.isp_resolvers_not_reaching),
             ("services", "Services in the catalogues", &self.services),
             ("services_ranked", "Services that have a ranking", &self.services_ranked),
         ];

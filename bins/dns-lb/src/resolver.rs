@@ -17,7 +17,7 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 
 /// How often the file is looked at.
-pub const POLL: Duration = Duration::from_secs(1);
+pub const POLL: Duration = Duration::from_millis(250);
 /// Where resolvers are looked for if nothing else is configured.
 pub const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// Where systemd-resolved writes the servers behind its own stub.
@@ -222,6 +222,26 @@ mod tests {
         host.write("resolv.conf", "nameserver 192.0.2.3\n");
         assert_eq!(change().await, ips("192.0.2.3"));
 
+        drop(changes);
+        timeout(Duration::from_secs(10), watcher).await.expect("the watcher did not end").unwrap();
+    }
+
+    /// systemd-resolved: the system's file names its stub for ever, what changes is its own file.
+    #[tokio::test]
+    async fn what_is_behind_the_stub_is_watched() {
+        let host = Host::new();
+        host.write("resolv.conf", "nameserver 127.0.0.53\n");
+        host.write("behind", "nameserver 192.0.2.1\n");
+        let (tx, mut changes) = mpsc::channel(1);
+        let watcher = tokio::spawn(watch(host.source(), ips("192.0.2.1"), Duration::from_millis(10), tx));
+        let mut change = async || timeout(Duration::from_secs(10), changes.recv()).await.unwrap().unwrap();
+        host.write("new", "nameserver 192.0.2.2\n");
+        std::fs::rename(host.path("new"), host.path("behind")).unwrap();
+        assert_eq!(change().await, ips("192.0.2.2"));
+        host.write("new", "nameserver 192.0.2.3\n");
+        std::os::unix::fs::symlink(host.path("new"), host.path("link")).unwrap();
+        std::fs::rename(host.path("link"), host.path("resolv.conf")).unwrap();
+        assert_eq!(change().await, ips("192.0.2.3"), "a link to somewhere else");
         drop(changes);
         timeout(Duration::from_secs(10), watcher).await.expect("the watcher did not end").unwrap();
     }

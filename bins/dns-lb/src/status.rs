@@ -1,5 +1,7 @@
 //! What an operator may see: `/api/v1/status`.
 
+use std::time::Instant;
+
 use serde_json::{Value, json};
 
 use crate::{
@@ -11,7 +13,7 @@ use crate::{
 };
 
 /// The document, but for what changes by itself ([`crate::DnsLb`] adds that).
-pub(crate) fn status(keeper: &Keeper, uplink: &Uplink, metrics: &Metrics) -> Value {
+pub(crate) fn status(keeper: &Keeper, uplink: &Uplink, metrics: &Metrics, now: Instant) -> Value {
     let registration = keeper.registration();
     let reports = keeper.reports();
     let services: serde_json::Map<String, Value> =
@@ -27,6 +29,8 @@ pub(crate) fn status(keeper: &Keeper, uplink: &Uplink, metrics: &Metrics) -> Val
             "resolvers": registration.claim().resolvers,
             "networks": registration.claim().networks,
         },
+        "residence": keeper.proofs().status(now),
+        "self_check": keeper.self_check().status(),
         "links": uplink.status(),
         "map": {
             "generation": registration.generation(),
@@ -62,7 +66,6 @@ pub(crate) fn immutable_change(before: &Config, after: &Config) -> Option<&'stat
     let keys = [
         ("identity", before.identity != after.identity),
         ("dns.listen", before.dns.listen != after.dns.listen),
-        ("dns.advertise", before.dns.advertise != after.dns.advertise),
         ("dns.lanes", settings(before).lanes != settings(after).lanes),
         ("dns.rate-limit.table-size", settings(before).rate_table != settings(after).rate_table),
         ("[dns.tcp]", settings(before).tcp != settings(after).tcp),

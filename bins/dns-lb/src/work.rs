@@ -18,7 +18,9 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
+    addresses,
     config::{Config, Isp},
+    isp::Asker,
     keeper::{Event, Keeper},
     metrics::Metrics,
     prober::{Prober, Sample},
@@ -53,6 +55,26 @@ pub(crate) struct Outputs {
     pub(crate) metrics: Metrics,
 }
 
+/// What of the configuration says where this DNS-LB is.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    isp: Isp,
+    addresses: addresses::Source,
+}
+
+impl Place {
+    pub(crate) fn of(config: &Config) -> Self {
+        Self { isp: config.isp.clone(), addresses: config.dns.advertise.clone() }
+    }
+}
+
+/// What is watched of the host; each watcher ends with its handle.
+struct Watched {
+    resolvers: mpsc::Receiver<Vec<IpAddr>>,
+    addresses: mpsc::Receiver<Vec<IpAddr>>,
+    _watchers: [AbortOnDropHandle<()>; 2],
+}
+
 /// See the module's description.
 #[derive(Debug)]
 pub(crate) struct Work {
@@ -62,7 +84,9 @@ pub(crate) struct Work {
     samples: mpsc::Receiver<Sample>,
     /// Names that somebody asked for and that had to be relayed.
     asked: mpsc::Receiver<Name>,
-    isp: Isp,
+    place: Place,
+    asker: Asker,
+    answers: mpsc::Receiver<Event>,
     outputs: Outputs,
     /// Where everything is kept; nowhere without a state directory.
     committer: Option<Committer>,
@@ -83,6 +107,7 @@ impl Work {
         committer: Option<Committer>,
     ) -> Self {
         let (sender, samples) = mpsc::channel(SAMPLES);
+        let (asker, answers) = Asker::new();
         outputs.readiness.wait(LINK, "no dns-b was ever reached");
         outputs.readiness.wait(RANKING, "no catalogue yet");
         let mut work = Self {
@@ -91,7 +116,9 @@ impl Work {
             prober: Prober::new(config.probe.settings, sender),
             samples,
             asked,
-            isp: config.isp.clone(),
+            place: Place::of(config),
+            asker,
+            answers,
             outputs,
             committer,
             waiting: VecDeque::new(),
@@ -105,8 +132,8 @@ impl Work {
     }
 
     /// Works until `stop`. The links are left to their own tasks, which say BYE.
-    pub(crate) async fn run(mut self, mut reloads: mpsc::Receiver<Isp>, stop: CancellationToken) {
-        let (mut resolvers, mut _watcher) = self.watch_resolvers();
+    pub(crate) async fn run(mut self, mut reloads: mpsc::Receiver<Place>, stop: CancellationToken) {
+        let mut watched = self.watch();
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -120,12 +147,14 @@ impl Work {
                 Some(event) = self.uplink.next() => event,
                 Some(sample) = self.samples.recv() => Event::Sample(sample),
                 Some(name) = self.asked.recv() => Event::Asked(name),
-                Some(resolvers) = resolvers.recv() => Event::Resolvers(resolvers),
-                Some(isp) = reloads.recv() => {
-                    let claim = self.claim(&isp);
-                    self.isp = isp;
+                Some(answer) = self.answers.recv() => answer,
+                Some(resolvers) = watched.resolvers.recv() => Event::Resolvers(resolvers),
+                Some(addresses) = watched.addresses.recv() => Event::Addresses(addresses),
+                Some(place) = reloads.recv() => {
+                    let claim = self.claim(&place);
+                    self.place = place;
                     self.handle(Event::Claim(claim));
-                    (resolvers, _watcher) = self.watch_resolvers();
+                    watched = self.watch();
                     continue;
                 }
                 _ = ticks.tick() => Event::Tick,
@@ -149,6 +178,9 @@ impl Work {
         if effects.targets {
             self.prober.set_targets(self.keeper.targets());
         }
+        let identity = self.keeper.identity().as_str();
+        effects.look_ups.into_iter().for_each(|look_up| self.asker.look_up(look_up));
+        effects.checks.into_iter().for_each(|check| self.asker.check(check, identity.to_owned()));
         self.changed |= !measured || effects.answers || !effects.send.is_empty();
         self.uplink.send(effects.send);
         self.waiting.extend(effects.after);
@@ -191,7 +223,7 @@ impl Work {
 
     fn show(&mut self) {
         let Outputs { shown, readiness, metrics, .. } = &self.outputs;
-        shown.send_replace(Arc::new(status(&self.keeper, &self.uplink, metrics)));
+        shown.send_replace(Arc::new(status(&self.keeper, &self.uplink, metrics, Instant::now())));
         if self.uplink.is_up() {
             readiness.met(LINK);
         }
@@ -206,23 +238,28 @@ impl Work {
         self.shown_at = Instant::now();
     }
 
-    /// What is claimed under another `[isp]`.
-    fn claim(&self, isp: &Isp) -> Claim {
-        let now = self.keeper.registration().claim().clone();
+    /// What is claimed at another place.
+    fn claim(&self, place: &Place) -> Claim {
+        let (isp, now) = (&place.isp, self.keeper.registration().claim().clone());
         let resolvers = isp.resolvers.read().unwrap_or_else(|error| {
             tracing::warn!(%error, "resolvers are kept as they were");
             now.resolvers.clone()
         });
+        let addresses = Some(place.addresses.read()).filter(|list| !list.is_empty()).unwrap_or(now.addresses);
         let (networks, preference, weight) = (isp.networks.clone(), isp.preference, isp.weight);
-        Claim { resolvers, networks, preference, weight, ..now }
+        Claim { addresses, resolvers, networks, preference, weight, lease: now.lease }
     }
 
-    /// A watcher over the source of the DNS-ISP's addresses. It ends with its handle.
-    fn watch_resolvers(&self) -> (mpsc::Receiver<Vec<IpAddr>>, AbortOnDropHandle<()>) {
-        let (sender, changes) = mpsc::channel(1);
-        let known = self.keeper.registration().claim().resolvers.clone();
-        let watcher = resolver::watch(self.isp.resolvers.clone(), known, resolver::POLL, sender);
-        (changes, AbortOnDropHandle::new(tokio::spawn(watcher)))
+    fn watch(&self) -> Watched {
+        let claim = self.keeper.registration().claim();
+        let (resolvers_sender, resolvers) = mpsc::channel(1);
+        let (addresses_sender, addresses) = mpsc::channel(1);
+        let (known, source) = (claim.resolvers.clone(), self.place.isp.resolvers.clone());
+        let of_resolvers = resolver::watch(source, known, resolver::POLL, resolvers_sender);
+        let (known, source) = (claim.addresses.clone(), self.place.addresses.clone());
+        let of_addresses = addresses::watch(source, known, addresses::POLL, addresses_sender);
+        let watchers = [tokio::spawn(of_resolvers), tokio::spawn(of_addresses)];
+        Watched { resolvers, addresses, _watchers: watchers.map(AbortOnDropHandle::new) }
     }
 }
 

@@ -254,7 +254,8 @@ impl Play {
         };
         let servers = (1..=SERVERS).map(|n| format!("b{n}").parse().unwrap()).collect();
         let (identity, settle) = (format!("lb{}", lb + 1).parse().unwrap(), Duration::from_secs(5));
-        let settings = Settings { identity, claim, servers, settle, digest: Duration::from_secs(60) };
+        let (digest, self_check) = (Duration::from_secs(60), Duration::ZERO);
+        let settings = Settings { identity, claim, servers, settle, digest, self_check };
         let keeper = Lb::new(settings, Metrics::default(), self.now);
         host.process = Some(Process { keeper, boot: host.boots, started: self.now });
         self.say(|| format!("lb{} starts at {}", lb + 1, self.hosts[lb].address));

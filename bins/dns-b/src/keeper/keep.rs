@@ -241,8 +241,9 @@ impl Keeper {
             let admitted = self.admission(&identity, PeerRole::DnsLb).is_ok();
             let bounds = || self.peers.get(&identity).map_or(&[][..], |peer| &peer.may_map);
             let bounds = admitted.then(bounds);
-            let may = |claim: &Claim| {
-                claim.source == Source::Proven || bounds.is_some_and(|b| b.iter().any(|p| p.covers(&claim.prefix)))
+            let may = |claim: &Claim| match claim.source {
+                Source::Proven => self.may_still_hold(&identity, &claim.prefix),
+                Source::Static => bounds.is_some_and(|b| b.iter().any(|p| p.covers(&claim.prefix))),
             };
             let held: Vec<(Claim, bool)> = match bounds {
                 Some(_) => record.claims.iter().filter(|(claim, _)| may(claim)).copied().collect(),
@@ -251,6 +252,9 @@ impl Keeper {
             let live = bounds.is_some() && record.map_generation > 0;
             let index = self.restore_lb(&identity, &record, live, now);
             let entries = held.len();
+            if live {
+                self.restore_proofs(index, &held, now);
+            }
             if live && entries > 0 {
                 let networks: Vec<Claim> = held.iter().filter(|(_, client)| *client).map(|(claim, _)| *claim).collect();
                 clients.push((index, record.map_generation, networks));

@@ -16,10 +16,11 @@ use dglb_core::{
         Unmap,
     },
     report::Ranking,
+    residence::Learnt,
     table::{Claim, Source},
 };
 
-use super::{Keeper, LinkId, check::CheckState, reported::Reported};
+use super::{Keeper, LinkId, check::CheckState, proof, reported::Reported};
 
 /// What is known of a DNS-LB beyond the directory.
 #[derive(Debug)]
@@ -45,6 +46,10 @@ pub(super) struct LbTruth {
     /// Of these, how many are of services that no zone has.
     pub(super) unknown: usize,
     pub(super) entries: usize,
+    /// What it has proven.
+    pub(super) learnt: Learnt,
+    /// Preference and weight of that.
+    pub(super) terms: (u16, u16),
 }
 
 /// Most entries of one DNS-LB, so that none can crowd out the others.
@@ -76,6 +81,8 @@ impl LbTruth {
             rankings: Reported::default(),
             unknown: 0,
             entries: 0,
+            learnt: Learnt::default(),
+            terms: proof::TERMS,
         }
     }
 }
@@ -87,6 +94,7 @@ impl Keeper {
         let truth = self.lbs.entry(index).or_insert_with(|| LbTruth::absent(boot, lease));
         truth.link = Some(link);
         truth.gone_since = None;
+        truth.learnt.hurry();
         if truth.boot != boot {
             // A new process measures anew: its name waits until it says READY again.
             truth.boot = boot;
@@ -125,41 +133,55 @@ impl Keeper {
         }
         if map.generation > truth.map_generation {
             truth.ready = false;
+            // It may sit beside another resolver now.
+            truth.learnt.hurry();
         }
         (truth.map_generation, truth.map_content) = (map.generation, Some(content));
+        truth.terms = proof::terms(map);
         truth.lease = Duration::from_millis(u64::from(map.lease_ms)).min(self.max_lease);
-        let (accepted, refused) = self.admit(identity, &map.entries);
+        let (stated, proven, refused) = self.admit(index, identity, &map.entries);
         self.figures.refused_entries += refused.len() as u64;
-        if let Some(first) = refused.first() {
+        // What is still to be proven is no news.
+        if let Some(first) = refused.iter().find(|r| r.reason != RefusedReason::NotProven) {
             let (count, prefix, reason) = (refused.len(), first.prefix, &first.text);
             tracing::warn!(dns_lb = %identity, count, %prefix, %reason, "map entries refused, this one first");
         }
-        self.claim(index, map.generation, &accepted);
+        self.claim(index, map.generation, &stated);
         self.ages.note(index, self.all.held(index).map(|held| held.claim.prefix), now);
         self.move_to(index, map);
         self.keep_lb(index);
-        let ack = MapAck { generation: map.generation, accepted: accepted.len() as u32, refused };
+        let accepted = (stated.len() + proven) as u32;
+        let ack = MapAck { generation: map.generation, accepted, refused };
         self.send_kept(link, Message::MapAck(ack));
         self.judge(index, now);
     }
 
-    /// Entries within the identity's authority, and the others with the reason.
-    fn admit(&self, identity: &Identity, entries: &[MapEntry]) -> (Vec<MapEntry>, Vec<Refused>) {
-        let allowed = self.peers.get(identity).map_or(&[][..], |p| &p.may_map);
-        let (mut accepted, mut refused) = (Vec::new(), Vec::new());
+    /// Entries that the operator's configuration allows, how many others are proven, and the rest with
+    /// the reason.
+    fn admit(&self, index: LbIndex, identity: &Identity, entries: &[MapEntry]) -> (Vec<MapEntry>, usize, Vec<Refused>) {
+        let (allowed, may_prove) =
+            self.peers.get(identity).map_or((&[][..], true), |p| (&p.may_map[..], p.prove.allowed));
+        let is_proven = |prefix| self.lbs.get(&index).is_some_and(|truth| truth.learnt.covers(prefix));
+        let (mut accepted, mut proven, mut refused) = (Vec::new(), 0, Vec::new());
         for entry in entries {
             let refuse = |reason, text: String| Refused { prefix: entry.prefix, reason, text };
+            let is_resolver = entry.kind == EntryKind::Resolver;
             if accepted.len() == MAX_ENTRIES {
                 let text = format!("more than {MAX_ENTRIES} entries");
                 refused.push(refuse(RefusedReason::Limit, text));
-            } else if !allowed.iter().any(|p| p.covers(&entry.prefix)) {
+            } else if allowed.iter().any(|p| p.covers(&entry.prefix)) {
+                accepted.push(entry.clone());
+            } else if is_resolver && is_proven(&entry.prefix) {
+                proven += 1;
+            } else if is_resolver && may_prove {
+                let text = "not proven: an address is mapped once its questions are seen to come from it".to_owned();
+                refused.push(refuse(RefusedReason::NotProven, text));
+            } else {
                 let text = format!("outside of what \"{identity}\" may map");
                 refused.push(refuse(RefusedReason::NotAllowed, text));
-            } else {
-                accepted.push(entry.clone());
             }
         }
-        (accepted, refused)
+        (accepted, proven, refused)
     }
 
     fn claim(&mut self, index: LbIndex, generation: u64, entries: &[MapEntry]) {
@@ -169,8 +191,10 @@ impl Keeper {
             weight: e.weight.max(1),
             source: Source::Static,
         };
-        // No lease runs while there is a link (see `lease.rs`).
-        let all = self.all.set(index, generation, None, entries.iter().map(claim));
+        // No lease runs while there is a link (see `lease.rs`). Of two claims on one prefix the operator's
+        // counts, which is the later one.
+        let proven = self.proven_claims(index);
+        let all = self.all.set(index, generation, None, proven.into_iter().chain(entries.iter().map(claim)));
         let networks = entries.iter().filter(|e| e.kind == EntryKind::Client).map(claim);
         let clients = self.clients.set(index, generation, None, networks);
         if let Err(error) = all.and(clients) {
@@ -178,7 +202,7 @@ impl Keeper {
             self.figures.refused_entries += 1;
         }
         if let Some(truth) = self.lbs.get_mut(&index) {
-            truth.entries = entries.len();
+            truth.entries = self.all.held(index).count();
         }
         self.publish_tables();
     }
@@ -214,9 +238,11 @@ impl Keeper {
             if unmap.prefixes.is_empty() {
                 self.all.remove_all(index);
                 self.clients.remove_all(index);
+                truth.learnt.clear();
             } else {
                 self.all.remove(index, unmap.prefixes.iter().copied());
                 self.clients.remove(index, unmap.prefixes.iter().copied());
+                truth.learnt.retain(|prefix| !unmap.prefixes.contains(prefix));
             }
             truth.entries = self.all.held(index).count();
             self.publish_tables();

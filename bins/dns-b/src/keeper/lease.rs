@@ -34,6 +34,7 @@ impl Keeper {
                 // Whoever comes back says again where it sits: what it said before is not held.
                 (truth.map_generation, truth.map_content, truth.entries, truth.ready) = (0, None, 0, false);
                 truth.check = CheckState::default();
+                truth.learnt.clear();
             }
             self.directory.update_lb(index, |lb| (lb.handed_out, lb.state) = (false, LbState::Gone));
             self.figures.leases_ended += 1;

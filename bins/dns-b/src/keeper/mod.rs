@@ -14,6 +14,7 @@ mod lease;
 mod liveness;
 mod neighbours;
 pub mod operator;
+mod proof;
 mod push;
 mod reload;
 mod reported;
@@ -44,15 +45,16 @@ pub use check::{CheckOutcome, Checked, Target};
 pub use dglb_node::link::LinkId;
 pub use keep::{Restored, RestoredReport};
 pub use reload::refusal;
-pub use status::{Figures, Status};
+pub use status::{Figures, PROOF_REFUSALS, Status};
 
-use crate::config::{CheckConfig, Config, DefaultMember, DnsLbs, Peer};
+use crate::config::{CheckConfig, Config, DefaultMember, DnsLbs, Peer, ProveConfig};
 use distribution::{Distribution, Followed};
 use duplicates::{Duplicates, Holder, Process};
 use keep::Kept;
 use lb::LbTruth;
 use liveness::Crowd;
 use operator::Ages;
+use proof::Proofs;
 use reported::Outlines;
 
 /// What a HELLO deserves.
@@ -74,6 +76,8 @@ pub struct Keeper {
     dns_lbs: DnsLbs,
     default_group: Vec<DefaultMember>,
     check: CheckConfig,
+    prove: ProveConfig,
+    proofs: Proofs,
     max_lease: Duration,
     stale_after: Duration,
     directory: Directory,
@@ -141,6 +145,7 @@ impl Keeper {
     /// With nobody connected and nothing published.
     pub fn new(config: &Config, boot: BootId, now: Instant) -> Self {
         let mut directory = Directory::seeded(config.settings.clone(), Seed(rand::random()));
+        directory.set_server(config.identity.clone());
         directory.set_fleet(config.fleet.clone());
         directory.set_filling(true);
         let mut keeper = Self {
@@ -151,6 +156,8 @@ impl Keeper {
             dns_lbs: config.map.dns_lbs,
             default_group: config.default_group.clone(),
             check: config.check,
+            prove: config.prove.clone(),
+            proofs: Proofs::default(),
             max_lease: config.map.lease,
             stale_after: config.stale_after,
             directory,
@@ -283,6 +290,7 @@ impl Keeper {
             let bye = Bye { reason: ByeReason::Duplicate, text: "a newer link of the same identity has come".into() };
             self.outbox.push((old, Outgoing::Leave(bye)));
             self.links.remove(&old);
+            self.withdraw_nonces(old);
         }
     }
 
@@ -311,6 +319,7 @@ impl Keeper {
             Message::Unmap(unmap) => self.unmap(link, &identity, &unmap),
             Message::Report(report) => self.report(link, &identity, report, now),
             Message::Ready(ready) => self.ready(&identity, &ready),
+            Message::Proof(proof) => self.proof(link, &identity, &proof, now),
             Message::Catalogue(catalogue) => self.catalogue(link, &identity, *catalogue),
             Message::CatalogueAck(ack) => self.catalogue_ack(link, &identity, &ack),
             Message::Resync(Resync::Catalogue { zone, held }) => self.resync(link, &zone, held),
@@ -321,6 +330,7 @@ impl Keeper {
 
     /// A link is gone.
     pub fn closed(&mut self, link: LinkId, now: Instant) {
+        self.withdraw_nonces(link);
         // A link that a newer one replaced is not in the table any more.
         let Some(link) = self.links.remove(&link) else {
             return;
@@ -338,11 +348,13 @@ impl Keeper {
         self.expire(now);
         self.judge_all(now);
         self.end_filling(now);
+        self.challenge(now);
     }
 
     /// The slower part of [`Keeper::tick`]: who speaks for whom, for which a second is soon enough.
     pub fn slow_tick(&mut self, now: Instant) {
         self.borrow_rankings(now);
+        self.lapse_proofs(now);
         self.figures.duplicated = self.duplicates.alarming(now).count() as u64;
         self.keep_reports();
     }

@@ -12,13 +12,17 @@ impl Keeper {
     /// lost its right to be here leaves at once; what a DNS-LB maps is judged again by its new
     /// bounds.
     pub fn reconfigure(&mut self, config: &Config, now: Instant) {
-        let bounds = |keeper: &Self, link: &super::Link| keeper.peers.get(&link.identity).map(|p| p.may_map.clone());
+        let bounds = |keeper: &Self, link: &super::Link| {
+            keeper.peers.get(&link.identity).map(|p| (p.may_map.clone(), p.prove.clone()))
+        };
         let before: Vec<_> = self.links.iter().map(|(id, link)| (*id, bounds(self, link))).collect();
         self.peers.clone_from(&config.peers);
         self.default_group.clone_from(&config.default_group);
         self.dns_lbs = config.map.dns_lbs;
         (self.check, self.max_lease, self.stale_after) = (config.check, config.map.lease, config.stale_after);
+        self.prove.clone_from(&config.prove);
         self.directory.set_settings(config.settings.clone());
+        self.judge_proofs();
         self.dismiss_strangers(now);
         for (id, before) in before {
             let after = self.links.get(&id).filter(|l| l.role == PeerRole::DnsLb).map(|l| bounds(self, l));

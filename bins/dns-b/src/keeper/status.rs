@@ -5,7 +5,9 @@ use std::{collections::HashMap, net::SocketAddr, time::Instant};
 use dglb_core::{
     directory::{Directory, Lb, LbIndex, LbState},
     identity::Identity,
-    proto::message::{BootId, PeerRole},
+    net::Prefix,
+    proto::message::{BootId, PeerRole, RefusedReason},
+    residence::Counts,
 };
 use serde_json::{Value, json};
 
@@ -50,6 +52,18 @@ pub struct Figures {
     pub catalogues_refused_by_lb: u64,
     /// Messages that have no meaning here.
     pub unexpected: u64,
+    /// Challenges not sent: too many were under way.
+    pub challenges_withheld: u64,
+    /// Proofs of residence that led to a mapping, or renewed one.
+    pub proofs_accepted: u64,
+    /// Those that did not, in the order of [`PROOF_REFUSALS`].
+    pub proofs_refused: [u64; PROOF_REFUSALS.len()],
+    /// Proven prefixes that were not seen any more.
+    pub proofs_lapsed: u64,
+    /// What became of nonces.
+    pub nonces: Counts,
+    /// Prefixes that are mapped by proof.
+    pub proven: u64,
     /// So many DNS-LBs fail that the fault is presumed to be here.
     pub own_fault: bool,
     /// DNS-LBs by state: alive, suspect, gone.
@@ -62,6 +76,26 @@ pub struct Figures {
     pub zones: u64,
 }
 
+/// Why proofs of residence are refused, as the metric's `reason` has it.
+pub const PROOF_REFUSALS: [&str; 8] =
+    ["unknown-nonce", "expired", "wrong-secret", "open-resolver", "outside-bounds", "not-allowed", "limit", "other"];
+
+impl Figures {
+    pub(super) fn count_refused_proof(&mut self, reason: RefusedReason) {
+        let number = match reason {
+            RefusedReason::UnknownNonce => 0,
+            RefusedReason::Expired => 1,
+            RefusedReason::WrongSecret => 2,
+            RefusedReason::OpenResolver => 3,
+            RefusedReason::OutsideBounds => 4,
+            RefusedReason::NotAllowed => 5,
+            RefusedReason::Limit => 6,
+            _ => 7,
+        };
+        self.proofs_refused[number] += 1;
+    }
+}
+
 impl Keeper {
     /// Counts and present values.
     pub fn figures(&self) -> Figures {
@@ -69,6 +103,8 @@ impl Keeper {
         for (_, lb) in self.directory.lbs() {
             figures.lbs[lb.state as usize] += 1;
         }
+        figures.nonces = self.nonces().lock().counts();
+        figures.proven = self.lbs.values().map(|truth| truth.learnt.len() as u64).sum();
         figures.links = self.links.len() as u64;
         figures.prefixes = self.all.len() as u64;
         figures.zones = self.directory.zones().count() as u64;
@@ -133,6 +169,8 @@ struct LbRow {
     ready: bool,
     check: (bool, Option<String>),
     entries: usize,
+    /// When each was seen last.
+    proven: Vec<(Prefix, Instant)>,
     map_generation: u64,
     report_generation: u64,
     services_ranked: usize,
@@ -146,6 +184,7 @@ impl LbRow {
             ready: truth.ready,
             check: (truth.check.passed, truth.check.problem.clone()),
             entries: truth.entries,
+            proven: truth.learnt.iter().map(|(prefix, at)| (*prefix, at)).collect(),
             map_generation: truth.map_generation,
             report_generation: truth.report_generation,
             services_ranked: truth.rankings.len(),
@@ -175,6 +214,7 @@ impl Status {
             "filling": self.directory.is_filling(),
             "duplicates": self.duplicates,
             "prefixes": self.prefixes,
+            "prove_delegation": self.prove_delegation(),
             "zones": zones,
             "links": self.links.iter().map(link).collect::<Vec<_>>(),
             "dns_lbs": self.directory.lbs().map(|(index, lb)| self.lb(index, lb)).collect::<Vec<_>>(),
@@ -193,12 +233,34 @@ impl Status {
             "ready": row.is_some_and(|r| r.ready),
             "check": row.map(|r| json!({ "passed": r.check.0, "problem": r.check.1 })),
             "entries": row.map(|r| r.entries),
+            "proven": row.map(|r| self.proven(r)),
             "map_generation": row.map(|r| r.map_generation),
             "report_generation": row.map(|r| r.report_generation),
             "services_ranked": row.map(|r| r.services_ranked),
             "report_age_seconds": row.and_then(|r| r.last_report).map(|at| self.seconds(at)),
             "borrows_from": lb.borrows.and_then(|b| self.directory.find_lb(b)).map(|b| &b.identity),
         })
+    }
+
+    /// What the operator zone has to hold of this dns-b, in master-file form.
+    fn prove_delegation(&self) -> Vec<String> {
+        let ttl = self.directory.fleet().map_or(0, |fleet| fleet.ttl.label_ns);
+        let lines = self.directory.prove_zones().iter().flat_map(move |zone| {
+            let name = &zone.name;
+            let glue = zone.addresses.iter().map(move |address| {
+                let rtype = if address.is_ipv4() { "A" } else { "AAAA" };
+                format!("ns.{name} {ttl} IN {rtype} {address}")
+            });
+            std::iter::once(format!("{name} {ttl} IN NS ns.{name}")).chain(glue)
+        });
+        lines.collect()
+    }
+
+    /// What a DNS-LB has proven, with the seconds since each was seen.
+    fn proven(&self, row: &LbRow) -> Vec<Value> {
+        let seen =
+            |(prefix, at): &(Prefix, Instant)| json!({ "prefix": prefix, "seen_seconds_ago": self.seconds(*at) });
+        row.proven.iter().map(seen).collect()
     }
 
     fn seconds(&self, at: Instant) -> u64 {

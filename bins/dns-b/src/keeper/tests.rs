@@ -2,6 +2,7 @@ mod catalogues;
 mod keep;
 mod liveness;
 mod operator;
+mod proofs;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -27,7 +28,7 @@ use dglb_core::{
 use dglb_node::link::{LinkId, LinkSecurity};
 
 use super::{CheckOutcome, Checked, Keeper, Outgoing, Verdict};
-use crate::config::{CheckConfig, Config, DefaultMember, DnsLbs, MapConfig, Peer};
+use crate::config::{CheckConfig, Config, DefaultMember, DnsLbs, MapConfig, Peer, ProveBounds, ProveConfig};
 
 const SERVICE: &str = "www.glb.test";
 const LEASE: Duration = Duration::from_secs(60);
@@ -52,9 +53,17 @@ fn config() -> Config {
     };
     let lb = |n: u8| {
         let may_map = vec![format!("10.{n}.0.0/16").parse().unwrap()];
-        (format!("lb{n}").parse().unwrap(), Peer { role: PeerRole::DnsLb, may_map, may_publish: vec![] })
+        (
+            format!("lb{n}").parse().unwrap(),
+            Peer { role: PeerRole::DnsLb, may_map, prove: ProveBounds::default(), may_publish: vec![] },
+        )
     };
-    let sync = Peer { role: PeerRole::DnsASync, may_map: vec![], may_publish: vec!["glb.test".parse().unwrap()] };
+    let sync = Peer {
+        role: PeerRole::DnsASync,
+        may_map: vec![],
+        prove: ProveBounds::default(),
+        may_publish: vec!["glb.test".parse().unwrap()],
+    };
     Config {
         identity: "b1".parse().unwrap(),
         fleet: Fleet::new(fleet).unwrap(),
@@ -66,6 +75,7 @@ fn config() -> Config {
         map: MapConfig { listen: vec![], security: LinkSecurity::default(), dns_lbs: DnsLbs::Listed, lease: LEASE },
         check: CheckConfig { interval: Duration::from_secs(10), timeout: Duration::from_secs(2), fall: 2 },
         stale_after: Duration::from_secs(180),
+        prove: ProveConfig::default(),
         peers: (1..=9).map(lb).chain([("sync".parse().unwrap(), sync)]).collect(),
         admin: "127.0.0.1:0".parse().unwrap(),
         state_dir: None,
@@ -292,7 +302,7 @@ fn a_dns_lb_maps_what_it_may_and_nothing_else() {
     let refused: Vec<_> = ack.refused.iter().map(|r| (r.prefix.to_string(), r.reason)).collect();
     assert_eq!(
         refused,
-        [("10.2.0.1/32".into(), RefusedReason::NotAllowed), ("10.0.0.0/8".into(), RefusedReason::NotAllowed)]
+        [("10.2.0.1/32".into(), RefusedReason::NotProven), ("10.0.0.0/8".into(), RefusedReason::NotProven)]
     );
     assert_eq!((lab.keeper.figures().refused_entries, lab.keeper.figures().prefixes), (2, 2));
 }
@@ -777,7 +787,7 @@ fn rounds_that_fall_due_together_are_spread_over_the_interval() {
     const LBS: usize = 1_000;
     let mut config = config();
     let identity = |n: usize| -> Identity { format!("x{n}").parse().unwrap() };
-    let peer = Peer { role: PeerRole::DnsLb, may_map: vec![], may_publish: vec![] };
+    let peer = Peer { role: PeerRole::DnsLb, may_map: vec![], prove: ProveBounds::default(), may_publish: vec![] };
     config.peers.extend((0..LBS).map(|n| (identity(n), peer.clone())));
     let mut lab = Lab::with_catalogue();
     lab.keeper.reconfigure(&config, lab.now);

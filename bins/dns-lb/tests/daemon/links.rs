@@ -183,7 +183,6 @@ async fn a_reload_changes_the_conduct_and_names_what_of_dns_it_cannot_change() {
     };
     let restart = |key: &str| Err(format!("{key} has changed, which takes a restart"));
     assert_eq!(reload("rate-limit.table-size = 128"), restart("dns.rate-limit.table-size"));
-    assert_eq!(reload("advertise = ['192.0.2.7']"), restart("dns.advertise"));
     assert_eq!(reload("udp-payload = 600, rate-limit.slip = 1"), Ok(()));
     // The reply says in its OPT record what the server takes.
     eventually("the new size", || {

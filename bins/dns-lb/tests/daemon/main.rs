@@ -6,4 +6,5 @@ mod encrypted;
 mod host;
 mod links;
 mod lookup;
+mod place;
 mod tls;

@@ -31,7 +31,7 @@ pub const DIGITS: usize = 2 * OCTETS;
 
 /// What a DNS-LB is told to ask for: 128 bits that nobody can guess. It is hexadecimal in names, since
 /// resolvers change the case of letters.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Nonce(pub [u8; OCTETS]);
 
 /// What the DNS answer to a nonce says: 128 bits that have nothing to do with it.

@@ -40,7 +40,7 @@ pub(crate) fn all() -> Vec<Message> {
         Message::Unmap(Unmap { generation: 6, prefixes: vec!["198.51.100.53/32".parse().unwrap()] }),
         Message::Challenge(Challenge {
             nonce: NONCE,
-            names: vec![format!("{NONCE}.b1.prove.ops.test").parse().unwrap()],
+            names: vec![format!("{}.4.b1.prove.ops.test", String::from_utf8_lossy(&NONCE.label())).parse().unwrap()],
             expires_ms: 5_000,
         }),
         Message::Proof(Proof {

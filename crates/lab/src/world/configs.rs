@@ -26,8 +26,11 @@ const LBS: [&str; ISPS + 1] = ["lb1", "lb2", "lb3"];
 pub(super) fn hosts(plan: &Plan) -> Result<Vec<HostSpec>, AuthorityError> {
     let ca = Ephemeral::new()?;
     let mut hosts = vec![
-        HostSpec { program: Some(name_server(".", &root_zone(plan))), ..plan.host("root") },
-        HostSpec { program: Some(name_server("test", &tld_zone(plan))), ..plan.host("tld") },
+        HostSpec { program: Some(name_server([(".", root_zone(plan))])), ..plan.host("root") },
+        HostSpec {
+            program: Some(name_server([("test", tld_zone(plan)), ("ops.test", operator_zone(plan))])),
+            ..plan.host("tld")
+        },
         HostSpec { program: Some(dns_a(plan)), ..plan.host("dnsa") },
     ];
     for s in 0..SITES {
@@ -59,9 +62,9 @@ fn table<const N: usize>(entries: [(&str, Value); N]) -> Value {
     Value::Table(entries.into_iter().map(|(k, v)| (k.to_owned(), v)).collect::<Table>())
 }
 
-fn name_server(origin: &str, zone: &str) -> Value {
-    let zone = table([("origin", origin.into()), ("text", zone.into())]);
-    table([("kind", "name-server".into()), ("zones", Value::Array(vec![zone]))])
+fn name_server<const N: usize>(zones: [(&str, String); N]) -> Value {
+    let zones = zones.map(|(origin, text)| table([("origin", origin.into()), ("text", text.into())]));
+    table([("kind", "name-server".into()), ("zones", Value::Array(zones.into()))])
 }
 
 /// Address records of a name, in master-file form.
@@ -84,8 +87,24 @@ fn tld_zone(plan: &Plan) -> String {
     let mut zone =
         "$ORIGIN test.\n$TTL 3600\n@ SOA a.nic hostmaster.nic 1 1800 900 604800 300\n@ NS a.nic\n".to_owned();
     addresses(&mut zone, "a.nic", &plan.host_addresses("tld"));
-    zone.push_str("foobar NS ns1.foobar\n");
+    zone.push_str("foobar NS ns1.foobar\nops NS a.nic\n");
     addresses(&mut zone, "ns1.foobar", &plan.host_addresses("dnsa"));
+    zone
+}
+
+/// The operator's own zone, on the TLD's server: all that it has is the dns-bs' zones for proofs.
+fn operator_zone(plan: &Plan) -> String {
+    let mut zone =
+        "$ORIGIN ops.test.\n$TTL 3600\n@ SOA a.nic.test. hostmaster 1 1800 900 604800 300\n@ NS a.nic.test.\n"
+            .to_owned();
+    for server in SERVERS {
+        for address in plan.host_addresses(server) {
+            let family = if address.is_ipv4() { 4 } else { 6 };
+            let name = format!("{family}.{server}.prove");
+            let _ = writeln!(zone, "{name} NS ns.{name}");
+            addresses(&mut zone, &format!("ns.{name}"), &[address]);
+        }
+    }
     zone
 }
 
@@ -174,6 +193,11 @@ interval = "2s"
 timeout = "1s"
 fall = 2
 
+[prove]
+interval = "2s"
+# All hosts of the lab are in one /64.
+v6-bits = 128
+
 [[default]]
 dns-lb = "{default}"
 
@@ -190,7 +214,12 @@ may-publish = ["{zone}"]
     );
     for (n, lb) in LBS.iter().enumerate() {
         let resolver = plan.host_addresses(&format!("isp{}", n + 1)).into_iter().filter(|_| plan.mapping);
-        let _ = write!(config, "\n[[peer]]\nidentity = \"{lb}\"\nrole = \"dns-lb\"\nmay-map = {}\n", quoted(resolver));
+        let _ = write!(
+            config,
+            "\n[[peer]]\nidentity = \"{lb}\"\nrole = \"dns-lb\"\nmay-map = {}\nmay-prove = {}\n",
+            quoted(resolver),
+            plan.proving,
+        );
     }
     daemon(plan, "dns-b", &config, [("fleet.toml", fleet(plan).into())])
 }
@@ -210,6 +239,8 @@ fn servers(plan: &Plan) -> String {
 fn dns_lb(plan: &Plan, identity: &str, beside_an_isp: bool) -> Value {
     let listen = quoted(plan.host_addresses(identity).into_iter().map(|a| SocketAddr::new(a, 53)));
     let isp = if beside_an_isp { "resolv-conf = \"resolv.conf\"" } else { "resolvers = []" };
+    // Otherwise nobody asks the resolvers but the clients, so traces show what these do alone.
+    let self_check = if plan.proving { "\"1s\"" } else { "false" };
     let config = format!(
         r#"identity = "{identity}"
 
@@ -219,6 +250,7 @@ lanes = 1
 
 [isp]
 {isp}
+self-check = {self_check}
 
 [map]
 {TLS}

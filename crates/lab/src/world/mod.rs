@@ -143,6 +143,9 @@ pub struct Plan {
     /// Whether the dns-bs let the DNS-LBs map their ISPs' resolvers. Where they do not, every client
     /// is led to the default group: a world in which checks must fail.
     pub mapping: bool,
+    /// Whether the DNS-LBs prove where they are, and check whether their ISP's users reach them. The
+    /// operator zone `ops.test` delegates what that takes in every world.
+    pub proving: bool,
 }
 
 impl Plan {
@@ -158,6 +161,7 @@ impl Plan {
             address_ttl: 1,
             binaries: None,
             mapping: true,
+            proving: false,
         }
     }
 

@@ -17,7 +17,7 @@ use crate::{
 
 /// What is on the disk.
 #[derive(Default)]
-struct Disk(BTreeMap<(&'static str, Vec<u8>), Vec<u8>>);
+pub(super) struct Disk(BTreeMap<(&'static str, Vec<u8>), Vec<u8>>);
 
 impl Disk {
     fn apply(&mut self, batch: &Batch) {
@@ -32,7 +32,7 @@ impl Disk {
     }
 
     /// Writes what is due; the number under which it was.
-    fn write(&mut self, keeper: &mut Keeper) -> Option<u64> {
+    pub(super) fn write(&mut self, keeper: &mut Keeper) -> Option<u64> {
         let (number, batch) = keeper.take_writes()?;
         self.apply(&batch);
         Some(number)
@@ -65,7 +65,7 @@ impl Disk {
     }
 
     /// A dns-b that starts with this disk.
-    fn start(&self, config: &Config, now: Instant) -> Lab {
+    pub(super) fn start(&self, config: &Config, now: Instant) -> Lab {
         let mut keeper = Keeper::new(config, BootId([2; 16]), now);
         keeper.restore(self.restored(), now);
         keeper.keep();

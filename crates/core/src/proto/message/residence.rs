@@ -3,18 +3,8 @@
 use std::{fmt, net::IpAddr};
 
 use super::RefusedReason;
+pub use crate::residence::Nonce;
 use crate::{name::Name, net::Prefix};
-
-/// Names one challenge; good for one proof.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Nonce(pub [u8; 16]);
-
-/// In hexadecimal, as it stands in names: resolvers may change letters' case.
-impl fmt::Display for Nonce {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", u128::from_be_bytes(self.0))
-    }
-}
 
 /// What a DNS answer carried and comes back over the link. It is in no log and in no error.
 #[derive(Clone, PartialEq, Eq)]
@@ -28,7 +18,7 @@ impl fmt::Debug for ProofSecret {
 }
 
 /// CHALLENGE: ask your DNS-ISP for these, and tell what it answers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Challenge {
     /// Which challenge.
     pub nonce: Nonce,
@@ -36,6 +26,14 @@ pub struct Challenge {
     pub names: Vec<Name>,
     /// Milliseconds for which the nonce is good.
     pub expires_ms: u32,
+}
+
+/// Says how many names there are, not which: whoever knows one can ask for it.
+impl fmt::Debug for Challenge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { names, expires_ms, .. } = self;
+        f.debug_struct("Challenge").field("names", &names.len()).field("expires_ms", expires_ms).finish_non_exhaustive()
+    }
 }
 
 /// PROOF: what one of the names was answered with.
