@@ -26,7 +26,7 @@ impl Lab {
     }
 
     /// Several DNS-LBs beside one resolver, each with preference and weight.
-    fn beside(&mut self, resolver: &str, members: &[(u8, u16, u16)]) {
+    fn several_beside(&mut self, resolver: &str, members: &[(u8, u16, u16)]) {
         for (n, preference, weight) in members {
             let identity: Identity = format!("lb{n}").parse().unwrap();
             let bounds = vec!["10.0.0.0/8".parse().unwrap()];
@@ -53,7 +53,7 @@ impl Lab {
 #[test]
 fn several_dns_lbs_beside_one_resolver_share_by_preference_and_weight() {
     let mut lab = Lab::with_catalogue();
-    lab.beside("10.200.0.0/16", &[(1, 10, 1), (2, 10, 3), (3, 20, 1)]);
+    lab.several_beside("10.200.0.0/16", &[(1, 10, 1), (2, 10, 3), (3, 20, 1)]);
     let mut shares = BTreeMap::new();
     for n in 0..=255_u8 {
         *shares.entry(lab.led(&format!("10.200.{n}.1")).unwrap()).or_insert(0) += 1;
@@ -75,7 +75,7 @@ fn several_dns_lbs_beside_one_resolver_share_by_preference_and_weight() {
 #[test]
 fn a_drained_dns_lb_is_told_and_left_out_while_others_are_there() {
     let mut lab = Lab::with_catalogue();
-    lab.beside("10.200.0.1/32", &[(1, 10, 1), (2, 20, 1)]);
+    lab.several_beside("10.200.0.1/32", &[(1, 10, 1), (2, 20, 1)]);
     assert_eq!(lab.led("10.200.0.1").as_deref(), Some("lb1"));
     lab.keeper.take_outbox();
     assert_eq!(lab.drain("lb1", true).unwrap()["changed"], true);
@@ -105,7 +105,7 @@ fn a_drained_dns_lb_is_told_and_left_out_while_others_are_there() {
 #[test]
 fn the_map_lists_who_holds_what_since_when_and_for_how_long() {
     let mut lab = Lab::with_catalogue();
-    lab.beside("10.200.0.1/32", &[(1, 10, 1), (2, 20, 3)]);
+    lab.several_beside("10.200.0.1/32", &[(1, 10, 1), (2, 20, 3)]);
     lab.map(3, 1, &["10.3.0.0/24"]);
     lab.dial(3, "lb3", PeerRole::DnsLb, 1).unwrap();
     lab.map(3, 1, &["10.3.0.0/24"]);
