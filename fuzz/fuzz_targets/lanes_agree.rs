@@ -19,6 +19,7 @@ enum Sent {
     Question(Input),
     Damaged(Input, u16, u8),
     Raw(Vec<u8>),
+    Signed(Input),
 }
 
 #[derive(Arbitrary, Debug)]
@@ -39,15 +40,27 @@ impl Sent {
                 packet
             }
             Self::Raw(octets) => octets.clone(),
+            Self::Signed(question) => signed(question.packet()),
         }
     }
 
     fn peer(&self) -> std::net::SocketAddr {
         match self {
-            Self::Question(question) | Self::Damaged(question, ..) => question.peer(),
+            Self::Question(question) | Self::Damaged(question, ..) | Self::Signed(question) => question.peer(),
             Self::Raw(_) => "198.51.100.77:4242".parse().expect("an address"),
         }
     }
+}
+
+/// With a TSIG record behind it (RFC 8945 section 4.2), of a key that nobody shares.
+fn signed(mut packet: Vec<u8>) -> Vec<u8> {
+    packet[11] += 1;
+    packet.extend_from_slice(b"\x05a-key\0\0\xfa\0\xff\0\0\0\0\0\x3d\x0bhmac-sha256\0");
+    // Time signed, fudge, MAC, original id, error, other data.
+    packet.extend_from_slice(&[0, 0, 0x6a, 0, 0, 0, 1, 44, 0, 32]);
+    packet.extend_from_slice(&[7; 32]);
+    packet.extend_from_slice(&[0x12, 0x34, 0, 0, 0, 0]);
+    packet
 }
 
 fuzz_target!(|batch: Batch| {

@@ -21,4 +21,5 @@ mod silence;
 mod size;
 mod tcp;
 mod types;
+mod v6;
 mod world;

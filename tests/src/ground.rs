@@ -30,8 +30,16 @@ pub fn scenario<F: AsyncFnOnce(Ground) + Send>(name: &str, body: F) {
     if Ground::claim().serves() {
         return play(body);
     }
+    scenario_at(name, &[IpAddr::from([10, 0, 0, 1])], body);
+}
+
+/// The same on a host that has these addresses beside the ground, and that nobody else is on.
+///
+/// # Panics
+/// If the scenario does.
+pub fn scenario_at<F: AsyncFnOnce(Ground) + Send>(name: &str, addresses: &[IpAddr], body: F) {
     sandbox::run_test(name, || {
-        let host = HostSpec::new("here", [IpAddr::from([10, 0, 0, 1])]);
+        let host = HostSpec::new("here", addresses.iter().copied());
         let topology = Topology { hosts: vec![host], ..Topology::default() };
         let lab = Lab::up(&topology, &Options::default()).unwrap_or_else(|error| panic!("{error}"));
         lab.in_host("here", || play(body)).unwrap_or_else(|error| panic!("{error}"));

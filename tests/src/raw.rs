@@ -76,7 +76,7 @@ pub async fn over_tcp(from: IpAddr, server: SocketAddr, octets: &[u8]) -> Vec<Ve
 /// When none can be had.
 pub async fn connect(from: IpAddr, server: SocketAddr) -> TcpStream {
     let connect = async {
-        let socket = TcpSocket::new_v4()?;
+        let socket = if server.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         socket.bind((from, 0).into())?;
         socket.connect(server).await
     };

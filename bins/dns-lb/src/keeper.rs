@@ -123,6 +123,8 @@ pub struct Keeper {
     not_dialled: Vec<Identity>,
     /// The generations that connected dns-bs offer of zones of which a newer one is in use.
     behind: BTreeMap<(Identity, Name), u64>,
+    /// Some dns-b has told all of its catalogues; until then nobody knows which names are ours.
+    told: bool,
     measurements: Measurements,
     registration: Registration,
     reports: Reports,
@@ -139,6 +141,7 @@ impl Keeper {
         let mut directory = Directory::seeded(dglb_core::directory::Settings::default(), Seed(rand::random()));
         let own = directory.upsert_lb(&settings.identity, &settings.claim.addresses);
         directory.set_own(own);
+        directory.set_awaiting_any(true);
         directory.update_lb(own, |lb| lb.state = LbState::Alive);
         let keeper = Self {
             directory,
@@ -152,6 +155,7 @@ impl Keeper {
             drained_by: BTreeSet::new(),
             not_dialled: Vec::new(),
             behind: BTreeMap::new(),
+            told: false,
             measurements: Measurements::new(settings.settle),
             registration: Registration::new(settings.claim.clone(), settings.servers.clone()),
             reports: Reports::new(metrics.reports_sent.clone(), metrics.reports_acknowledged.clone()),
@@ -231,6 +235,12 @@ impl Keeper {
     }
 
     fn said(&mut self, server: Identity, message: Message, now: Instant, effects: &mut Effects) {
+        // A dns-b tells all of its catalogues before it says anything about what it was told.
+        if !self.told && matches!(message, Message::MapAck(_) | Message::ReportAck(_)) {
+            self.told = true;
+            self.directory.set_awaiting_any(false);
+            effects.answers = true;
+        }
         match message {
             Message::Fleet(fleet) => self.adopt_fleet(&server, *fleet, effects),
             Message::MapAck(ack) => effects.send.extend(self.registration.acknowledged(&server, &ack)),

@@ -77,6 +77,8 @@ pub(crate) struct Cut<'d> {
     /// The DNS-LB, if anybody knows it.
     pub(crate) lb: Option<(LbIndex, &'d LbFacts)>,
     pub(crate) fallbacks: Fallbacks,
+    /// Most seconds for anything that is said of the zone itself.
+    pub(crate) limit: u32,
 }
 
 /// What an answer holds beside its response code.
@@ -153,6 +155,11 @@ impl<'d> Answer<'d> {
         Self { rcode, decision, scope: 0, ede: Some(ede), content: None }
     }
 
+    /// Says that the ranking is too old, where nothing worse is said.
+    fn marked_stale(self, stale: bool) -> Self {
+        Self { ede: self.ede.or(stale.then_some(Ede::StaleRanking)), ..self }
+    }
+
     /// AA (RFC 1035 section 4.1.1).
     pub(crate) fn is_authoritative(&self) -> bool {
         matches!(&self.content, Some((_, says)) if !matches!(says, Says::Referral(_)))
@@ -179,10 +186,10 @@ fn outside<'d>(directory: &Directory, name: &QName) -> Answer<'d> {
         Answer::proof()
     } else if directory.own_label(name).is_some() {
         Answer::relay()
-    } else if directory.has_zones() {
-        Answer::refused()
-    } else {
+    } else if directory.awaits(name) {
         Answer::not_ready()
+    } else {
+        Answer::refused()
     }
 }
 
@@ -294,10 +301,13 @@ impl<'d> Asking<'d, '_> {
         let mut answer = match route {
             Route::Refer { lb: (index, lb), ttl, decision } => {
                 let referral = self.directory.settings().referral_with_cname && !lb.addresses.is_empty();
-                let referral = referral.then_some(Cut { lb: Some((index, lb)), fallbacks: lb.fallbacks });
+                let cut = Cut { lb: Some((index, lb)), fallbacks: lb.fallbacks, limit: u32::MAX };
+                let referral = referral.then_some(cut);
                 self.say(decision, Says::Cname { lb, ttl, referral })
             }
-            Route::Sites { ranking, ttl, decision } => self.sites(service, ranking, ttl, (decision, Apex::Zone)),
+            Route::Sites { ranking, ttl, decision, stale } => {
+                self.sites(service, ranking, ttl, (decision, Apex::Zone)).marked_stale(stale)
+            }
         };
         answer.scope = scope;
         answer

@@ -8,6 +8,7 @@ use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 use crate::zone::ZoneSettings;
 use crate::{
     aggregate::Aggregate,
+    awaited::Awaited,
     catalogue::{CatalogueError, Service, ZoneCatalogue},
     chunked::Chunked,
     dns::qname::QName,
@@ -139,6 +140,7 @@ pub struct Directory {
     server: Option<Identity>,
     proofs: Arc<ProveZones>,
     filling: bool,
+    awaited: Awaited,
     /// Numbers of services that are gone, to be given out again.
     free: Arc<Vec<ServiceId>>,
 }
@@ -166,6 +168,7 @@ impl Directory {
             server: None,
             proofs: Arc::default(),
             filling: false,
+            awaited: Awaited::default(),
             free: Arc::default(),
         }
     }
@@ -255,6 +258,17 @@ impl Directory {
         if let Some(old) = self.zones.remove(zone) {
             old.services().for_each(|(_, id)| self.release(id));
         }
+    }
+
+    /// Says which zones are served once their catalogues have come. Names outside of them, and of all
+    /// zones that are known, are refused.
+    pub fn set_awaited(&mut self, zones: impl IntoIterator<Item = Name>) {
+        self.awaited = Awaited::zones(zones, self.seed);
+    }
+
+    /// Says whether any name may be in a zone that is to come, or, as at first, only until there is a zone.
+    pub fn set_awaiting_any(&mut self, any: bool) {
+        self.awaited = if any { Awaited::Anything } else { Awaited::UntilFirst };
     }
 
     /// Makes the number of a service that is gone free for others.
@@ -395,6 +409,11 @@ impl Directory {
     /// Whether any zone is known.
     pub fn has_zones(&self) -> bool {
         !self.zones.is_empty()
+    }
+
+    /// Whether a name outside of all zones may be in one whose catalogue has not come.
+    pub(crate) fn awaits(&self, name: &QName) -> bool {
+        self.awaited.holds(name, self.has_zones())
     }
 
     /// Every zone, in no order.

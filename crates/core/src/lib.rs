@@ -13,6 +13,7 @@
 
 pub mod aggregate;
 pub mod answer;
+mod awaited;
 pub mod catalogue;
 pub mod chunked;
 pub mod directory;

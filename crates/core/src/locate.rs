@@ -9,7 +9,7 @@ use std::{hash::Hasher, net::IpAddr};
 
 use crate::{
     catalogue::Mode,
-    directory::{Directory, LbIndex, LbState, RankedSites, ZoneEntry},
+    directory::{Directory, LbIndex, LbState, RankedSites, ServiceId, ZoneEntry},
     dns::{Decision, query::Subnet},
     fleet::{Fnv, mix},
     lbs::LbFacts,
@@ -100,7 +100,19 @@ pub(crate) enum Route<'d> {
         ttl: u32,
         /// How it was found.
         decision: Decision,
+        /// Whether it is of a DNS-LB whose ranking is too old.
+        stale: bool,
     },
+}
+
+/// What is answered where a DNS-LB's ranking is, and whether that is too old: then its neighbour's
+/// stands in for it, where there is one.
+#[inline]
+pub(crate) fn reported(directory: &Directory, lb: LbIndex, service: ServiceId) -> Option<(&RankedSites, bool)> {
+    let lender = directory.facts(lb).and_then(|facts| facts.borrows);
+    let lent = lender.and_then(|lender| directory.ranking(lender, service));
+    let ranking = lent.or_else(|| directory.ranking(lb, service))?;
+    Some((ranking, lender.is_some()))
 }
 
 /// How much a DNS-LB is worth handing out, best first.
@@ -175,12 +187,7 @@ impl<'d> Chooser<'d, '_> {
                 self.hand_out(lb, settings.guess_ttl, Decision::Mapped, Decision::Direct)
             }
             Worth::Ready => self.hand_out(lb, u32::MAX, Decision::Mapped, Decision::Direct),
-            Worth::Joining => match self.directory.ranking(lb, self.facts.id) {
-                Some(ranking) => {
-                    Route::Sites { ranking, ttl: self.ttl(settings.direct_ttl), decision: Decision::Direct }
-                }
-                None => self.aggregate(),
-            },
+            Worth::Joining => self.sites(lb, settings.direct_ttl, Decision::Direct),
             Worth::Suspect => self.hand_out(lb, settings.guess_ttl, Decision::Suspect, Decision::Suspect),
         })
     }
@@ -215,21 +222,25 @@ impl<'d> Chooser<'d, '_> {
                 || self.aggregate(),
                 |facts| Route::Refer { lb: (lb, facts), ttl: cname_ttl.min(limit), decision: referred },
             ),
-            Mode::Direct => self.directory.ranking(lb, self.facts.id).map_or_else(
-                || self.aggregate(),
-                |ranking| Route::Sites { ranking, ttl: self.ttl(limit), decision: answered },
-            ),
+            Mode::Direct => self.sites(lb, limit, answered),
         }
+    }
+
+    /// The sites that a DNS-LB ranked; of a ranking that is too old not for long.
+    fn sites(&self, lb: LbIndex, limit: u32, decision: Decision) -> Route<'d> {
+        let Some((ranking, stale)) = reported(self.directory, lb, self.facts.id) else { return self.aggregate() };
+        let limit = if stale { limit.min(self.directory.settings().direct_ttl) } else { limit };
+        Route::Sites { ranking, ttl: self.ttl(limit), decision, stale }
     }
 
     /// All DNS-LBs' rankings together, or the customer's order where there is none.
     fn aggregate(&self) -> Route<'d> {
         let ttl = self.ttl(self.directory.settings().direct_ttl);
         match self.directory.aggregate(self.facts.id) {
-            Some(ranking) => Route::Sites { ranking, ttl, decision: Decision::Aggregate },
+            Some(ranking) => Route::Sites { ranking, ttl, decision: Decision::Aggregate, stale: false },
             None => {
                 let ranking = self.zone.customer_order(self.service);
-                Route::Sites { ranking, ttl, decision: Decision::CustomerOrder }
+                Route::Sites { ranking, ttl, decision: Decision::CustomerOrder, stale: false }
             }
         }
     }

@@ -141,6 +141,28 @@ fn with_default(mut directory: Directory, label: &str) -> Directory {
     directory
 }
 
+/// The resolver that asks is mapped to this DNS-LB.
+fn mapped(mut directory: Directory, label: &str) -> Directory {
+    let mut registry = dglb_core::table::Registry::new();
+    let claim = dglb_core::table::Claim {
+        prefix: "198.51.100.0/24".parse().unwrap(),
+        preference: 1,
+        weight: 1,
+        source: dglb_core::table::Source::Static,
+    };
+    registry.set(index(&directory, label), 1, None, [claim]).unwrap();
+    directory.set_tables(registry.table().clone(), Default::default());
+    directory
+}
+
+/// INFO-CODE of the extended error (RFC 8914).
+fn extended_error(reply: &Message) -> Option<u16> {
+    match reply.edns.as_ref()?.option(EdnsCode::Unknown(15))? {
+        EdnsOption::Unknown(15, data) => data.first_chunk().map(|code| u16::from_be_bytes(*code)),
+        other => panic!("{other:?}"),
+    }
+}
+
 /// The DNS-LB `sea1` itself.
 fn dns_lb() -> Directory {
     let mut directory = dns_b(ZoneStyle::SubZone);
@@ -210,10 +232,7 @@ fn an_unready_dns_lb_says_so_with_an_extended_error() {
     let question = packet("www.sea1.glb.foobar.test.", RecordType::A, Some(Edns::new()));
     let (handled, reply) = send(&directory, Role::DnsLb, Transport::Udp, &question);
     assert_eq!((handled.decision, handled.rcode), (Decision::NotReady, 2));
-    match reply.edns.unwrap().option(EdnsCode::Unknown(15)) {
-        Some(EdnsOption::Unknown(15, data)) => assert_eq!(&data[..2], &[0, 14]),
-        other => panic!("{other:?}"),
-    }
+    assert_eq!(extended_error(&reply), Some(14));
     // Its zone's own records need no measurement.
     let (handled, _) = ask(&directory, Role::DnsLb, "sea1.glb.foobar.test.", RecordType::SOA);
     assert_eq!((handled.decision, handled.rcode), (Decision::Authority, 0));
@@ -293,12 +312,17 @@ fn a_label_zone_is_referred_with_its_required_glue() {
 #[test]
 fn ds_at_the_cut_is_the_parents_own_nodata() {
     let directory = dns_b(ZoneStyle::SubZone);
-    let (_, reply) = ask(&directory, Role::Referral, "sea1.glb.foobar.test.", RecordType::DS);
-    assert!(reply.metadata.authoritative && reply.answers.is_empty());
-    assert_eq!(reply.metadata.response_code, ResponseCode::NoError);
-    assert_eq!(reply.authorities[0].name.to_string(), "glb.foobar.test.");
-    // At the child it is the child's.
-    let (_, reply) = ask(&directory, Role::Fallback, "sea1.glb.foobar.test.", RecordType::DS);
+    // A fall-back address has both sides of the cut, so it is the parent's, too.
+    for role in [Role::Referral, Role::Fallback] {
+        for label in ["sea1", "nobody"] {
+            let (_, reply) = ask(&directory, role, &format!("{label}.glb.foobar.test."), RecordType::DS);
+            assert!(reply.metadata.authoritative && reply.answers.is_empty());
+            assert_eq!(reply.metadata.response_code, ResponseCode::NoError);
+            assert_eq!(reply.authorities[0].name.to_string(), "glb.foobar.test.", "{role:?}");
+        }
+    }
+    // The DNS-LB has the child alone.
+    let (_, reply) = ask(&dns_lb(), Role::DnsLb, "sea1.glb.foobar.test.", RecordType::DS);
     assert_eq!(reply.authorities[0].name.to_string(), "sea1.glb.foobar.test.");
 }
 
@@ -425,6 +449,7 @@ fn a_valid_label_is_never_denied() {
             assert_eq!(reply.authorities[0].name.to_string(), "glb.foobar.test.");
         }
     }
+    nothing_of_a_label_that_nobody_knows_lives_long();
     // One whose lease is over is referred to as before, for its name may be in caches; when its
     // addresses are forgotten it is a label that nobody knows.
     let mut directory = directory;
@@ -435,6 +460,30 @@ fn a_valid_label_is_never_denied() {
     directory.remove_rankings(sea);
     directory.update_lb(sea, |lb| lb.addresses.clear());
     assert_eq!((ask(&directory).decision, ask(&directory).rcode), (Decision::Aggregate, 0));
+}
+
+/// A dns-b that has just started does not know it yet. With the NS set in a cache resolvers would pass
+/// the DNS-LB by for as long as that lives.
+fn nothing_of_a_label_that_nobody_knows_lives_long() {
+    let mut directory = dns_b(ZoneStyle::SubZone);
+    let ttl = FleetTtls { negative: 600, ..FleetTtls::default() };
+    directory.set_fleet(Fleet::new(Fleet { ttl, ..fleet() }).unwrap());
+    for role in [Role::Referral, Role::Fallback] {
+        for (label, known) in [("nobody", false), ("sea1", true)] {
+            for owner in
+                ["", "ns.", "f1.", "f2.", "www.", "nothing."].map(|inner| format!("{inner}{label}.glb.foobar.test."))
+            {
+                for rtype in [RecordType::A, RecordType::AAAA, RecordType::NS, RecordType::SOA, RecordType::MX] {
+                    let (_, reply) = ask(&directory, role, &owner, rtype);
+                    let sections = [&reply.answers, &reply.authorities, &reply.additionals];
+                    let longest = sections.into_iter().flatten().map(|record| record.ttl).max().expect("a record");
+                    assert!(known || longest <= 30, "{role:?}: {owner} {rtype} for {longest} s");
+                    let is_server = owner.starts_with(&format!("{label}.")) && rtype == RecordType::NS;
+                    assert!(!known || !is_server || longest == 3_600, "{role:?}: {owner} for {longest} s");
+                }
+            }
+        }
+    }
 }
 
 #[test]
@@ -474,14 +523,90 @@ fn a_neighbours_ranking_stands_in_and_is_called_stale() {
     let question = packet("www.sea1.glb.foobar.test.", RecordType::A, Some(Edns::new()));
     let ask = |directory: &Directory| send(directory, Role::Fallback, Transport::Udp, &question).1;
     let reply = ask(&directory);
-    assert_eq!(text(&reply.answers), ["www.sea1.glb.foobar.test. 300 A 203.0.113.3"]);
-    match reply.edns.unwrap().option(EdnsCode::Unknown(15)) {
-        Some(EdnsOption::Unknown(15, data)) => assert_eq!(&data[..2], &[0, 3]),
-        other => panic!("{other:?}"),
-    }
+    assert_eq!(text(&reply.answers), ["www.sea1.glb.foobar.test. 30 A 203.0.113.3"]);
+    assert_eq!(extended_error(&reply), Some(3));
     // A neighbour that does not rank this service lends nothing.
     directory.remove_rankings(tok);
-    assert_eq!(text(&ask(&directory).answers), ["www.sea1.glb.foobar.test. 300 A 203.0.113.2"]);
+    let reply = ask(&directory);
+    assert_eq!(text(&reply.answers), ["www.sea1.glb.foobar.test. 30 A 203.0.113.2"]);
+    assert_eq!(extended_error(&reply), Some(3));
+}
+
+/// The same where a dns-b answers with sites itself: in direct mode, and for one that is joining.
+#[test]
+fn a_stale_ranking_is_called_so_at_the_services_own_name() {
+    let mut directory = mapped(dns_b(ZoneStyle::SubZone), "sea1");
+    let (sea, tok) = (index(&directory, "sea1"), index(&directory, "tok1"));
+    let question = packet("www.glb.foobar.test.", RecordType::A, Some(Edns::new()));
+    let ask = |directory: &Directory| {
+        let (handled, reply) = send(directory, Role::Referral, Transport::Udp, &question);
+        (handled.decision, text(&reply.answers), extended_error(&reply))
+    };
+    let answer = |ttl: u32, n: u8| vec![format!("www.glb.foobar.test. {ttl} A 203.0.113.{n}")];
+    directory.update_lb(sea, |lb| lb.handed_out = false);
+    assert_eq!(ask(&directory), (Decision::Direct, answer(30, 2), None), "joining");
+    directory.update_lb(sea, |lb| lb.borrows = Some(tok));
+    assert_eq!(ask(&directory), (Decision::Direct, answer(30, 3), Some(3)), "joining, and its neighbour speaks for it");
+
+    let mut catalogue = zone(ZoneStyle::SubZone);
+    (catalogue.services[0].mode, catalogue.generation) = (Mode::Direct, 2);
+    directory.set_zone(catalogue).unwrap();
+    directory.update_lb(sea, |lb| (lb.handed_out, lb.borrows) = (true, None));
+    assert_eq!(ask(&directory), (Decision::Direct, answer(300, 2), None));
+    directory.update_lb(sea, |lb| lb.borrows = Some(tok));
+    assert_eq!(ask(&directory), (Decision::Direct, answer(30, 3), Some(3)), "the neighbour's");
+    // Where there is no neighbour it stands for itself.
+    directory.update_lb(sea, |lb| lb.borrows = Some(sea));
+    assert_eq!(ask(&directory), (Decision::Direct, answer(30, 2), Some(3)), "its own");
+    // That everything is down is worse.
+    directory.set_ranking(sea, &ranking(&["-site1", "-site2", "-site3"])).unwrap();
+    assert_eq!(ask(&directory).2, Some(0));
+    directory.update_lb(sea, |lb| (lb.state, lb.borrows) = (LbState::Suspect, Some(tok)));
+    assert_eq!(ask(&directory), (Decision::Suspect, answer(30, 3), Some(3)));
+}
+
+/// Names in zones that are served, but whose catalogues have not come, are not refused: that would say
+/// that the delegation is lame.
+#[test]
+fn what_is_to_come_is_not_ready() {
+    let mut directory = dns_b(ZoneStyle::SubZone);
+    let ask = |directory: &Directory, owner: &str| {
+        let question = packet(owner, RecordType::A, Some(Edns::new()));
+        let (handled, reply) = send(directory, Role::Referral, Transport::Udp, &question);
+        (handled.decision, handled.rcode, extended_error(&reply))
+    };
+    const NOT_READY: (Decision, u16, Option<u16>) = (Decision::NotReady, 2, Some(14));
+    const REFUSED: (Decision, u16, Option<u16>) = (Decision::Refused, 5, Some(20));
+    assert_eq!(ask(&directory, "www.other.test."), REFUSED);
+    directory.set_awaited([name("glb.foobar.test"), name("other.test"), name("glb.third.test")]);
+    for owner in ["other.test.", "www.other.test.", "a.b.OTHER.test.", "glb.third.test.", "www.glb.third.test."] {
+        assert_eq!(ask(&directory, owner), NOT_READY, "{owner}");
+    }
+    for owner in [".", "test.", "third.test.", "www.third.test.", "another.test.", "www.elsewhere.test."] {
+        assert_eq!(ask(&directory, owner), REFUSED, "{owner}");
+    }
+    assert_eq!(ask(&directory, "b1.glb.foobar.test.").0, Decision::Authority, "what is there is answered");
+    directory
+        .set_zone(ZoneCatalogue {
+            zone: name("other.test"),
+            services: vec![service("www.other.test")],
+            records: vec![],
+            ..zone(ZoneStyle::SubZone)
+        })
+        .unwrap();
+    assert_eq!(ask(&directory, "www.other.test.").1, 0);
+    // A server that knows which zones are its own refuses all else from the beginning.
+    let mut empty = Directory::new(Settings::default());
+    empty.set_fleet(fleet());
+    empty.set_awaited([name("other.test")]);
+    assert_eq!((ask(&empty, "www.other.test."), ask(&empty, "elsewhere.test.")), (NOT_READY, REFUSED));
+    // One that has not heard which they are refuses nothing.
+    directory.set_awaiting_any(true);
+    assert_eq!(ask(&directory, "elsewhere.test."), NOT_READY);
+    directory.set_awaiting_any(false);
+    assert_eq!(ask(&directory, "elsewhere.test."), REFUSED);
+    empty.set_awaiting_any(false);
+    assert_eq!(ask(&empty, "elsewhere.test."), NOT_READY);
 }
 
 #[test]
@@ -547,16 +672,7 @@ fn names_that_are_ours_are_nobody_elses() {
 
 #[test]
 fn a_store_that_is_filling_promises_nothing_for_long() {
-    let mut directory = with_default(dns_b(ZoneStyle::SubZone), "tok1");
-    let mut registry = dglb_core::table::Registry::new();
-    let claim = dglb_core::table::Claim {
-        prefix: "198.51.100.0/24".parse().unwrap(),
-        preference: 1,
-        weight: 1,
-        source: dglb_core::table::Source::Static,
-    };
-    registry.set(index(&directory, "sea1"), 1, None, [claim]).unwrap();
-    directory.set_tables(registry.table().clone(), Default::default());
+    let mut directory = mapped(with_default(dns_b(ZoneStyle::SubZone), "tok1"), "sea1");
     for (filling, ttl) in [(true, 60), (false, 3600)] {
         directory.set_filling(filling);
         let (handled, reply) = ask(&directory, Role::Referral, "www.glb.foobar.test.", RecordType::A);

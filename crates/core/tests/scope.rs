@@ -1,6 +1,6 @@
 //! The scope of a client subnet (RFC 7871 section 7.2.1, design section 4), seen from outside, in
-//! whole replies: nobody inside it would have been answered otherwise; and where every entry leads
-//! somewhere else, it is as wide as that allows.
+//! whole replies: nobody inside it would have been answered otherwise; it is as wide as entries
+//! allow; and where every entry leads somewhere else, no wider one would do.
 
 use std::{
     collections::BTreeSet,
@@ -331,6 +331,42 @@ fn no_wider_scope_would_do(world: &World, v4: bool, (address, source): (IpAddr, 
     }
 }
 
+/// What an address finds among the clients' networks: the DNS-LBs of the longest prefix that it is in, with
+/// preferences and weights; found by looking at all of them.
+fn found(entries: &[Entry], address: IpAddr) -> BTreeSet<(u32, u16, u16)> {
+    let around = || entries.iter().filter(|entry| entry.prefix.contains(address));
+    let longest = around().map(|entry| entry.prefix.bits()).max();
+    let mut seen = BTreeSet::new();
+    // Of two entries of one DNS-LB for one prefix the first was taken.
+    let own = around().filter(|entry| Some(entry.prefix.bits()) == longest && seen.insert(entry.lb));
+    own.map(|entry| (entry.lb, entry.preference, entry.weight)).collect()
+}
+
+/// Where different entries lead to the same answer, the scope keeps them apart all the same: it is the least
+/// depth at which everybody inside has the same *entry*, whatever the world is like. Which of an entry's
+/// DNS-LBs is handed out depends on the scope itself, on the service and on who is well at the moment.
+fn no_wider_scope_has_one_entry(world: &World, v4: bool, (address, source): (IpAddr, u8)) {
+    let (_, scope) = reply(&world.directory(), RESOLVERS[0], address, source);
+    let told = mask(address, source);
+    let ends = world.clients.iter().flat_map(|entry| {
+        let beside = (1..=entry.prefix.bits()).map(|bits| flipped(entry.prefix.address(), bits));
+        beside.chain([(entry.prefix.address(), entry.prefix.bits())])
+    });
+    let ends = ends.flat_map(|(address, bits)| [mask(address, bits), last(address, bits)]);
+    let edges: BTreeSet<IpAddr> = ends.filter(|end| end.is_ipv4() == v4).chain([told]).collect();
+    // At SOURCE: what is longer than that is not looked at.
+    let at_source: Vec<Entry> = world.clients.iter().filter(|e| e.prefix.bits() <= source).cloned().collect();
+    let own = found(&at_source, told);
+    let alike = |depth: u8| {
+        let inside = edges.iter().filter(|other| mask(**other, depth) == mask(told, depth));
+        inside.into_iter().all(|other| found(&world.clients, *other) == own)
+    };
+    match (0..=source).find(|depth| alike(*depth)) {
+        Some(least) => assert_eq!(scope, least, "{address}/{source}"),
+        None => assert!(scope > source, "{address}/{source}: scope {scope}, though others are inside"),
+    }
+}
+
 /// A network whose own DNS-LB has left is served by whoever is near the resolver, not near each
 /// client: entries of resolvers may cut through it.
 #[test]
@@ -362,6 +398,16 @@ proptest! {
     #[test]
     fn ipv6_nobody_inside_is_answered_otherwise(world in world(false), client in client(false)) {
         nobody_inside_is_answered_otherwise(&world, false, client);
+    }
+
+    #[test]
+    fn ipv4_no_wider_scope_has_one_entry(world in world(true), client in client(true)) {
+        no_wider_scope_has_one_entry(&world, true, client);
+    }
+
+    #[test]
+    fn ipv6_no_wider_scope_has_one_entry(world in world(false), client in client(false)) {
+        no_wider_scope_has_one_entry(&world, false, client);
     }
 
     #[test]

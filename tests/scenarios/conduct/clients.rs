@@ -136,12 +136,21 @@ impl Client {
         (status.as_deref() == Some("200")).then_some(reply)
     }
 
-    /// RFC 9250 section 4.2: a stream for a message, whose id is 0.
-    async fn over_quic(&self, server: IpAddr, octets: &[u8]) -> Option<Vec<u8>> {
+    /// Whether a QUIC server is who it must be.
+    pub(super) async fn reaches_over_quic(&self, server: IpAddr) -> bool {
+        timeout(PATIENCE, self.quic(server)).await.is_ok_and(|reached| reached.is_ok())
+    }
+
+    async fn quic(&self, server: IpAddr) -> Result<(Endpoint, quinn::Connection), quinn::ConnectionError> {
         let endpoint = Endpoint::client(SocketAddr::new(self.from, 0)).unwrap();
         let config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(self.config(Over::Quic)).unwrap()));
-        let connecting = endpoint.connect_with(config, SocketAddr::new(server, 853), NAME).unwrap();
-        let connection = connecting.await.unwrap();
+        let connection = endpoint.connect_with(config, SocketAddr::new(server, 853), NAME).unwrap().await?;
+        Ok((endpoint, connection))
+    }
+
+    /// RFC 9250 section 4.2: a stream for a message, whose id is 0.
+    async fn over_quic(&self, server: IpAddr, octets: &[u8]) -> Option<Vec<u8>> {
+        let (_endpoint, connection) = self.quic(server).await.unwrap();
         let (mut send, mut receive) = connection.open_bi().await.unwrap();
         // The connection may be closed before all was sent.
         let _ = send.write_all(&raw::framed(octets)).await;

@@ -256,7 +256,7 @@ async fn secrets_roll_over(world: &World) {
     }
     // What nobody can understand changes nothing.
     write("not a secret\n");
-    for server in [&*world.servers[0], &*world.lb] {
+    for server in [&*world.servers[0], world.lb()] {
         eventually("the file is refused", async || {
             let refused = server.counter("dglb_dns_cookie_secret_changes_total{outcome=\"refused\"}").await;
             so(refused == 1, refused)

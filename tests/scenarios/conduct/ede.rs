@@ -2,7 +2,7 @@
 
 use dglb_scenarios::{
     Admin, Chain, Ground, Running, Size,
-    configs::{self, WWW, ZONE, in_label},
+    configs::{self, ADDRESS_TTL, WWW, ZONE, in_label},
     eventually,
     ground::dns,
     packet::{Packet, option, rtype},
@@ -12,7 +12,7 @@ use dglb_scenarios::{
 use dns_b::DnsB;
 use dns_lb::DnsLb;
 
-use super::world::{Role, World};
+use super::world::{Role, Setup, World};
 
 #[test]
 fn all_sites_down_is_said() {
@@ -23,7 +23,9 @@ fn all_sites_down_is_said() {
             for way in world.ways(role) {
                 let reply = way.ask(&Packet::new(&dead, rtype::A).edns(1_232), "label").await;
                 assert_eq!((reply.rcode(), reply.answer.len()), (0, 1), "{way}: the last good ones are answered");
-                assert!(reply.extended_error().is_some(), "{way}");
+                // "Other", and the text says what (section 4.1).
+                assert_eq!(reply.extended_error(), Some(0), "{way}");
+                assert_eq!(reply.option(option::EXTENDED_ERROR), Some(&b"\0\0all sites down"[..]), "{way}");
                 let reply = way.ask(&Packet::new(&www, rtype::A).edns(1_232), "label").await;
                 assert_eq!((reply.answer.len(), reply.extended_error()), (1, None), "{way}");
                 // Without EDNS there is no place for it.
@@ -42,10 +44,41 @@ fn not_ready_is_said() {
         let lonely: Running<DnsLb> = Running::start(&configs::dns_lb(&ground, 1, 9)).await;
         let places = [(&*b1, ground.referral(1)), (&*b1, ground.fallback(1)), (&*lonely, ground.lb(1))];
         for (admin, address) in places {
-            for name in [WWW, ZONE, &in_label("lb1"), "elsewhere.test", ""] {
+            for name in [WWW, ZONE, &in_label("lb1")] {
                 for tcp in [false, true] {
                     not_ready(&ground, (admin, address), name, tcp).await;
                 }
+            }
+        }
+        // Which other names are its own a DNS-LB does not know before a dns-b has told it.
+        for (name, tcp) in [("elsewhere.test", false), ("", true)] {
+            not_ready(&ground, (&*lonely, ground.lb(1)), name, tcp).await;
+        }
+    });
+}
+
+/// One zone is there, another is not: its names are no less ours (`may-publish` says so). And what is
+/// nobody's is refused all the same.
+#[test]
+fn what_has_not_come_is_not_refused() {
+    scenario("conduct::ede::what_has_not_come_is_not_refused", async |ground| {
+        let more = "[[peer]]\nidentity = 'sync2'\nrole = 'dns-a-sync'\nmay-publish = ['other.test']\n".to_owned();
+        let world = World::start(ground, Setup { extra: more, ..Setup::default() }).await;
+        for role in [Role::Referral, Role::Fallback] {
+            for way in world.ways(role) {
+                for name in ["other.test", "www.other.test", "www.lb1.other.test", "b1.other.test"] {
+                    for kind in [rtype::A, rtype::SOA, rtype::NS] {
+                        let reply = way.ask(&Packet::new(name, kind).edns(1_232), "not-ready").await;
+                        assert_eq!((reply.rcode(), reply.extended_error()), (2, Some(14)), "{way}: {name} {kind}");
+                        assert!(!reply.is_authoritative(), "{way}: {name} {kind}");
+                    }
+                }
+                for name in ["test", "another.test", "elsewhere.test", ""] {
+                    let reply = way.ask(&Packet::new(name, rtype::A).edns(1_232), "refused").await;
+                    assert_eq!((reply.rcode(), reply.extended_error()), (5, Some(20)), "{way}: {name}");
+                }
+                let reply = way.ask(&Packet::new(WWW, rtype::A).edns(1_232), "mapped").await;
+                assert_eq!((reply.answer.len(), reply.extended_error()), (1, None), "{way}");
             }
         }
     });
@@ -85,9 +118,36 @@ fn a_stale_ranking_is_said_to_be_one() {
                     Ok(reply)
                 })
                 .await;
-                assert_eq!((reply.rcode(), reply.answers()), (0, fresh.answers()));
+                let addresses = |reply: &Strict| reply.answer.iter().map(|a| a.rdata.clone()).collect::<Vec<_>>();
+                assert_eq!((reply.rcode(), addresses(&reply)), (0, addresses(&fresh)));
+                assert!(reply.answer[0].ttl <= 30, "what is old is not for long");
                 let text = reply.option(option::EXTENDED_ERROR).map(|data| &data[2..]);
                 assert!(text.is_some_and(|text| std::str::from_utf8(text).is_ok()), "EXTRA-TEXT is UTF-8");
+            }
+        }
+    });
+}
+
+/// So it is where a dns-b answers with sites itself: in direct mode.
+#[test]
+fn a_stale_ranking_is_said_to_be_one_in_direct_mode() {
+    scenario("conduct::ede::a_stale_ranking_is_said_to_be_one_in_direct_mode", async |ground| {
+        let extra = "report-stale-after = '2s'\n".to_owned();
+        let mut world = World::start(ground, Setup { extra, lease: Some("60s"), ..Setup::default() }).await;
+        let packet = Packet::new(&format!("direct.{ZONE}"), rtype::A).edns(1_232);
+        let fresh = world.way(Role::Referral, false).ask(&packet, "direct").await;
+        assert_eq!((fresh.answer[0].ttl, fresh.extended_error()), (ADDRESS_TTL, None));
+        world.stop_lb().await;
+        for role in [Role::Referral, Role::Fallback] {
+            for way in world.ways(role) {
+                eventually("the ranking is old", async || {
+                    let reply = Strict::read(&way.send(&packet.octets()).await)?;
+                    so(reply.extended_error() == Some(3), &reply)
+                })
+                .await;
+                let reply = way.ask(&packet, "suspect").await;
+                assert_eq!((reply.extended_error(), reply.answer[0].ttl), (Some(3), 30), "{way}");
+                assert_eq!(reply.answer[0].rdata, fresh.answer[0].rdata, "{way}");
             }
         }
     });

@@ -25,7 +25,7 @@ const BLOCK: usize = 468;
 pub(super) async fn world(ground: Ground) -> (World, Client) {
     let [certificate, key] = pair();
     let client = Client::new(ground.isp(1), &certificate);
-    let beside = vec![("cert.pem", certificate), ("key.pem", key)];
+    let beside = vec![("dns-cert.pem", certificate), ("dns-key.pem", key)];
     (World::start(ground, Setup { encrypted: true, beside, ..Setup::default() }).await, client)
 }
 
@@ -132,11 +132,11 @@ fn kdig_understands_them(world: &World) {
 async fn certificates_may_change(world: &World, old: &Client) {
     let [certificate, key] = pair();
     for files in &world.files {
-        files.write("key.pem", &key);
-        files.write("cert.pem", &certificate);
+        files.write("dns-key.pem", &key);
+        files.write("dns-cert.pem", &certificate);
     }
     let new = Client::new(world.ground.isp(1), &certificate);
-    for role in [Role::Referral, Role::Lb] {
+    for role in [Role::Referral, Role::Fallback, Role::Lb] {
         let server = world.place(role).server.ip();
         for over in [Over::Tls, Over::Https] {
             eventually("the new certificate is shown", async || {
@@ -145,6 +145,7 @@ async fn certificates_may_change(world: &World, old: &Client) {
             .await;
             assert!(old.connect(over, server).await.is_err(), "{role:?} over {over:?}");
         }
+        assert!(!old.reaches_over_quic(server).await, "{role:?}");
         for over in Over::ALL {
             let reply = new.ask(over, server, &octets(&Packet::new(WWW, rtype::A))).await;
             assert_eq!(Strict::read(&reply.expect("a reply")).unwrap().answer.len(), 1, "{role:?} over {over:?}");

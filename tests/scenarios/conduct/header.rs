@@ -2,7 +2,7 @@
 
 use dglb_scenarios::{
     configs::{WWW, ZONE},
-    packet::{AD, CD, Packet, RD, rtype},
+    packet::{AD, CD, Packet, RD, option, rtype},
     scenario,
 };
 
@@ -29,6 +29,13 @@ async fn opcodes_that_nobody_has_are_said_to_be_so(world: &World) {
                 let reply = way.ask(&packet, "malformed").await;
                 assert_eq!((reply.rcode(), reply.answer.len()), (4, 0), "{way}: opcode {opcode}");
                 assert!(!reply.is_authoritative());
+            }
+            // Whatever is wrong with it, OPT is answered with OPT (RFC 6891 section 7).
+            let later = Packet::new(ZONE, rtype::SOA).opcode(opcode).edns(1_232).version(1);
+            let bent = Packet::new(ZONE, rtype::SOA).opcode(opcode).option(option::CLIENT_SUBNET, &[0, 3, 8, 0]);
+            for packet in [later, bent] {
+                let reply = way.ask(&packet, "malformed").await;
+                assert_eq!((reply.rcode(), reply.answer.len()), (4, 0), "{way}: opcode {opcode}, {packet:?}");
             }
             // A body that is none, such as that of DSO (RFC 8490 section 5.4).
             let empty = Packet::new(ZONE, rtype::SOA).opcode(opcode).with_sections([0; 4], &[0, 1, 0, 2, 7, 7]);
@@ -68,6 +75,14 @@ async fn one_question_is_all_that_is_asked_at_a_time(world: &World) {
             let octets = asked.with_sections([questions, 0, 0, 1], &[tail, opt.clone()].concat());
             let reply = way.ask_octets(&octets, true, "malformed").await;
             assert_eq!((reply.rcode(), reply.answer.len()), (1, 0), "{way}: {questions} questions with OPT");
+        }
+        let later = asked.clone().edns(1_232).version(1).opt();
+        for octets in [
+            asked.with_sections([0, 0, 0, 1], &later),
+            asked.with_sections([2, 0, 0, 1], &[question.clone(), later.clone()].concat()),
+            asked.with_sections([0, 0, 0, 2], &opt.repeat(2)),
+        ] {
+            assert_eq!(way.ask_octets(&octets, true, "malformed").await.rcode(), 1, "{way}: {octets:02x?}");
         }
     }
 }

@@ -94,6 +94,18 @@ async fn the_zones_name_servers_are_the_same_everywhere(world: &World) {
             assert_eq!(reply.additionals(), courtesy, "{address}: {name}");
         }
     }
+    // Over TCP, too, and counted.
+    for role in [Role::Referral, Role::Fallback] {
+        for way in world.ways(role) {
+            let reply = way.ask(&Packet::new(ZONE, rtype::NS), "authority").await;
+            assert_eq!((reply.answers(), reply.additionals()), (servers.to_vec(), glue.to_vec()), "{way}");
+        }
+    }
+    // The DNS-LB is no server of the zone.
+    for way in world.ways(Role::Lb) {
+        let reply = way.ask(&Packet::new(ZONE, rtype::NS), "refused").await;
+        assert_eq!((reply.rcode(), reply.answer.len(), reply.authority.len()), (5, 0, 0), "{way}");
+    }
     // Their other family is NODATA.
     for role in [Role::Referral, Role::Fallback] {
         for way in world.ways(role) {
@@ -144,8 +156,9 @@ async fn the_parents_side_of_the_cut_answers_for_ds(world: &World) {
     for way in world.everywhere() {
         let reply = way.ask(&Packet::new(&apex, rtype::DS), "authority").await;
         let soa = match way.place.role {
-            Role::Referral => format!("{ZONE}. 30 {ZONE_SOA}"),
-            Role::Fallback | Role::Lb => format!("{apex}. 30 {LABEL_SOA}"),
+            // A fall-back address has both sides of the cut, and so is the parent's.
+            Role::Referral | Role::Fallback => format!("{ZONE}. 30 {ZONE_SOA}"),
+            Role::Lb => format!("{apex}. 30 {LABEL_SOA}"),
         };
         assert_eq!((reply.rcode(), reply.answer.len()), (0, 0), "{way}");
         assert_eq!(reply.authorities(), [soa], "{way}");
@@ -209,7 +222,8 @@ async fn what_is_not_there_is_said_not_to_be(world: &World) {
     }
 }
 
-/// Another dns-b may have handed it out (design section 3).
+/// Another dns-b may have handed it out, or this one before a restart (design section 3): nothing that
+/// is said of it may keep a resolver from its DNS-LB for long, the NS set least of all.
 async fn a_valid_label_is_never_denied(world: &World) {
     let apex = format!("elsewhere.{ZONE}");
     for role in [Role::Referral, Role::Fallback] {
@@ -220,7 +234,14 @@ async fn a_valid_label_is_never_denied(world: &World) {
             let reply = way.ask(&Packet::new(&apex, rtype::A), "authority").await;
             assert_eq!((reply.rcode(), reply.answer.len()), (0, 0), "{way}");
             let reply = way.ask(&Packet::new(&apex, rtype::NS), "authority").await;
-            assert_eq!((reply.rcode(), reply.answer.len()), (0, 2), "{way}");
+            assert_eq!((reply.rcode(), reply.answer.len(), reply.additional.len()), (0, 2, 2), "{way}");
+            for name in ["", "ns.", "f1.", "f2.", "nothing."].map(|inner| format!("{inner}{apex}")) {
+                for kind in [rtype::A, rtype::AAAA, rtype::NS, rtype::SOA, rtype::DS, rtype::TXT] {
+                    let reply = way.ask(&Packet::new(&name, kind), "authority").await;
+                    let mut records = [&reply.answer, &reply.authority, &reply.additional].into_iter().flatten();
+                    assert!(records.all(|record| record.ttl <= 30), "{way}: {name} {kind}: {reply:?}");
+                }
+            }
         }
     }
 }

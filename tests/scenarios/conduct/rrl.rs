@@ -1,6 +1,9 @@
 //! Limits on what one network is sent over UDP, where the sender's address may be forged.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
 use dglb_scenarios::{
     Ground,
@@ -33,6 +36,7 @@ fn one_network_gets_so_many_replies_and_no_more() {
                 assert!(reply.is_truncated() && reply.rcode() == 0, "{way}: {reply:?}");
                 assert!(reply.answer.is_empty() && reply.authority.is_empty() && reply.additional.is_empty());
             });
+            networks_have_limits_of_their_own(&world, role).await;
             other_kinds_have_limits_of_their_own(&way).await;
             who_cannot_be_forged_is_not_limited(&world, role).await;
             a_client_with_cookies_is_told_to_bring_one(&way).await;
@@ -111,6 +115,23 @@ async fn burst(way: &Way<'_>, packet: &Packet) -> Burst {
     raw::over_tcp(way.place.from, way.place.server, &raw::framed(&last)).await;
     let counted = way.counters().await.of(series) - before.of(series);
     Burst { whole, limited, counted, took }
+}
+
+/// A /24 is one client, whichever of its addresses ask; the next /24 is another one.
+async fn networks_have_limits_of_their_own(world: &World, role: Role) {
+    let [first, beside] = [1, 3].map(|isp| world.way(role, false).from(world.ground.isp(isp)));
+    let IpAddr::V4(own) = world.ground.isp(1) else { panic!("the ground is IPv4's") };
+    let [a, b, c, d] = own.octets();
+    let other = world.way(role, false).from([a, b, c ^ 1, d].into());
+    let packet = Packet::new("elsewhere.test", rtype::A);
+    // What another address of the network has used up is gone.
+    burst(&first, &packet).await.assert_limited(&first, 2);
+    let got = burst(&beside, &packet).await;
+    let most = 2 + (got.took.as_secs_f64() * RATE as f64).ceil() as usize;
+    assert!(got.whole <= most, "{beside}: {} replies in {:?}", got.whole, got.took);
+    let got = burst(&other, &packet).await;
+    assert!(got.whole >= RATE, "{other}: {} replies", got.whole);
+    got.assert_limited(&other, 2);
 }
 
 /// Right after the answers are used up, errors are not.

@@ -17,13 +17,14 @@ use tokio::{
     time::timeout,
 };
 
-use super::world::{Role, Setup, Way, World, connections};
+use super::world::{self, Role, Setup, Way, World, connections};
 
 #[test]
 fn connections_are_used_as_the_client_likes() {
     scenario("conduct::tcp::connections_are_used_as_the_client_likes", async |ground| {
         let world = World::plain(ground).await;
         many_questions_at_once(&world).await;
+        what_is_slow_is_overtaken(&world).await;
         octet_by_octet(&world).await;
         replies_wait_for_slow_readers(&world).await;
         lengths_without_a_message_end_it(&world).await;
@@ -42,6 +43,17 @@ fn idle_times_and_caps_are_as_configured() {
             one_s_own_longest_idle_makes_room(&world.way(role, true)).await;
         }
         the_longest_idle_of_all_makes_room(&world).await;
+        the_longest_idle_of_all_makes_room_at_the_dns_lb(&world).await;
+    });
+}
+
+/// However busy it is.
+#[test]
+fn nobody_stays_for_ever() {
+    scenario("conduct::tcp::nobody_stays_for_ever", async |ground| {
+        let world = World::start(ground, Setup { dns: "[dns.tcp]\nlife = '10s'\n", ..Setup::default() }).await;
+        let [b, lb] = [world.way(Role::Referral, true), world.way(Role::Lb, true)];
+        tokio::join!(a_life(&b), a_life(&lb));
     });
 }
 
@@ -94,6 +106,42 @@ async fn many_questions_at_once(world: &World) {
     }
 }
 
+/// Questions for the slow lane are answered when it comes to them, those behind them at once: each once.
+async fn what_is_slow_is_overtaken(world: &World) {
+    for way in ways(world) {
+        let before = way.counters().await;
+        let mut overtaken = 0;
+        for _ in 0..20 {
+            let mut stream = raw::connect(way.place.from, way.place.server).await;
+            let packets: Vec<Packet> = (0..10).map(|_| Packet::new(WWW, rtype::A)).collect();
+            let messages = packets.iter().enumerate().map(|(n, packet)| match n {
+                0..5 => packet.signed(),
+                _ => packet.octets(),
+            });
+            let messages: Vec<Vec<u8>> = messages.collect();
+            stream
+                .write_all(&messages.iter().flat_map(|octets| raw::framed(octets)).collect::<Vec<_>>())
+                .await
+                .unwrap();
+            stream.shutdown().await.unwrap();
+            let replies = raw::until_closed(&mut stream).await;
+            let order: Vec<usize> =
+                replies.iter().map(|reply| messages.iter().position(|m| m[..2] == reply[..2]).expect("ours")).collect();
+            let mut sorted = order.clone();
+            sorted.sort_unstable();
+            assert!(sorted.iter().copied().eq(0..10), "{way}: {order:?}");
+            for (n, reply) in order.iter().zip(&replies) {
+                // NOTAUTH, or what a plain question gets.
+                assert_eq!(reply[3] & 0x0f, if *n < 5 { 9 } else { 0 }, "{way}: {n}");
+            }
+            overtaken += usize::from(order != sorted);
+        }
+        assert!(overtaken > 0, "{way}: everything came in order");
+        let now = way.counters().await;
+        assert_eq!(now.decisions("signed") - before.decisions("signed"), 100, "{way}");
+    }
+}
+
 /// Wherever a segment ends, in a length or in a message, the rest is waited for; and what is whole
 /// is answered meanwhile.
 async fn octet_by_octet(world: &World) {
@@ -126,10 +174,15 @@ async fn octet_by_octet(world: &World) {
 /// Replies of many times what sockets hold, read with pauses: none is lost, and others are answered
 /// meanwhile.
 async fn replies_wait_for_slow_readers(world: &World) {
-    const QUESTIONS: usize = 2_000;
-    for way in ways(world).filter(|way| way.place.role != Role::Lb) {
+    const QUESTIONS: usize = 4_000;
+    for way in ways(world) {
         let (mut reading, mut writing) = raw::connect(way.place.from, way.place.server).await.into_split();
-        let octets = raw::framed(&Packet::new(&format!("huge.{ZONE}"), rtype::TXT).octets());
+        // The longest that there is: nine texts of 250 octets, or sixteen addresses.
+        let (packet, records) = match way.place.role {
+            Role::Lb => (Packet::new(&format!("{}.lb1.{ZONE}", world::LONG), rtype::AAAA), 16),
+            _ => (Packet::new(&format!("huge.{ZONE}"), rtype::TXT), 9),
+        };
+        let octets = raw::framed(&packet.octets());
         let writer = tokio::spawn(async move {
             for _ in 0..QUESTIONS {
                 writing.write_all(&octets).await.unwrap();
@@ -147,7 +200,7 @@ async fn replies_wait_for_slow_readers(world: &World) {
                 let length = usize::from(u16::from_be_bytes(*length));
                 let Some(reply) = rest.get(..length) else { break };
                 if got % 500 == 0 {
-                    assert_eq!(Strict::read(reply).unwrap().answer.len(), 9, "{way}");
+                    assert_eq!(Strict::read(reply).unwrap().answer.len(), records, "{way}");
                     // Nobody else waits for this reader.
                     let other = way.send(&Packet::new(WWW, rtype::A).octets()).await;
                     assert_eq!(Strict::read(&other).unwrap().answer.len(), 1, "{way}");
@@ -257,4 +310,40 @@ async fn the_longest_idle_of_all_makes_room(world: &World) {
     }
     let evicted = connections("evicted");
     assert_eq!(way.counters().await.of(&evicted) - before.of(&evicted), 1, "{way}");
+}
+
+/// The dns-bs' checks of the DNS-LB want places, too, so others may have to go; but in the order of how long
+/// they have been idle.
+async fn the_longest_idle_of_all_makes_room_at_the_dns_lb(world: &World) {
+    let way = world.way(Role::Lb, true);
+    let evicted = connections("evicted");
+    let before = way.counters().await.of(&evicted);
+    let mut open = vec![];
+    for client in 1..=9 {
+        let mut stream = raw::connect(world.ground.ip(220 + client), way.place.server).await;
+        assert!(serves(&mut stream).await, "{way}: there is room for everybody who comes");
+        open.push(stream);
+    }
+    assert!(raw::until_closed(&mut open[0]).await.is_empty(), "{way}");
+    assert!(way.counters().await.of(&evicted) > before, "{way}");
+    let open_now = way.counters().await.of("dglb_dns_connections_open{transport=\"tcp\"}");
+    assert!(open_now <= 8, "{way}: {open_now} are open");
+    assert!(serves(&mut open[8]).await, "{way}: the youngest stays");
+}
+
+/// A client that asks all the time.
+async fn a_life(way: &Way<'_>) {
+    let expired = connections("expired");
+    let before = way.counters().await.of(&expired);
+    let (mut stream, begin) = (raw::connect(way.place.from, way.place.server).await, std::time::Instant::now());
+    while serves(&mut stream).await {
+        assert!(begin.elapsed() < LONG, "{way}: it lives on");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(begin.elapsed() >= Duration::from_secs(10), "{way}: closed after {:?}", begin.elapsed());
+    eventually("it is counted", async || {
+        let now = way.counters().await.of(&expired) - before;
+        so(now == 1, now)
+    })
+    .await;
 }

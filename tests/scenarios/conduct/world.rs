@@ -40,17 +40,21 @@ pub(super) struct Setup {
     pub(super) fleet: String,
     /// Files that lie beside every daemon's own, and what is in them.
     pub(super) beside: Vec<(&'static str, String)>,
-    /// Whether TLS, HTTPS and QUIC are served, with `cert.pem` and `key.pem`.
+    /// Whether TLS, HTTPS and QUIC are served, with `dns-cert.pem` and `dns-key.pem`.
     pub(super) encrypted: bool,
     /// Networks of the DNS-LB's clients, instead of 10.1.0.0/16.
     pub(super) networks: &'static [&'static str],
+    /// The lease, instead of 5 s.
+    pub(super) lease: Option<&'static str>,
+    /// Further addresses of the first dns-b, for referrals and as a fall-back, and of the DNS-LB.
+    pub(super) more: Option<[IpAddr; 3]>,
 }
 
 /// The running daemons.
 pub(super) struct World {
     pub(super) ground: Ground,
     pub(super) servers: [Running<DnsB>; 2],
-    pub(super) lb: Running<DnsLb>,
+    lb: Option<Running<DnsLb>>,
     pub(super) files: Vec<Files>,
     _publishers: Vec<Peer>,
     _sites: Vec<Site>,
@@ -90,7 +94,14 @@ impl World {
         let lanes = format!("lanes = 1\n{}", setup.dns);
         let networks = if setup.networks.is_empty() { &["10.1.0.0/16"] } else { setup.networks };
         let networks = format!("'{}'", networks.join("', '"));
-        let fleet = format!("{}{}", configs::fleet(&ground, 2), setup.fleet);
+        let mut fleet = format!("{}{}", configs::fleet(&ground, 2), setup.fleet);
+        for (first, more) in [ground.referral(1), ground.fallback(1)].into_iter().zip(setup.more.into_iter().flatten())
+        {
+            fleet = fleet.replace(&format!("['{first}']"), &format!("['{first}', '{more}']"));
+        }
+        let lease = |files: &Files| {
+            setup.lease.iter().for_each(|lease| files.replace("lease = '5s'", &format!("lease = '{lease}'")));
+        };
         let (mut files, mut publishers) = (vec![], vec![]);
         let catalogue = catalogue(&ground);
         let encrypted = |keys: &[(&str, IpAddr)]| if setup.encrypted { encrypted(keys) } else { String::new() };
@@ -100,6 +111,7 @@ impl World {
             let roles = [("referral", ground.referral(n)), ("fallback", ground.fallback(n))];
             own.replace("lanes = 1\n", &format!("{lanes}{}", encrypted(&roles)));
             own.replace("'10.1.0.0/16'", &networks);
+            lease(&own);
             own.write("fleet.toml", &fleet);
             write(&own);
             let running: Running<DnsB> = Running::start(&own).await;
@@ -111,12 +123,27 @@ impl World {
         let own = configs::dns_lb(&ground, 1, 2);
         own.replace("lanes = 1\n", &format!("{lanes}{}", encrypted(&[("listen", ground.lb(1))])));
         own.replace("'10.1.0.0/16'", &networks);
+        lease(&own);
+        if let Some([.., more]) = setup.more {
+            let first = ground.lb(1);
+            own.replace(&format!("['{first}:53']"), &format!("['{first}:53', '[{more}]:53']"));
+        }
         write(&own);
         let lb = Running::start(&own).await;
         files.push(own);
-        let world = Self { ground, servers, lb, files, _publishers: publishers, _sites: sites };
+        let world = Self { ground, servers, lb: Some(lb), files, _publishers: publishers, _sites: sites };
         world.settle(catalogue.services.len()).await;
         world
+    }
+
+    /// The DNS-LB's admin endpoint.
+    pub(super) fn lb(&self) -> &Admin {
+        self.lb.as_ref().expect("the DNS-LB runs")
+    }
+
+    /// Stops the DNS-LB in good order.
+    pub(super) async fn stop_lb(&mut self) {
+        self.lb.take().expect("the DNS-LB runs").stop().await;
     }
 
     async fn settle(&self, services: usize) {
@@ -140,7 +167,7 @@ impl World {
         let (address, admin) = match role {
             Role::Referral => (self.ground.referral(1), &*self.servers[0]),
             Role::Fallback => (self.ground.fallback(1), &*self.servers[0]),
-            Role::Lb => (self.ground.lb(1), &*self.lb),
+            Role::Lb => (self.ground.lb(1), self.lb()),
         };
         Place { role, server: dns(address), admin, from: self.ground.isp(1) }
     }
@@ -165,7 +192,7 @@ impl World {
 fn encrypted(keys: &[(&str, IpAddr)]) -> String {
     let table = |(name, port): (&str, u16)| {
         let listen = keys.iter().map(|(key, address)| format!("{key} = ['{address}:{port}']\n"));
-        format!("[dns.{name}]\ncertificate = 'cert.pem'\nkey = 'key.pem'\n{}", listen.collect::<String>())
+        format!("[dns.{name}]\ncertificate = 'dns-cert.pem'\nkey = 'dns-key.pem'\n{}", listen.collect::<String>())
     };
     [("tls", 853), ("https", 443), ("quic", 853)].map(table).concat()
 }

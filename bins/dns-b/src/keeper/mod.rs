@@ -184,6 +184,7 @@ impl Keeper {
             keeper.directory.upsert_lb(&label.identity, &label.addresses);
         }
         keeper.renew_default_group();
+        keeper.await_zones();
         keeper
     }
 
@@ -371,6 +372,14 @@ impl Keeper {
             self.directory.set_filling(false);
             self.changed = true;
         }
+    }
+
+    /// Zones that somebody may publish are ours, though their catalogues may not have come; those that
+    /// are gone are not.
+    fn await_zones(&mut self) {
+        let zones = self.peers.values().flat_map(|peer| &peer.may_publish);
+        let zones: Vec<Name> = zones.filter(|zone| self.distribution.withdrawn(zone).is_none()).cloned().collect();
+        self.directory.set_awaited(zones);
     }
 
     fn renew_default_group(&mut self) {

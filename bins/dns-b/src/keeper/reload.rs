@@ -41,6 +41,7 @@ impl Keeper {
             }
         }
         self.renew_default_group();
+        self.await_zones();
         self.changed = true;
     }
 

@@ -96,6 +96,7 @@ impl Keeper {
         self.check_generation(&zone, generation)?;
         self.distribution.withdraw(&zone, generation).map_err(|error| error.to_string())?;
         self.directory.remove_zone(&zone);
+        self.await_zones();
         self.changed = true;
         tracing::warn!(%zone, generation, "zone withdrawn");
         self.push(&zone);

@@ -268,6 +268,24 @@ fn only_configured_peers_in_their_role_come_in() {
     assert_eq!(lab.keeper.figures().links, 1);
 }
 
+/// Whoever may publish a zone makes it ours; until its catalogue comes, names in it are not refused.
+#[test]
+fn zones_that_may_be_published_are_ours_before_they_come() {
+    let mut lab = Lab::with_catalogue();
+    let mut config = config();
+    let decision = |lab: &Lab, name: &str| lab.ask_for(name, "192.0.2.1", Role::Referral).0;
+    assert_eq!(decision(&lab, "www.other.test"), Decision::Refused);
+    let sync = config.peers.get_mut(&"sync".parse::<Identity>().unwrap()).unwrap();
+    sync.may_publish.push("other.test".parse().unwrap());
+    lab.keeper.reconfigure(&config, lab.now);
+    assert_eq!(decision(&lab, "www.other.test"), Decision::NotReady);
+    assert_eq!(decision(&lab, "elsewhere.test"), Decision::Refused);
+    // So it is from the start.
+    let early = Lab::new();
+    assert_eq!(decision(&early, SERVICE), Decision::NotReady);
+    assert_eq!(decision(&early, "www.other.test"), Decision::Refused);
+}
+
 #[test]
 fn with_certified_a_dns_lb_that_is_no_peer_comes_in_without_authority() {
     let mut lab = Lab::with_catalogue();

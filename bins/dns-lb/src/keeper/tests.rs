@@ -196,6 +196,27 @@ fn from_the_first_link_to_the_first_answer() {
     assert_eq!((lb.metrics.services.get(), lb.metrics.services_ranked.get()), (1, 1));
 }
 
+/// Which names are its own a DNS-LB hears from a dns-b, zone by zone: until it has heard of all, it
+/// refuses nothing.
+#[test]
+fn names_are_refused_only_when_all_zones_are_known() {
+    let (mut lb, _) = Lb::with_catalogue();
+    let decision = |lb: &Lb, name: &str| lb.ask(name).0.decision;
+    assert_eq!(decision(&lb, "www.other.test"), Decision::NotReady, "its catalogue may be on its way");
+    let other = zone("other.test", 1, vec![service("www.other.test", 3)]);
+    lb.said("b1", Message::snapshot(other));
+    assert_eq!(decision(&lb, "elsewhere.test"), Decision::NotReady);
+    // What a dns-b was told it answers behind all of its catalogues.
+    let effects = lb.said("b1", Message::MapAck(MapAck { generation: 1, accepted: 1, refused: vec![] }));
+    assert!(effects.answers);
+    assert_eq!(decision(&lb, "elsewhere.test"), Decision::Refused);
+    assert_eq!(decision(&lb, "www.other.test"), Decision::NotReady, "it is not measured");
+    // A link that comes up again changes nothing.
+    lb.handle(Event::Down(id("b1")));
+    lb.up("b1", fleet(1));
+    assert_eq!(decision(&lb, "elsewhere.test"), Decision::Refused);
+}
+
 #[test]
 fn a_dead_site_moves_answers_and_reports_at_once() {
     let (mut lb, www) = Lb::measured();

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use super::{Answer, Apex, Asking, Cut, Says, Step};
 use crate::{
     directory::LbIndex,
-    dns::{Decision, Role, rcode, rrset::Ede, rrset::family, rtype},
+    dns::{Decision, Role, rcode, rrset::family, rtype},
+    locate::reported,
 };
 
 impl<'d> Asking<'d, '_> {
@@ -13,8 +14,9 @@ impl<'d> Asking<'d, '_> {
     pub(super) fn label_zone(&self, label: &[u8], lb: Option<LbIndex>) -> Step<'d> {
         let cut = self.cut(label, lb);
         Step::Answered(match self.question.role {
-            // RFC 4035 section 3.1.4.1: the parent's side of the cut answers for DS.
-            Role::Referral if self.place.labels == 1 && self.question.qtype == rtype::DS => {
+            // RFC 4035 section 3.1.4.1: the parent's side of the cut answers for DS, and who has both sides
+            // is the parent.
+            Role::Referral | Role::Fallback if self.place.labels == 1 && self.question.qtype == rtype::DS => {
                 self.with_authority(Says::Nothing(Apex::Zone))
             }
             Role::Referral if cut.lb.is_some() => self.say(Decision::Referral, Says::Referral(cut)),
@@ -34,7 +36,11 @@ impl<'d> Asking<'d, '_> {
             None => self.place.fleet.fallback_numbers(&label[1..]),
         };
         // One whose lease is over keeps its label until nobody can have it in a cache any more.
-        Cut { lb: lb.filter(|(_, facts)| !facts.addresses.is_empty()), fallbacks }
+        let lb = lb.filter(|(_, facts)| !facts.addresses.is_empty());
+        // Of one that is unknown nobody may believe for long that it has no server but the fall-backs: it
+        // may have been handed out by another dns-b, or before a restart (design section 3).
+        let limit = if lb.is_some() { u32::MAX } else { self.directory.settings().direct_ttl };
+        Cut { lb, fallbacks, limit }
     }
 
     /// With authority for the label zone: as the DNS-LB, as its fall-back, or because nobody knows
@@ -44,8 +50,9 @@ impl<'d> Asking<'d, '_> {
         let (name, apex) = (self.question.name, Apex::Label(cut));
         let inner = &name[..name.start(self.place.labels - 1)];
         let nodata = || self.with_authority(Says::Nothing(apex));
+        let ttl = fleet.ttl.label_ns.min(cut.limit);
         let glue = |list| match family(list, qtype) {
-            Some(rtype) => self.with_authority(Says::Addresses { list, rtype, ttl: fleet.ttl.label_ns }),
+            Some(rtype) => self.with_authority(Says::Addresses { list, rtype, ttl }),
             None => nodata(),
         };
         let fallback = |n| cut.fallbacks.nth(n, fleet).map(|server| glue(&server.fallback));
@@ -82,22 +89,23 @@ impl<'d> Asking<'d, '_> {
         let facts = self.place.zone.facts(service);
         let short = facts.ttl.min(self.directory.settings().direct_ttl);
         let own = self.question.role == Role::DnsLb;
-        let lender = cut.lb.and_then(|(_, lb)| lb.borrows).filter(|_| !own);
-        let lent = lender.and_then(|lender| self.directory.ranking(lender, facts.id));
-        let reported = lent.or_else(|| self.directory.ranking(cut.lb?.0, facts.id));
+        let reported = cut.lb.and_then(|(lb, _)| match own {
+            true => self.directory.ranking(lb, facts.id).map(|ranking| (ranking, false)),
+            false => reported(self.directory, lb, facts.id),
+        });
+        let apex = Apex::Label(cut);
         let (ranking, ttl, decision) = match reported {
-            Some(ranking) => (ranking, facts.ttl, Decision::Label),
+            Some((ranking, stale)) => {
+                let ttl = if stale { short } else { facts.ttl };
+                return self.sites(service, ranking, ttl, (Decision::Label, apex)).marked_stale(stale);
+            }
             None if own => return Answer::relay(),
             None => match self.directory.aggregate(facts.id) {
                 Some(aggregate) => (aggregate, short, Decision::Aggregate),
                 None => (self.place.zone.customer_order(service), short, Decision::CustomerOrder),
             },
         };
-        let mut answer = self.sites(service, ranking, ttl, (decision, Apex::Label(cut)));
-        if lender.is_some() && reported.is_some() {
-            answer.ede = answer.ede.or(Some(Ede::StaleRanking));
-        }
-        answer
+        self.sites(service, ranking, ttl, (decision, apex))
     }
 
     /// `<nonce>._dglb.<label>.<zone> TXT`: by echoing the nonce with its identity a DNS-LB shows a

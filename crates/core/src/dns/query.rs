@@ -249,9 +249,10 @@ impl<'p> Cursor<'p> {
         for _ in 0..questions {
             self.question(name)?;
         }
+        // Whatever is wrong with it or with what else is there: it is answered with one of ours (RFC 6891
+        // section 7).
         match self.records(answers, authorities, additionals) {
-            Ok(edns) => edns,
-            Err(Malformed { edns, rcode }) => edns.filter(|_| rcode == rcode::NOTAUTH),
+            Ok(edns) | Err(Malformed { edns, .. }) => edns,
         }
     }
 
@@ -419,6 +420,43 @@ mod tests {
         let mut notify = tsig(with_edns);
         notify[2] = 4 << 3;
         assert_eq!(rejected(&notify), (rcode::NOTIMP, true));
+    }
+
+    /// RFC 6891 section 7: whatever else is wrong, a question with OPT is answered with OPT.
+    #[test]
+    fn other_opcodes_and_counts_keep_their_opt() {
+        let good = question(b"\x03www\0");
+        let bad_subnet = [0, 8, 0, 4, 0, 3, 8, 0];
+        let once = with_opt(good.clone(), b"\0", [0; 4], &[]);
+        let wrong = [
+            ("another version", with_opt(good.clone(), b"\0", [0, 1, 0, 0], &[])),
+            ("a bad subnet", with_opt(good.clone(), b"\0", [0; 4], &bad_subnet)),
+            ("half an option", with_opt(good.clone(), b"\0", [0; 4], &[0, 3, 0, 1])),
+            ("an owner", with_opt(good.clone(), b"\x01x\0", [0; 4], &[])),
+            ("two of them", with_opt(once.clone(), b"\0", [0; 4], &[])),
+            ("octets behind it", [&once[..], &[7]].concat()),
+        ];
+        for (what, packet) in wrong {
+            for opcode in 1..16 {
+                let mut other = packet.clone();
+                other[2] = opcode << 3;
+                assert_eq!(rejected(&other), (rcode::NOTIMP, true), "{what}, opcode {opcode}");
+            }
+            let mut two = packet.clone();
+            two[5] = 2;
+            two.splice(HEADER..HEADER, good[HEADER..].iter().copied());
+            assert_eq!(rejected(&two), (rcode::FORMERR, true), "{what}, two questions");
+            let mut none = packet;
+            none[5] = 0;
+            none.drain(HEADER..good.len());
+            assert_eq!(rejected(&none), (rcode::FORMERR, true), "{what}, no question");
+        }
+        // Where there is none that could be read there is none to answer.
+        for cut in HEADER..once.len() {
+            let mut other = once[..cut].to_vec();
+            other[2] = 4 << 3;
+            assert_eq!(rejected(&other), (rcode::NOTIMP, false), "{cut}");
+        }
     }
 
     #[test]

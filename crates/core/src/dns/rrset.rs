@@ -42,7 +42,7 @@ impl Ede {
     /// INFO-CODE and EXTRA-TEXT.
     pub(crate) fn wire(self) -> (u16, &'static str) {
         match self {
-            Self::NotReady => (edns::EDE_NOT_READY, "no measurement yet"),
+            Self::NotReady => (edns::EDE_NOT_READY, "nothing known yet"),
             Self::NotAuthoritative => (edns::EDE_NOT_AUTHORITATIVE, ""),
             Self::AllSitesDown => (edns::EDE_OTHER, "all sites down"),
             Self::StaleRanking => (edns::EDE_STALE, "ranking is old"),

@@ -139,11 +139,11 @@ impl<'d> Sections<'_, 'd> {
     /// RFC 1035 section 3.3.13.
     fn soa(&self, w: &mut Writer<'_>, apex: &Apex<'_>, ttl: u32) -> Result<u16, Full> {
         let Place { fleet, zone, .. } = self.place;
-        let (owner, server, serial) = match apex {
-            Apex::Zone => (self.zone(), fleet.servers[0].label(), zone.catalogue().soa_serial),
+        let (owner, server, serial, ttl) = match apex {
+            Apex::Zone => (self.zone(), fleet.servers[0].label(), zone.catalogue().soa_serial, ttl),
             Apex::Label(cut) => {
                 let nobody = cut.lb.is_none() && cut.fallbacks.len() > 0;
-                (self.label(), LABEL_SERVERS[usize::from(nobody)], fleet.serial)
+                (self.label(), LABEL_SERVERS[usize::from(nobody)], fleet.serial, ttl.min(cut.limit))
             }
         };
         let contact = fleet.hostmaster.wire();
@@ -186,7 +186,7 @@ impl<'d> Sections<'_, 'd> {
         apex: Pointer,
         cut: &Cut<'_>,
     ) -> Result<usize, Full> {
-        let ttl = self.place.fleet.ttl.label_ns;
+        let ttl = self.place.fleet.ttl.label_ns.min(cut.limit);
         let names = writer.length() + HEAD;
         set(writer, section, |w| {
             let servers = &LABEL_SERVERS[usize::from(cut.lb.is_none())..=cut.fallbacks.len()];
@@ -214,7 +214,7 @@ impl<'d> Sections<'_, 'd> {
 
     /// The addresses of those servers, whose names begin at `at`.
     fn label_glue(&self, writer: &mut Writer<'_>, mut at: usize, cut: &Cut<'_>) -> Result<(), Full> {
-        let ttl = self.place.fleet.ttl.label_ns;
+        let ttl = self.place.fleet.ttl.label_ns.min(cut.limit);
         let fallbacks = cut.fallbacks.of(self.place.fleet).map(|server| &server.fallback[..]);
         for addresses in cut.lb.map(|_| cut.addresses()).into_iter().chain(fallbacks) {
             both_families(writer, Pointer::to(at)?, ttl, addresses)?;

@@ -175,14 +175,14 @@ fn run_lanes<S: Source>(
     tasks: &mut Tasks,
 ) -> io::Result<Vec<Listening>> {
     let stop = Arc::new(stop::Stop::new(tasks)?);
-    let mut lanes: Vec<Vec<(Role, std::net::UdpSocket)>> = Vec::new();
+    let mut lanes: Vec<Vec<(Role, Arc<std::net::UdpSocket>)>> = Vec::new();
     lanes.resize_with(settings.lanes.get(), Vec::new);
     let mut listening = Vec::with_capacity(bound.len());
     for bound in bound {
         let socket = Socket::Tcp(bound.listener, Carrier::Tcp);
         listening.push(Listening { role: bound.endpoint.role, socket });
         for (lane, socket) in lanes.iter_mut().zip(bound.sockets) {
-            lane.push((bound.endpoint.role, socket));
+            lane.push((bound.endpoint.role, Arc::new(socket)));
         }
     }
     let spread = lanes.len();

@@ -9,7 +9,7 @@
 use std::{
     net::{SocketAddr, UdpSocket},
     os::fd::AsFd,
-    sync::mpsc::{Receiver, SyncSender, sync_channel},
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -18,8 +18,7 @@ use hickory_proto::{
     op::{Message, ResponseCode},
     rr::rdata::tsig::{TSIG, TsigError, make_tsig_record},
 };
-
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{Permit, Sender, channel};
 
 use super::mmsg::{Batch, ReturnPath};
 use crate::metrics::{Incident, Lane};
@@ -56,7 +55,7 @@ pub(super) struct Unusual {
 /// Where a late reply goes.
 pub(super) enum To {
     /// Out of this socket.
-    Datagram(UdpSocket, ReturnPath),
+    Datagram(Arc<UdpSocket>, ReturnPath),
     /// To who waits for it; one that does not wait any more does no harm.
     Waiting(Box<dyn FnOnce(Vec<u8>) + Send>),
 }
@@ -64,9 +63,19 @@ pub(super) enum To {
 /// The queue's end for those who answer at once.
 #[derive(Clone)]
 pub(super) struct SlowLane {
-    lane: SyncSender<Unusual>,
+    lane: Sender<Unusual>,
     /// Where there is a relay.
-    relay: Option<mpsc::Sender<Unusual>>,
+    relay: Option<Sender<Unusual>>,
+}
+
+/// Room for one message in the queue, so that nothing is prepared that nobody takes.
+pub(super) struct Room<'q>(Permit<'q, Unusual>);
+
+impl Room<'_> {
+    /// Hands a message over.
+    pub(super) fn take(self, unusual: Unusual) {
+        self.0.send(unusual);
+    }
 }
 
 impl Unusual {
@@ -97,11 +106,11 @@ impl Unusual {
 impl SlowLane {
     /// The queue, and the thread that serves it until everybody has dropped the other end.
     pub(super) fn new(mut counters: Lane, mut unhurried: Option<Box<dyn Unhurried>>) -> (Self, impl FnOnce() + Send) {
-        let (sender, queue): (_, Receiver<Unusual>) = sync_channel(QUEUE);
+        let (sender, mut queue) = channel::<Unusual>(QUEUE);
         let serve = move || {
             let mut batch = Batch::new();
             let mut room = vec![0; MAX_MESSAGE];
-            for mut unusual in queue {
+            while let Some(mut unusual) = queue.blocking_recv() {
                 let reply = unusual.improve(unhurried.as_deref_mut(), &mut room);
                 match unusual.to {
                     To::Waiting(deliver) => deliver(reply),
@@ -118,17 +127,14 @@ impl SlowLane {
     }
 
     /// The same with a relay behind this queue.
-    pub(super) fn with_relay(self, relay: mpsc::Sender<Unusual>) -> Self {
+    pub(super) fn with_relay(self, relay: Sender<Unusual>) -> Self {
         Self { relay: Some(relay), ..self }
     }
 
-    /// Hands a message over; false if there is no room.
-    pub(super) fn hand_over(&self, unusual: Unusual) -> bool {
-        match &self.relay {
-            Some(relay) if unusual.decision == Decision::Relay => relay.try_send(unusual).is_ok(),
-            None if unusual.decision == Decision::Relay => false,
-            _ => self.lane.try_send(unusual).is_ok(),
-        }
+    /// Room for one message of this kind, if there is any.
+    pub(super) fn room(&self, decision: Decision) -> Option<Room<'_>> {
+        let queue = if decision == Decision::Relay { self.relay.as_ref()? } else { &self.lane };
+        queue.try_reserve().ok().map(Room)
     }
 
     /// Sends the reply of a message that was relayed; false if there is no room.

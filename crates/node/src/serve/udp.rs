@@ -34,7 +34,8 @@ const SEVERAL: usize = 2;
 
 /// One lane before it runs.
 pub(super) struct Lane<S> {
-    pub(super) sockets: Vec<(Role, UdpSocket)>,
+    /// Shared with the slow lane, which replies by the same way.
+    pub(super) sockets: Vec<(Role, Arc<UdpSocket>)>,
     pub(super) source: S,
     pub(super) counters: metrics::Lane,
     pub(super) limiter: Limiter,
@@ -72,7 +73,7 @@ impl<S: Source> Lane<S> {
     }
 
     /// Answers one batch from one socket; how many datagrams there were.
-    fn serve(&mut self, (role, socket): (Role, &UdpSocket), batch: &mut Batch, started: Instant) -> usize {
+    fn serve(&mut self, (role, socket): (Role, &Arc<UdpSocket>), batch: &mut Batch, started: Instant) -> usize {
         let received = match batch.receive(socket.as_fd()) {
             Ok(0) => return 0,
             Ok(received) => received,
@@ -96,70 +97,73 @@ impl<S: Source> Lane<S> {
     /// Answers everything in a batch from one version of the source; what is left for the slow lane.
     fn answer(&mut self, role: Role, batch: &mut Batch, received: usize, started: Instant) -> Late {
         let mut exchanges: ArrayVec<Exchange<'_>, BATCH> = ArrayVec::new();
-        let mut lengths: ArrayVec<&mut usize, BATCH> = ArrayVec::new();
-        for datagram in batch.datagrams(received) {
+        let mut lengths: ArrayVec<(usize, &mut usize), BATCH> = ArrayVec::new();
+        for (at, datagram) in batch.datagrams(received).enumerate() {
             let (Some(packet), Some(peer)) = (datagram.packet, datagram.peer) else {
                 self.counters.incident(Incident::Oversized);
                 continue;
             };
             let asked = Asked { packet, peer, transport: Transport::Udp, role };
             exchanges.push(Exchange { asked, reply: datagram.reply, handled: Handled::DROPPED });
-            lengths.push(datagram.reply_length);
+            lengths.push((at, datagram.reply_length));
         }
         let held = self.source.hold();
         held.respond_batch(&mut exchanges);
         held.limit_batch(&mut exchanges, &mut self.limiter, started.elapsed().as_millis() as u64);
         let mut late = Late::default();
-        for (number, (exchange, length)) in exchanges.iter().zip(lengths).enumerate() {
+        for (exchange, (at, length)) in exchanges.iter().zip(lengths) {
             *length = exchange.handled.length.min(REPLY);
             self.counters.count(Transport::Udp, &exchange.handled);
             if exchange.handled.decision == Decision::RateLimited {
                 self.counters.incident(if *length > 0 { Incident::Slipped } else { Incident::RateLimited });
             }
             let decision = exchange.handled.decision;
-            late.all |= u32::from(decision.is_for_the_slow_lane()) << number;
-            late.proofs |= u32::from(decision == Decision::Proof) << number;
-            late.relays |= u32::from(decision == Decision::Relay) << number;
+            late.all |= u32::from(decision.is_for_the_slow_lane()) << at;
+            late.proofs |= u32::from(decision == Decision::Proof) << at;
+            late.relays |= u32::from(decision == Decision::Relay) << at;
         }
         late
     }
 
     /// Leaves that, as far as it was not held back, to the slow lane instead of replying.
-    fn hand_over(&mut self, (role, socket): (Role, &UdpSocket), batch: &mut Batch, received: usize, late: Late) {
-        let mut number = 0;
-        for at in 0..received {
+    fn hand_over(&mut self, (role, socket): (Role, &Arc<UdpSocket>), batch: &mut Batch, received: usize, late: Late) {
+        let mut left = late.all;
+        while left != 0 {
+            let at = left.trailing_zeros() as usize;
+            left &= left - 1;
             let path = batch.return_path(at);
             let Some(Datagram { peer: Some(peer), packet: Some(packet), reply, reply_length }) =
                 batch.datagrams(received).nth(at)
             else {
                 continue;
             };
-            let is = |bits: u32| bits >> number & 1 == 1;
-            let (is_late, is_proof, is_relay) = (is(late.all), is(late.proofs), is(late.relays));
-            number += 1;
-            let length = if is_late { std::mem::take(reply_length) } else { 0 };
-            if length > 0
-                && let Ok(socket) = socket.try_clone()
-            {
-                let to = To::Datagram(socket, path);
-                let asked = Asked { packet, peer, transport: Transport::Udp, role };
-                let decision = match (is_proof, is_relay) {
-                    (true, _) => Decision::Proof,
-                    (_, true) => Decision::Relay,
-                    _ => Decision::Signed,
-                };
-                let unusual = Unusual::new(&asked, decision, &reply[..length], to);
-                if !self.slow.hand_over(unusual) {
+            let length = std::mem::take(reply_length);
+            if length == 0 {
+                continue;
+            }
+            let is = |bits: u32| bits >> at & 1 == 1;
+            let decision = match (is(late.proofs), is(late.relays)) {
+                (true, _) => Decision::Proof,
+                (_, true) => Decision::Relay,
+                _ => Decision::Signed,
+            };
+            match self.slow.room(decision) {
+                Some(room) => {
+                    let to = To::Datagram(Arc::clone(socket), path);
+                    let asked = Asked { packet, peer, transport: Transport::Udp, role };
+                    room.take(Unusual::new(&asked, decision, &reply[..length], to));
+                }
+                None => {
                     self.counters.incident(Incident::SlowLaneFull);
                     // Who cannot be helped is told so, and asks another server.
-                    *reply_length = if is_relay { length } else { 0 };
+                    *reply_length = if decision == Decision::Relay { length } else { 0 };
                 }
             }
         }
     }
 }
 
-/// What of a batch is for the slow lane: a bit for each of the exchanges.
+/// What of a batch is for the slow lane: a bit for each of the datagrams.
 #[derive(Clone, Copy, Default)]
 struct Late {
     all: u32,

@@ -90,7 +90,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Source> Connection<IO, S> {
         // How it is to end once the last reply was written.
         let mut closing = None;
         loop {
-            let before = self.answered;
+            let before = (self.answered, self.replies.is_empty());
             let next = if closing.is_none() { self.answer() } else { Next::Read };
             if !self.place.held.hold(self.framing.capacity() + self.replies.capacity()) {
                 return Ok(ConnectionEvent::Memory);
@@ -108,11 +108,14 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Source> Connection<IO, S> {
             let now = Instant::now();
             match next {
                 _ if end.is_some_and(|end| now >= end) => return Ok(ConnectionEvent::Expired),
-                Next::Flush => continue,
                 Next::Close(end) => closing = Some(end),
-                // Whole messages count, octets do not: one octet at a time is no way to stay.
-                Next::Read if self.answered > before && !stopping => self.deadline = now + idle,
-                Next::Read => {}
+                // Whole messages count, and replies that were taken; octets do not: one octet at a time is
+                // no way to stay.
+                _ if before != (self.answered, true) && !stopping => self.deadline = now + idle,
+                _ => {}
+            }
+            if next == Next::Flush {
+                continue;
             }
             if let Some(end) = closing.filter(|_| self.late.waiting() == 0) {
                 return Ok(end);

@@ -5,20 +5,21 @@ use std::{
     cell::{Cell, RefCell},
     convert::Infallible,
     net::SocketAddr,
-    pin::pin,
+    pin::{Pin, pin},
     rc::Rc,
     sync::Arc,
+    task::{Context, Poll},
     time::Duration,
 };
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use data_encoding::BASE64URL_NOPAD;
 use dglb_core::dns::{Asked, Role, Transport, framing::MAX_MESSAGE};
 use hickory_proto::{op::Message, rr::RData};
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::{
     Method, Request, Response, StatusCode,
-    body::{Body, Incoming},
+    body::{Body, Frame, Incoming, SizeHint},
     header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue},
     rt::Executor,
     service::service_fn,
@@ -35,7 +36,10 @@ use tokio::{
 };
 use tokio_rustls::server::TlsStream;
 
-use super::{Loan, Place};
+use super::{
+    Place,
+    tab::{Share, Tab},
+};
 use crate::{metrics::ConnectionEvent, serve::source::Source};
 
 /// RFC 8484 section 6.
@@ -99,7 +103,7 @@ pub(super) async fn serve<S: Source>(
 fn builder() -> Builder<Local> {
     // Time-outs are our own: they count questions.
     let mut builder = Builder::new(Local);
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(HEAD).pipeline_flush(true);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(HEAD);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -124,6 +128,7 @@ impl<F: Future<Output: 'static> + 'static> Executor<F> for Local {
 /// What the requests of one connection share.
 struct Conversation<S: Source> {
     place: RefCell<Place<S>>,
+    tab: Rc<Tab<S>>,
     peer: SocketAddr,
     role: Role,
     path: Arc<str>,
@@ -134,44 +139,102 @@ struct Conversation<S: Source> {
     enough: Notify,
 }
 
-type Reply = Response<Full<Bytes>>;
+type Reply<S> = Response<Whole<S>>;
+
+/// A body, sent at once, and what its octets take of the connection's memory until they are sent.
+struct Whole<S: Source>(Option<Charged<S>>);
+
+/// See [`Whole`].
+struct Charged<S: Source> {
+    octets: Bytes,
+    _share: Option<Share<S>>,
+}
+
+impl<S: Source> Whole<S> {
+    fn new(octets: impl Into<Bytes>, share: Option<Share<S>>) -> Self {
+        Self(Some(Charged { octets: octets.into(), _share: share }))
+    }
+}
+
+// Nothing of it is pinned.
+impl<S: Source> Unpin for Whole<S> {}
+
+impl<S: Source> Body for Whole<S> {
+    type Data = Charged<S>;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Charged<S>>, Infallible>>> {
+        Poll::Ready(self.0.take().map(|charged| Ok(Frame::data(charged))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.as_ref().map_or(0, |charged| charged.octets.len() as u64))
+    }
+}
+
+impl<S: Source> Buf for Charged<S> {
+    fn remaining(&self) -> usize {
+        self.octets.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.octets.chunk()
+    }
+
+    fn advance(&mut self, octets: usize) {
+        self.octets.advance(octets);
+    }
+}
 
 impl<S: Source> Conversation<S> {
     fn new(place: Place<S>, (peer, role): (SocketAddr, Role), path: Arc<str>) -> Self {
-        let last = Cell::new(Instant::now());
-        Self { place: RefCell::new(place), peer, role, path, answered: Cell::new(0), last, enough: Notify::new() }
+        let (tab, last) = (Tab::new(&place), Cell::new(Instant::now()));
+        let (place, answered, enough) = (RefCell::new(place), Cell::new(0), Notify::new());
+        Self { place, tab, peer, role, path, answered, last, enough }
     }
 
     fn end(&self, end: ConnectionEvent) {
         self.place.borrow_mut().end = end;
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Reply {
-        let question = match self.question(request).await {
+    async fn answer(&self, request: Request<Incoming>) -> Reply<S> {
+        let mut share = self.tab.share();
+        let question = match self.question(request, &mut share).await {
             Ok(question) => question,
             Err(refusal) => return refusal.reply(),
         };
+        share.work();
         let thread = Rc::clone(self.place.borrow().thread());
         let asked = Asked { packet: &question, peer: self.peer, transport: Transport::Https, role: self.role };
         let reply = thread.reply(&asked).await;
-        self.place.borrow().idle();
         self.last.set(Instant::now());
         self.answered.set(self.answered.get() + 1);
         let Some(reply) = reply else { return Refusal::NoQuestion.reply() };
-        let mut response = Response::new(Full::new(Bytes::new()));
+        drop(question);
+        if !share.hold(reply.capacity()) {
+            return Refusal::NoMemory.reply();
+        }
+        let cache_control = cache_control(&reply);
+        let mut response = Response::new(Whole::new(reply, Some(share)));
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(DNS_MESSAGE));
-        headers.insert(CACHE_CONTROL, cache_control(&reply));
+        headers.insert(CACHE_CONTROL, cache_control);
         if self.answered.get() >= thread.limits.messages_per_connection {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
             self.enough.notify_one();
         }
-        *response.body_mut() = Full::new(reply.into());
         response
     }
 
     /// The DNS message in a request (RFC 8484 section 4.1).
-    async fn question(&self, request: Request<Incoming>) -> Result<Vec<u8>, Refusal> {
+    async fn question(&self, request: Request<Incoming>, held: &mut Share<S>) -> Result<Vec<u8>, Refusal> {
         if request.uri().path() != &*self.path {
             return Err(Refusal::OtherPath);
         }
@@ -183,31 +246,30 @@ impl<S: Source> Conversation<S> {
                 if !kind.eq_ignore_ascii_case(DNS_MESSAGE) {
                     return Err(Refusal::OtherKind);
                 }
-                self.in_body(request.into_body()).await
+                in_body(request.into_body(), held).await
             }
             _ => Err(Refusal::OtherMethod),
         }
     }
+}
 
-    async fn in_body(&self, mut body: Incoming) -> Result<Vec<u8>, Refusal> {
-        if body.size_hint().lower() > MAX_MESSAGE as u64 {
+async fn in_body<S: Source>(mut body: Incoming, held: &mut Share<S>) -> Result<Vec<u8>, Refusal> {
+    if body.size_hint().lower() > MAX_MESSAGE as u64 {
+        return Err(Refusal::TooLong);
+    }
+    let mut question = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Refusal::NoQuestion)?;
+        let Some(data) = frame.data_ref() else { continue };
+        if question.len() + data.len() > MAX_MESSAGE {
             return Err(Refusal::TooLong);
         }
-        let mut held = Loan { thread: Rc::clone(self.place.borrow().thread()), octets: 0 };
-        let mut question = Vec::new();
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|_| Refusal::NoQuestion)?;
-            let Some(data) = frame.data_ref() else { continue };
-            if question.len() + data.len() > MAX_MESSAGE {
-                return Err(Refusal::TooLong);
-            }
-            question.extend_from_slice(data);
-            if !held.hold(question.capacity()) {
-                return Err(Refusal::NoMemory);
-            }
+        question.extend_from_slice(data);
+        if !held.hold(question.capacity()) {
+            return Err(Refusal::NoMemory);
         }
-        Ok(question)
     }
+    Ok(question)
 }
 
 /// The variable `dns` of a query string (RFC 8484 section 4.1.1).
@@ -228,7 +290,7 @@ enum Refusal {
 }
 
 impl Refusal {
-    fn reply(self) -> Reply {
+    fn reply<S: Source>(self) -> Reply<S> {
         let (status, reason) = match self {
             Self::NoQuestion => (StatusCode::BAD_REQUEST, "no DNS message\n"),
             Self::OtherPath => (StatusCode::NOT_FOUND, "nothing here\n"),
@@ -237,7 +299,7 @@ impl Refusal {
             Self::TooLong => (StatusCode::PAYLOAD_TOO_LARGE, "at most 65535 octets\n"),
             Self::NoMemory => (StatusCode::SERVICE_UNAVAILABLE, "later\n"),
         };
-        let mut response = Response::new(Full::new(Bytes::from_static(reason.as_bytes())));
+        let mut response = Response::new(Whole::new(Bytes::from_static(reason.as_bytes()), None));
         *response.status_mut() = status;
         if self == Self::OtherMethod {
             response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, POST"));

@@ -9,6 +9,7 @@
 //! | `https` | DNS over HTTPS: the same for HTTP/1.1 and HTTP/2 |
 //! | `late` | replies of the slow lane |
 //! | `quic` | DNS over QUIC: the same for QUIC, which accepts by itself |
+//! | `tab` | what a connection with several questions under way holds |
 //! | `settings` | limits |
 //!
 //! What an idle connection holds is its task; what a busy one holds grows with what was received
@@ -21,6 +22,7 @@ mod listener;
 mod places;
 mod quic;
 mod settings;
+mod tab;
 
 use std::{
     cell::{Cell, RefCell},

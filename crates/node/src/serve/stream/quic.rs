@@ -16,11 +16,14 @@ use quinn::{
     TransportConfig, VarInt, crypto::rustls::QuicServerConfig,
 };
 use tokio::{
-    task::JoinSet,
+    task::{JoinSet, spawn_local},
     time::{Instant, timeout, timeout_at},
 };
 
-use super::{DRAIN, Loan, Place, StreamSettings, Thread};
+use super::{
+    DRAIN, Place, StreamSettings, Thread,
+    tab::{Share, Tab},
+};
 use crate::{metrics::ConnectionEvent, serve::source::Source};
 
 /// Handshakes under way at a time.
@@ -157,7 +160,7 @@ async fn serve<S: Source>(connection: Closing, role: Role, mut place: Place<S>) 
 /// Answers each stream in a task of its own until the connection is to end.
 async fn converse<S: Source>(connection: &Connection, role: Role, place: &Place<S>) -> (ConnectionEvent, VarInt) {
     let thread = place.thread();
-    let limits = thread.limits;
+    let (limits, tab) = (thread.limits, Tab::new(place));
     let expiry = limits.life.map(|life| Instant::now() + life);
     let mut idle = Instant::now() + limits.idle;
     let mut streams = JoinSet::new();
@@ -170,7 +173,6 @@ async fn converse<S: Source>(connection: &Connection, role: Role, place: &Place<
             Some(outcome) = streams.join_next() => match outcome {
                 Ok(Outcome::Answered) => {
                     idle = Instant::now() + limits.idle;
-                    place.idle();
                     if asked >= limits.messages_per_connection && streams.is_empty() {
                         // Until the client has it, or has gone.
                         let _ = timeout_at(deadline, connection.closed()).await;
@@ -184,7 +186,8 @@ async fn converse<S: Source>(connection: &Connection, role: Role, place: &Place<
             stream = timeout_at(deadline, connection.accept_bi()), if asked < limits.messages_per_connection => match stream {
                 Ok(Ok((send, receive))) => {
                     asked += 1;
-                    let stream = Stream { thread: Rc::clone(thread), peer: connection.remote_address(), role };
+                    let (thread, share) = (Rc::clone(thread), tab.share());
+                    let stream = Stream { thread, share, peer: connection.remote_address(), role };
                     streams.spawn_local(stream.answer(send, receive));
                 }
                 Ok(Err(quinn::ConnectionError::ApplicationClosed(_) | quinn::ConnectionError::ConnectionClosed(_))) => {
@@ -202,13 +205,13 @@ async fn converse<S: Source>(connection: &Connection, role: Role, place: &Place<
 /// One question and its reply.
 struct Stream<S: Source> {
     thread: Rc<Thread<S>>,
+    share: Share<S>,
     peer: SocketAddr,
     role: Role,
 }
 
 impl<S: Source> Stream<S> {
-    async fn answer(self, mut send: SendStream, mut receive: RecvStream) -> Outcome {
-        let mut held = Loan { thread: Rc::clone(&self.thread), octets: 0 };
+    async fn answer(mut self, mut send: SendStream, mut receive: RecvStream) -> Outcome {
         let mut stream = Vec::new();
         loop {
             match receive.read_chunk(WINDOW as usize, true).await {
@@ -219,19 +222,30 @@ impl<S: Source> Stream<S> {
             if stream.len() > PREFIX + MAX_MESSAGE {
                 return Outcome::Nonsense;
             }
-            if !held.hold(stream.capacity()) {
+            if !self.share.hold(stream.capacity()) {
                 return Outcome::Memory;
             }
         }
         let Some(packet) = only_message(&stream).filter(|packet| is_allowed(packet)) else { return Outcome::Nonsense };
+        self.share.work();
         let asked = Asked { packet, peer: self.peer, transport: Transport::Quic, role: self.role };
         let Some(reply) = self.thread.reply(&asked).await else { return Outcome::Nonsense };
+        drop(stream);
+        if !self.share.hold(reply.capacity()) {
+            return Outcome::Memory;
+        }
         let Some(length) = prefix(reply.len()) else { return Outcome::Lost };
-        if send.write_all(&[&length[..], &reply].concat()).await.is_err() {
+        if send.write_all(&length).await.is_err() || send.write_all(&reply).await.is_err() {
             return Outcome::Lost;
         }
         // Fails only for a stream that the client has stopped, which is its own affair.
         let _ = send.finish();
+        self.share.rest();
+        // QUIC holds the octets until the client has them, or the connection ends.
+        spawn_local(async move {
+            let _ = send.stopped().await;
+            drop(self.share);
+        });
         Outcome::Answered
     }
 }

@@ -82,6 +82,34 @@ async fn what_waits_for_the_slow_lane_is_overtaken_up_to_a_bound() {
         .await;
 }
 
+/// However replies fall into what is written at a time: who asks and takes them stays.
+#[tokio::test]
+async fn who_was_just_answered_is_not_idle() {
+    let idle = Duration::from_secs(2);
+    let (thread, _serve, counters) = thread(StreamSettings { idle, ..StreamSettings::default() });
+    let local = LocalSet::new();
+    local
+        .run_until(async {
+            let mut client = open(&thread);
+            // So long that it is written out at once, before it is known that no other question follows.
+            let long = vec![b'l'; 10_000];
+            let (begin, mut rounds) = (tokio::time::Instant::now(), 0);
+            while begin.elapsed() < idle * 3 / 2 {
+                client.write_all(&framed(&long)).await.unwrap();
+                assert_eq!(next(&mut client).await, long);
+                rounds += 1;
+                tokio::time::sleep(idle / 4).await;
+            }
+            client.write_all(&framed(b"last")).await.unwrap();
+            assert_eq!(next(&mut client).await, b"last", "closed after {rounds} rounds");
+            assert_eq!(client.read(&mut [0; 1]).await.unwrap(), 0, "in the end it is idle");
+            thread.connections.close();
+            thread.connections.wait().await;
+            assert_eq!(counters.totals().connections(Transport::Tcp, ConnectionEvent::Idle), 1);
+        })
+        .await;
+}
+
 #[tokio::test]
 async fn who_has_said_all_still_hears_what_is_late() {
     let (thread, serve, counters) = thread(StreamSettings::default());

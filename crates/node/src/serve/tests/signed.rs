@@ -132,6 +132,32 @@ async fn rates_are_limited_before_the_queue() {
     assert!((1..=sent).contains(&replies) && sent < 50, "{replies} replies, {sent} of them allowed");
 }
 
+/// What the slow lane has no room for is lost over UDP, as if a datagram were; and counted.
+#[tokio::test]
+async fn who_overfills_the_queue_hears_nothing_and_is_counted() {
+    let serving = Serving::with(&TWO_FAMILIES[..1], lanes(1), respond);
+    let socket = client(serving.addresses[0]);
+    let deadline = Instant::now() + SOON;
+    let packet = signed(7, TsigAlgorithm::HmacSha256);
+    let full = || serving.counters.totals().incident(Incident::SlowLaneFull);
+    while full() == 0 {
+        assert!(Instant::now() < deadline, "{:?}", serving.counters.totals());
+        (0..400).for_each(|_| _ = socket.send(&packet).unwrap());
+    }
+    // A reply to everything else, as far as our own socket takes them.
+    socket.set_read_timeout(Some(SILENCE)).unwrap();
+    let mut replies = 0;
+    while socket.recv(&mut [0; 1_000]).is_ok() {
+        replies += 1;
+    }
+    let asked = serving.counters.totals().decision(Decision::Signed);
+    assert!(replies > 0 && replies + full() <= asked, "{replies} of {asked}, {} lost", full());
+    assert_eq!(serving.counters.totals().incident(Incident::Unsendable), 0);
+    // It goes on.
+    socket.set_read_timeout(Some(SOON)).unwrap();
+    check_refusal(&ask(&socket, &signed(9, TsigAlgorithm::HmacSha256)), 9, &TsigAlgorithm::HmacSha256);
+}
+
 /// RFC 8945 section 5.2: what cannot be read is FORMERR.
 #[tokio::test]
 async fn a_record_that_is_none_is_malformed() {

@@ -123,6 +123,70 @@ async fn http_2_carries_many_questions_at_once() {
     assert_eq!(encrypted.serving.counters.totals().questions(Transport::Https), 100);
 }
 
+/// What waits to be taken by its client counts as what connections hold, and is no idleness.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replies_that_wait_are_charged_and_are_work_in_progress() {
+    let encrypted = Encrypted::new(|limits| (limits.memory, limits.connections) = (1 << 20, 1));
+    let config = Arc::new(client_config(encrypted.directory.path(), &[b"h2"]));
+    let stream = tokio::net::TcpStream::connect(encrypted.address(Transport::Https)).await.unwrap();
+    let name = ServerName::try_from("dns.example").unwrap();
+    let stream = tokio_rustls::TlsConnector::from(config).connect(name, stream).await.unwrap();
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    // Less than a reply, so that it is the client who decides when one is taken.
+    builder.initial_stream_window_size(10_000);
+    let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let request = || {
+        let uri = format!("https://dns.example{}", path(b"fill"));
+        Request::get(uri).body(Full::<Bytes>::default()).unwrap()
+    };
+    let (mut waiting, mut refused) = (Vec::new(), 0);
+    for _ in 0..30 {
+        sender.ready().await.unwrap();
+        let reply = sender.send_request(request()).await.unwrap();
+        match reply.status().as_u16() {
+            200 => waiting.push(reply.into_body()),
+            503 => refused += 1,
+            other => panic!("{other}"),
+        }
+    }
+    assert_eq!((waiting.len(), refused), (16, 14), "replies of 65 535 octets in 1 MiB");
+    closed(&mut TcpStream::connect(encrypted.address(Transport::Https)).unwrap());
+    encrypted.expect(Transport::Https, ConnectionEvent::Refused, 1);
+    for body in waiting {
+        assert_eq!(body.collect().await.unwrap().to_bytes().len(), 65_535);
+    }
+    // The memory is free again, and the connection idle.
+    let reply = sender.send_request(request()).await.unwrap();
+    assert_eq!(reply.into_body().collect().await.unwrap().to_bytes().len(), 65_535);
+    let (head, _) = tokio::task::block_in_place(|| get(&mut client(&encrypted), &path(b"hello")));
+    assert!(head.starts_with("http/1.1 200"), "{head}");
+    encrypted.expect(Transport::Https, ConnectionEvent::Evicted, 1);
+}
+
+/// HTTP/1.1 has one reply under way, of which part waits for a client that does not read.
+#[tokio::test]
+async fn http_1_1_replies_are_charged_until_they_are_sent() {
+    let encrypted = Encrypted::new(|limits| limits.memory = 100_000);
+    let (mut first, mut second, mut third) = (client(&encrypted), client(&encrypted), client(&encrypted));
+    let ask = format!("GET {} HTTP/1.1\r\nHost: dns.example\r\n\r\n", path(b"fill"));
+    // More than the system's buffers take of the replies.
+    first.write_all(ask.repeat(100).as_bytes()).unwrap();
+    let (mut seen, mut since) = (0, Instant::now());
+    encrypted.serving.expect("replies stop", |totals| {
+        let asked = totals.questions(Transport::Https);
+        if std::mem::replace(&mut seen, asked) != asked {
+            since = Instant::now();
+        }
+        asked > 2 && since.elapsed() > 2 * SILENCE
+    });
+    assert!(get(&mut second, &path(b"fill")).0.starts_with("http/1.1 503"), "the first holds too much");
+    assert!(get(&mut third, &path(b"hello")).0.starts_with("http/1.1 200"), "a little is always there");
+    drop(first);
+    encrypted.serving.expect("it is gone", |totals| totals.open(Transport::Https) == 2);
+    assert!(get(&mut second, &path(b"fill")).0.starts_with("http/1.1 200"), "it is free again");
+}
+
 #[tokio::test]
 async fn half_a_request_is_no_way_to_stay() {
     let idle = Duration::from_millis(300);

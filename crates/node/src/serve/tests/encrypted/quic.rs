@@ -5,12 +5,20 @@ use quinn::{Connection, ConnectionError, Endpoint as QuicEndpoint, crypto::rustl
 use super::*;
 
 async fn connect(encrypted: &Encrypted) -> (QuicEndpoint, Connection) {
+    connect_with(encrypted, quinn::TransportConfig::default()).await.unwrap()
+}
+
+async fn connect_with(
+    encrypted: &Encrypted,
+    transport: quinn::TransportConfig,
+) -> Result<(QuicEndpoint, Connection), ConnectionError> {
     let config = client_config(encrypted.directory.path(), &[b"doq"]);
     let crypto = Arc::new(QuicClientConfig::try_from(config).unwrap());
     let endpoint = QuicEndpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
-    let config = quinn::ClientConfig::new(crypto);
+    let mut config = quinn::ClientConfig::new(crypto);
+    config.transport_config(Arc::new(transport));
     let connecting = endpoint.connect_with(config, encrypted.address(Transport::Quic), "dns.example").unwrap();
-    (endpoint, connecting.await.unwrap())
+    Ok((endpoint, connecting.await?))
 }
 
 /// What comes back on a stream for these octets.
@@ -92,6 +100,47 @@ async fn quic_connections_have_places_too() {
     encrypted.expect(Transport::Quic, ConnectionEvent::Evicted, 1);
     assert_eq!((code(&second).await, code(&third).await), (0, 0));
     encrypted.expect(Transport::Quic, ConnectionEvent::Idle, 2);
+}
+
+/// What waits to be taken by its client counts as what connections hold, and is no idleness.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replies_that_wait_are_charged_and_are_work_in_progress() {
+    let answer = |published: &u8, asked: &Asked<'_>, reply: &mut [u8]| match asked.packet {
+        b"\0\0fill" => echo(published, &Asked { packet: b"fill", ..*asked }, reply),
+        _ => echo(published, asked, reply),
+    };
+    let encrypted = Encrypted::with(|limits| (limits.memory, limits.connections) = (1 << 20, 1), answer);
+    let mut transport = quinn::TransportConfig::default();
+    // Less than a reply, so that it is the client who decides when one is taken.
+    transport.stream_receive_window(1_000_u32.into());
+    let (_endpoint, connection) = connect_with(&encrypted, transport).await.unwrap();
+    let fill = async || {
+        let (mut send, receive) = connection.open_bi().await.unwrap();
+        send.write_all(&framed(b"\0\0fill")).await.unwrap();
+        send.finish().unwrap();
+        receive
+    };
+    let mut waiting = Vec::new();
+    for n in 1..=10 {
+        waiting.push(fill().await);
+        encrypted.serving.expect("it is asked", |totals| totals.questions(Transport::Quic) == n);
+    }
+    let (_other, other) = connect(&encrypted).await;
+    assert_eq!(code(&other).await, 4, "work in progress is left alone");
+    encrypted.expect(Transport::Quic, ConnectionEvent::Refused, 1);
+    for mut receive in waiting {
+        assert_eq!(receive.read_to_end(70_000).await.unwrap().len(), 65_537);
+    }
+    assert_eq!(exchange(&connection, &framed(b"\0\0hello")).await.unwrap(), framed(b"\0\0hello\0\0"));
+    // What they held is free again; one more than all that there is ends the connection.
+    let begin = encrypted.serving.counters.totals().questions(Transport::Quic);
+    let mut waiting = Vec::new();
+    for n in 1..=17 {
+        waiting.push(fill().await);
+        encrypted.serving.expect("it is asked", |totals| totals.questions(Transport::Quic) == begin + n);
+    }
+    assert_eq!(code(&connection).await, 4);
+    encrypted.expect(Transport::Quic, ConnectionEvent::Memory, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
