@@ -32,7 +32,7 @@ use dglb_core::{
     published::Publisher,
 };
 use dglb_node::{
-    admin::{Admin, Readiness},
+    admin::{Admin, Readiness, Requests},
     ask::Asker,
     boot::Boot,
     cli::{self, Exit},
@@ -46,12 +46,14 @@ use dglb_node::{
 use tokio::sync::mpsc;
 
 use config::Config;
-use keeper::Keeper;
+use keeper::{Keeper, operator};
 use nonces::Witness;
 use run::{Run, SharedShown, Shown};
 
 /// Events of links that may wait for the keeper; then links wait.
 const EVENTS: usize = 1024;
+/// Requests of the operator that may wait; more are turned away.
+const REQUESTS: usize = 16;
 
 /// Runs dns-b in this process with the given arguments, the program's name first.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
@@ -87,7 +89,9 @@ impl Daemon for DnsB {
 
     async fn start(config: Config, tasks: &mut Tasks) -> Result<Self, StartError> {
         let mut server = bind_dns(&config)?;
-        let admin = Admin::bind(&config.admin)?;
+        let mut admin = Admin::bind(&config.admin)?;
+        let (to, requests) = mpsc::channel(REQUESTS);
+        admin.set_requests(Requests { look: operator::LOOK, change: operator::CHANGE, to });
         let mut registry = dglb_node::metrics::registry(Self::NAME, tasks);
         let link_metrics = LinkMetrics::default();
         link_metrics.register(&mut registry);
@@ -137,8 +141,20 @@ impl Daemon for DnsB {
         let (asking, reloads) = mpsc::channel(1);
         let (networks, sources) = networks::follow(config.prove.sources.clone(), networks::FOLLOW, tasks);
         let (asker, check) = (Arc::new(Asker::open().await.map_err(internal)?), config.check);
-        let run =
-            Run { keeper, publisher, events, reloads, networks, sources, check, asker, shown, readiness, keeping };
+        let run = Run {
+            keeper,
+            publisher,
+            events,
+            reloads,
+            requests,
+            networks,
+            sources,
+            check,
+            asker,
+            shown,
+            readiness,
+            keeping,
+        };
         tasks.spawn("keeper", run.run(tasks.stop_token()));
         Ok(Self { map, dns, encrypted, admin: admin_address, counters, conduct, config, reloads: asking })
     }

@@ -53,7 +53,7 @@ use dglb_node::{
     lifecycle::{Daemon, StartError, Tasks},
     link::{LinkMetrics, with_certificate},
     metrics::DnsCounters,
-    serve::{ConductKeeper, Content, Endpoint, Server},
+    serve::{ConductKeeper, Content, Endpoint, Relay, RelayMetrics, Server},
     store::{Committer, Store, StoreFigures},
 };
 use prometheus_client::registry::Registry;
@@ -67,6 +67,9 @@ use crate::{
     uplink::Uplink,
     work::{Place, Work},
 };
+
+/// Names of questions that were relayed and wait for the keeper; beyond that it misses some.
+const ASKED: usize = 64;
 
 /// A running dns-lb.
 #[derive(Debug)]
@@ -133,7 +136,7 @@ impl Daemon for DnsLb {
     async fn start(config: Config, tasks: &mut Tasks) -> Result<Self, StartError> {
         let endpoints: Vec<_> =
             config.dns.listen.iter().map(|address| Endpoint { address: *address, role: Role::DnsLb }).collect();
-        let server = Server::bind(&endpoints, config.dns.serving.settings.clone())?;
+        let mut server = Server::bind(&endpoints, config.dns.serving.settings.clone())?;
         let admin = Admin::bind(&config.admin)?;
 
         let (boot, metrics, counters, links) =
@@ -154,6 +157,11 @@ impl Daemon for DnsLb {
         let content = Content { directory: publisher.reader(), conduct: conduct.reader() };
         let (reloads, reloaded) = mpsc::channel(1);
         let (shown, status) = watch::channel(Arc::new(Value::Null));
+        let (relay, servers) = watch::channel(Arc::default());
+        let (tell, asked) = mpsc::channel(ASKED);
+        let relayed = RelayMetrics::default();
+        relayed.register(&mut registry);
+        server.set_relay(Relay { servers, asked: tell, metrics: relayed });
         let daemon = Self {
             dns: server.local_addresses(),
             encrypted: server.encrypted_addresses(),
@@ -177,8 +185,9 @@ impl Daemon for DnsLb {
         let work = Work::new(
             keeper,
             uplink,
+            asked,
             &daemon.config,
-            work::Outputs { publisher, shown, readiness: readiness.clone(), metrics },
+            work::Outputs { publisher, relay, shown, readiness: readiness.clone(), metrics },
             committer,
         );
         let stop = tasks.stop_token();

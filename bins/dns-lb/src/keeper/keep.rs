@@ -11,7 +11,7 @@ use std::{
 };
 
 use dglb_core::{
-    catalogue::{CatalogueUpdate, ZoneCatalogue},
+    catalogue::{CatalogueUpdate, Withdrawal, ZoneCatalogue},
     fleet::Fleet,
     name::Name,
     proto::{
@@ -59,6 +59,8 @@ pub struct Restored {
     pub fleet: Option<Fleet>,
     /// Catalogues in use.
     pub zones: Vec<ZoneCatalogue>,
+    /// Zones that are gone.
+    pub withdrawn: Vec<Withdrawal>,
     /// The last rankings.
     pub rankings: Vec<Ranking>,
 }
@@ -92,10 +94,12 @@ impl Restored {
             ZONES,
             Number::CATALOGUE,
             Box::new(|all, m| {
-                if let Message::Catalogue(update) = m
-                    && let CatalogueUpdate::Snapshot(catalogue) = *update
-                {
-                    all.zones.push(catalogue);
+                if let Message::Catalogue(update) = m {
+                    match *update {
+                        CatalogueUpdate::Snapshot(catalogue) => all.zones.push(catalogue),
+                        CatalogueUpdate::Withdrawn(gone) => all.withdrawn.push(gone),
+                        CatalogueUpdate::Delta(_) => {}
+                    }
                 }
             }),
         )?;
@@ -135,6 +139,7 @@ impl Keeper {
                 tracing::error!(%zone, %reason, "the catalogue that was kept cannot be used");
             }
         }
+        self.withdrawn.extend(restored.withdrawn.into_iter().map(|gone| (gone.zone, gone.generation)));
         let mut stand_ins = Vec::new();
         for ranking in restored.rankings {
             if self.measurements.restore(&ranking) {
@@ -163,8 +168,11 @@ impl Keeper {
             put(&mut batch, FLEET, &[], &Message::Fleet(Box::new(Fleet::clone(fleet))));
         }
         for zone in std::mem::take(&mut self.kept.zones) {
-            match self.catalogues.get(&zone) {
-                Some(catalogue) => put(&mut batch, ZONES, zone.wire(), &Message::snapshot(catalogue.clone())),
+            let gone =
+                self.withdrawn.get(&zone).map(|generation| Withdrawal { zone: zone.clone(), generation: *generation });
+            let served = self.catalogues.get(&zone).cloned().map(CatalogueUpdate::Snapshot);
+            match served.or(gone.map(CatalogueUpdate::Withdrawn)) {
+                Some(update) => put(&mut batch, ZONES, zone.wire(), &Message::Catalogue(Box::new(update))),
                 None => batch.remove(ZONES, zone.wire()),
             }
         }
