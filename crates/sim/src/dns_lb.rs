@@ -39,7 +39,7 @@ impl DnsLb {
     /// Just started.
     pub fn new(identity: Identity, claim: Claim, servers: Vec<Identity>, (boot, now): (BootId, Instant)) -> Self {
         let (settle, digest) = (Duration::from_secs(2), Duration::from_secs(4));
-        let settings = Settings { identity, claim, servers, settle, digest };
+        let settings = Settings { identity, claim, servers, settle, digest, self_check: Duration::from_secs(86_400) };
         Self {
             keeper: Keeper::new(settings, Metrics::default(), now),
             boot,
