@@ -25,9 +25,10 @@ fn every_key_of_the_samples_is_documented_and_no_other() {
 fn every_metric_is_documented() {
     scenario("documentation::every_metric_is_documented", async |ground| {
         let page = read("docs/operations.md");
-        let chain = Chain::settled(ground, Size { servers: 1, lbs: 1, sites: 1 }, |_, _| String::new()).await;
+        let chain =
+            Chain::settled(ground, Size { servers: 1, lbs: 1, sites: 1 }, |_, _| "state-dir = '.'".into()).await;
         for (daemon, least, scrape) in [
-            ("dns-b", 40, chain.b(1).page("/metrics").await),
+            ("dns-b", 50, chain.b(1).page("/metrics").await),
             ("dns-lb", 30, chain.lb(1).page("/metrics").await),
             ("dns-a-sync", 25, chain.sync.page("/metrics").await),
         ] {

@@ -82,7 +82,11 @@ fn a_dns_lb_answers_from_its_store_with_no_dns_b_in_reach() {
         chain.stop_lb(1).await;
         chain.change_lb(1, "identity = 'lb1'", &format!("identity = 'lb1'\n{HERE}"));
         chain.start_lb(1).await;
-        chain.settle().await;
+        eventually("lb1 has measured", async || {
+            let reply = chain.ask_lb(1, &in_label("lb1")).await;
+            so(reply.addresses() == configs::only(chain.ground.site(1)), reply)
+        })
+        .await;
         chain.stop_lb(1).await;
         chain.stop_b(1).await;
         // Not even the sites are there: what is answered is what was measured before.

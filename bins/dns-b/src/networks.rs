@@ -247,4 +247,4 @@ fn read_list(path: &Path, text: &str, into: &mut Prefixes) -> Result<(), Network
 
 #[cfg(test)]
 #[path = "networks_tests.rs"]
-mod tests;
+pub(crate) mod tests;

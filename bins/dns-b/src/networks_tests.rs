@@ -48,7 +48,7 @@ fn a_file_adds_to_it_and_mistakes_have_a_line() {
 }
 
 /// A database in MaxMind's format (version 2.0) of one network, `198.51.100.0/24`, in AS 64500.
-fn database() -> Vec<u8> {
+pub(crate) fn database() -> Vec<u8> {
     // Search tree: one node for each bit of the prefix; to all other sides there is nothing.
     let (bits, nodes) = (Ipv4Addr::new(198, 51, 100, 0).to_bits(), 24_u32);
     let mut octets = Vec::new();

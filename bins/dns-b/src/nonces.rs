@@ -53,7 +53,7 @@ impl Unhurried for Witness {
         }
         let secret_of = |nonce: &Nonce, family: Family| {
             let (drawn, from) = (draw()?, canonical(asked.peer.ip()));
-            match self.nonces.lock().asked(nonce, family, from, || Secret(drawn), Instant::now()) {
+            match self.nonces.lock().asked((nonce, family), from, || Secret(drawn), Instant::now()) {
                 residence::Asked::First(secret) => Some(secret),
                 residence::Asked::Later | residence::Asked::Unknown => None,
             }

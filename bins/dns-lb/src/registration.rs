@@ -73,11 +73,6 @@ impl Registration {
         Self { claim, generation: 1, servers }
     }
 
-    /// The DNS-ISP has other addresses now.
-    pub fn set_resolvers(&mut self, resolvers: Vec<IpAddr>) -> Vec<Outgoing> {
-        self.set_claim(Claim { resolvers, ..self.claim.clone() })
-    }
-
     /// Claims something else from now on.
     pub fn set_claim(&mut self, claim: Claim) -> Vec<Outgoing> {
         if claim == self.claim {
@@ -310,9 +305,9 @@ mod tests {
         r.up(&b1, 0);
         r.up(&b2, 0);
         r.acknowledged(&b1, &ack(1));
-        let other = vec!["192.0.2.9".parse().unwrap()];
-        assert_eq!(said(&r.set_resolvers(other.clone())), ["b1 MAP 2", "b2 MAP 2"]);
-        assert_eq!(said(&r.set_resolvers(other)), NONE, "no change");
+        let other = Claim { resolvers: vec!["192.0.2.9".parse().unwrap()], ..r.claim().clone() };
+        assert_eq!(said(&r.set_claim(other.clone())), ["b1 MAP 2", "b2 MAP 2"]);
+        assert_eq!(said(&r.set_claim(other)), NONE, "no change");
         assert_eq!(said(&r.acknowledged(&b2, &ack(1))), NONE, "that was the old claim");
         assert_eq!(said(&r.acknowledged(&b2, &ack(2))), NONE);
         assert_eq!(said(&r.acknowledged(&b1, &ack(3))), NONE, "never sent");

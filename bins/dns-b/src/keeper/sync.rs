@@ -133,6 +133,13 @@ impl Keeper {
             // A label of the outer zone would lead into the inner one.
             return Err(format!("{zone} and {other}, which is served already, lie within one another"));
         }
+        let mut proofs = self.directory.prove_zones().iter().map(|proofs| &proofs.name);
+        if let Some(proofs) = proofs.find(|proofs| proofs.is_within(zone) || zone.is_within(proofs)) {
+            // Questions for nonces would be answered from the catalogue.
+            return Err(format!(
+                "{zone} and {proofs}, in which this dns-b is asked for proofs, lie within one another"
+            ));
+        }
         let names = catalogue.services.iter().map(|s| &s.name).chain(catalogue.records.iter().map(|r| &r.name));
         let servers = || self.fleet.servers.iter();
         for name in names {

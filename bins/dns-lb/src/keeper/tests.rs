@@ -1,3 +1,4 @@
+mod keep;
 mod news;
 mod residence;
 

@@ -11,13 +11,16 @@ use std::{
     time::{Duration, Instant},
 };
 
+use dglb_ca::Ephemeral;
 use dglb_core::proto::{
     CloseReason, Session, VERSION,
     message::{BootId, FleetStamp, Hello, PeerRole},
 };
 use dglb_node::link::{
-    Backoff, Down, DownReason, Driver, Events, LinkEvent, LinkId, LinkMetrics, LinkSettings, PlainTcp,
+    Backoff, Credentials, Down, DownReason, Driver, Events, LinkEvent, LinkId, LinkMetrics, LinkSettings, PlainTcp,
+    TlsFiles,
 };
+use tempfile::TempDir;
 use tokio::{
     net::{TcpSocket, TcpStream},
     sync::{mpsc, watch},
@@ -81,8 +84,9 @@ struct Common {
 }
 
 impl Crowd {
-    /// Lets so many DNS-LBs dial, all at once, and the dns-a-sync. To be called within a runtime.
-    pub(super) fn start(links: u32) -> Self {
+    /// Lets so many DNS-LBs dial, all at once, and the dns-a-sync, with the certificates of [`certify`].
+    /// To be called within a runtime.
+    pub(super) fn start(links: u32, certificates: Vec<Option<Credentials>>) -> Self {
         let counts = Arc::new(Counts::default());
         let (events, heard) = mpsc::channel(EVENTS);
         let (orders, ordered) = mpsc::unbounded_channel();
@@ -97,8 +101,10 @@ impl Crowd {
         };
         tokio::spawn(Script::new(links, Arc::clone(&counts)).run(heard, ordered));
         // The last one is the dns-a-sync.
-        for number in 0..=links {
-            tokio::spawn(stay(number, number == links, common.clone()));
+        for (number, tls) in (0..=links).zip(certificates) {
+            let mut common = common.clone();
+            common.settings.tls = tls;
+            tokio::spawn(stay(number, number == links, common));
         }
         Self { counts, orders, cut }
     }
@@ -143,6 +149,31 @@ impl Crowd {
     }
 }
 
+/// A certificate for each of so many DNS-LBs and, last, for the dns-a-sync; nothing for each without an
+/// authority.
+///
+/// # Errors
+/// When they cannot be made.
+pub(super) fn certify(links: u32, authority: Option<&Ephemeral>) -> io::Result<Vec<Option<Credentials>>> {
+    let files = TempDir::new()?;
+    let certified = |number: u32| {
+        let Some(authority) = authority else { return Ok(None) };
+        let (role, identity) = who(number, number == links);
+        let name = fleet::name(role, &identity)?;
+        // They are read once, so the next one's may take their place.
+        authority.write(&name, files.path())?;
+        Credentials::load(&TlsFiles::in_directory(files.path()), name).map(Some).map_err(io::Error::other)
+    };
+    (0..=links).map(certified).collect()
+}
+
+fn who(number: u32, publishes: bool) -> (PeerRole, String) {
+    match publishes {
+        true => (PeerRole::DnsASync, fleet::SYNC.to_owned()),
+        false => (PeerRole::DnsLb, fleet::identity(number)),
+    }
+}
+
 /// Keeps one link up.
 async fn stay(number: u32, publishes: bool, common: Common) {
     let mut backoff = Backoff::default();
@@ -174,10 +205,7 @@ async fn stay(number: u32, publishes: bool, common: Common) {
 
 /// One connection; how long its link was up.
 async fn attempt(number: u32, publishes: bool, common: &Common) -> io::Result<Option<Duration>> {
-    let (role, identity) = match publishes {
-        true => (PeerRole::DnsASync, fleet::SYNC.to_owned()),
-        false => (PeerRole::DnsLb, fleet::identity(number)),
-    };
+    let (role, identity) = who(number, publishes);
     let stream = timeout(common.settings.connect_timeout, connect(fleet::address(number).into())).await??;
     let mut boot = [0xb0; 16];
     boot[..4].copy_from_slice(&number.to_be_bytes());
@@ -198,12 +226,13 @@ async fn attempt(number: u32, publishes: bool, common: &Common) -> io::Result<Op
         settings: common.settings.clone(),
         events: common.events.clone(),
         metrics: common.metrics.clone(),
-        certified: None,
         dialled: true,
         handshake: None,
+        certified: None,
         stop: CancellationToken::new(),
     };
-    Ok(driver.run(stream, session).await)
+    let expected = fleet::DNS_B.parse().map_err(io::Error::other)?;
+    driver.dialled(stream, session, &expected).await.map_err(io::Error::other)
 }
 
 async fn connect(from: IpAddr) -> io::Result<TcpStream> {

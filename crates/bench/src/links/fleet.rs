@@ -3,13 +3,17 @@
 //! Everything lies in loopback, so that a question's source decides the answer: DNS-LB n answers at
 //! 127.16.0.1 + n × 256 and sits beside the resolvers of a /24 in 127.64.0.0/10 and of 24 other prefixes.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use dglb_core::{
     catalogue::{Mode, Policy, Probe, ProbeKind, Service, Site, ZoneCatalogue, ZoneStyle},
     name::Name,
     net::Prefix,
-    proto::message::{EntryKind, Map, MapEntry, Report},
+    peer_name::PeerName,
+    proto::message::{EntryKind, Map, MapEntry, PeerRole, Report},
     report::{Figures, Health, RankedSite, Ranking},
 };
 
@@ -34,6 +38,14 @@ pub(super) const ZONE: &str = "glb.load.test";
 /// The identity of a DNS-LB.
 pub(super) fn identity(lb: u32) -> String {
     format!("lb{lb}")
+}
+
+/// As certificates name somebody.
+///
+/// # Errors
+/// When the identity is none.
+pub(super) fn name(role: PeerRole, identity: &str) -> io::Result<PeerName> {
+    Ok(PeerName::new(role, identity.parse().map_err(io::Error::other)?))
 }
 
 /// Where a DNS-LB answers and dials from.

@@ -8,6 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use dglb_ca::Ephemeral;
+use dglb_core::proto::message::PeerRole;
 use tempfile::TempDir;
 
 use super::fleet;
@@ -33,14 +35,22 @@ pub(super) struct Daemon {
 }
 
 impl Daemon {
-    /// Starts it on a processor, for so many DNS-LBs.
+    /// Starts it on a processor, for so many DNS-LBs, with a certificate of this authority if there is one.
     ///
     /// # Errors
     /// When it cannot be started.
-    pub(super) fn start(core: usize, links: u32) -> io::Result<Self> {
+    pub(super) fn start(core: usize, links: u32, authority: Option<&Ephemeral>) -> io::Result<Self> {
         let files = TempDir::new()?;
         std::fs::write(files.path().join("fleet.toml"), fleet_document())?;
-        std::fs::write(files.path().join("dns-b.toml"), configuration(links))?;
+        std::fs::create_dir(files.path().join("state"))?;
+        let security = match authority {
+            Some(authority) => {
+                authority.write(&fleet::name(PeerRole::DnsB, fleet::DNS_B)?, files.path())?;
+                Ephemeral::CONFIG
+            }
+            None => "plain-tcp = 'loopback'",
+        };
+        std::fs::write(files.path().join("dns-b.toml"), configuration(links, security))?;
         let child = launch(core, &files)?;
         Ok(Self { core, child, files })
     }
@@ -103,11 +113,11 @@ fn fleet_document() -> String {
     )
 }
 
-fn configuration(links: u32) -> String {
+fn configuration(links: u32, security: &str) -> String {
     let mut text = format!(
-        "identity = '{}'\nfleet = 'fleet.toml'\n\
+        "identity = '{}'\nfleet = 'fleet.toml'\nstate-dir = 'state'\n\
          [dns]\nreferral = ['{DNS}']\nfallback = ['{FALLBACK}']\nlanes = 1\nrate-limit.exempt = ['127.0.0.0/8']\n\
-         [map]\nlisten = ['{MAP}']\nplain-tcp = 'loopback'\n[admin]\nlisten = '{ADMIN}'\n\
+         [map]\nlisten = ['{MAP}']\n{security}\n[admin]\nlisten = '{ADMIN}'\n\
          [[peer]]\nidentity = '{}'\nrole = 'dns-a-sync'\nmay-publish = ['{}']\n",
         fleet::DNS_B,
         fleet::SYNC,

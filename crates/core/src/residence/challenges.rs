@@ -131,8 +131,7 @@ impl<K: Copy + Eq + Hash> Challenges<K> {
     /// Somebody at `from` asks for a nonce's name. Who asked first may ask again: answers get lost.
     pub fn asked(
         &mut self,
-        nonce: &Nonce,
-        family: Family,
+        (nonce, family): (&Nonce, Family),
         from: IpAddr,
         draw: impl FnOnce() -> Secret,
         now: Instant,

@@ -42,7 +42,7 @@ impl World {
     fn ask(&mut self, n: u8, from: &str) -> Option<[u8; 32]> {
         self.drawn += 1;
         let drawn = Secret([self.drawn; 16]);
-        match self.challenges.asked(&nonce(n), Family::V4, ip(from), || drawn, self.now) {
+        match self.challenges.asked((&nonce(n), Family::V4), ip(from), || drawn, self.now) {
             Asked::First(secret) => Some(secret.text()),
             Asked::Later | Asked::Unknown => None,
         }
@@ -122,7 +122,7 @@ fn each_family_has_an_asker_of_its_own() {
     let v4 = world.ask(1, RESOLVER).unwrap();
     let v6 = Secret([0x66; 16]);
     let from = ip("2001:db8::53");
-    let asked = world.challenges.asked(&nonce(1), Family::V6, from, || v6, world.now);
+    let asked = world.challenges.asked((&nonce(1), Family::V6), from, || v6, world.now);
     assert!(matches!(asked, Asked::First(_)));
     assert_eq!(world.prove(1, 1, &v6.text()), Ok(from));
     assert_eq!(world.prove(1, 1, &v4), Ok(ip(RESOLVER)));
@@ -223,7 +223,7 @@ proptest! {
                     let family = if family { Family::V4 } else { Family::V6 };
                     let mut fresh = false;
                     let draw = || { fresh = true; drawn };
-                    let asked = world.challenges.asked(&nonce(n), family, from, draw, world.now);
+                    let asked = world.challenges.asked((&nonce(n), family), from, draw, world.now);
                     if let Asked::First(secret) = asked {
                         let (issue, link, at) = issues[&n];
                         prop_assert!(world.now.duration_since(at) <= ASK_WITHIN);

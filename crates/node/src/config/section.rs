@@ -214,10 +214,13 @@ impl<'a> Section<'a> {
     pub fn distinct<T: Eq + Hash + Display>(key: &str, values: impl IntoIterator<Item = (Self, T)>) {
         let mut first: HashMap<T, usize> = HashMap::new();
         for (section, value) in values {
-            let (line, _) = position(section.document.text, section.offset(key));
             match first.get(&value) {
-                Some(earlier) => section.problem(key, format!("\"{value}\" stands twice, first on line {earlier}")),
-                None => _ = first.insert(value, line),
+                Some(earlier) => {
+                    // Lines are counted for who needs one alone: there may be ten thousand sections.
+                    let (line, _) = position(section.document.text, *earlier);
+                    section.problem(key, format!("\"{value}\" stands twice, first on line {line}"));
+                }
+                None => _ = first.insert(value, section.offset(key)),
             }
         }
     }

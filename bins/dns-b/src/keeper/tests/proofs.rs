@@ -41,7 +41,7 @@ impl Lab {
     /// Somebody at `from` asks the DNS side for the nonce: what it is answered.
     fn look_up(&self, challenge: &Challenge, from: &str) -> Option<Vec<u8>> {
         let draw = || Secret(rand::random());
-        match self.keeper.nonces().lock().asked(&challenge.nonce, Family::V4, ip(from), draw, self.now) {
+        match self.keeper.nonces().lock().asked((&challenge.nonce, Family::V4), ip(from), draw, self.now) {
             Asked::First(secret) => Some(secret.text().to_vec()),
             Asked::Later | Asked::Unknown => None,
         }
@@ -201,6 +201,42 @@ fn bounds_of_an_identity_hold() {
     assert_eq!(lab.held(), []);
     assert_eq!(lab.prove_from("198.51.100.1"), mapped("198.51.100.1/32"));
     assert_eq!(lab.refusals(), [("outside-bounds", 1)]);
+}
+
+#[test]
+fn an_identity_may_be_bound_to_an_autonomous_system() {
+    let mut lab = Lab::beside(RESOLVER);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("asn.mmdb");
+    std::fs::write(&path, crate::networks::tests::database()).unwrap();
+    let mut config = config();
+    config.prove.networks = Networks::read(&Sources { as_database: Some(path), ..Sources::default() }).unwrap();
+    let lb1 = config.peers.get_mut(&"lb1".parse::<Identity>().unwrap()).unwrap();
+    (lb1.prove.numbers, lb1.prove.within) = (vec![64_500], vec!["192.0.2.0/24".parse().unwrap()]);
+    lab.keeper.reconfigure(&config, lab.now);
+    assert_eq!(lab.prove_from("198.51.100.53"), mapped("198.51.100.53/32"), "announced by it");
+    assert_eq!(lab.prove_from(RESOLVER), mapped("192.0.2.153/32"), "either bound is enough");
+    assert_eq!(reason(&lab.prove_from("198.51.101.53")), RefusedReason::OutsideBounds);
+    assert_eq!(reason(&lab.prove_from("9.9.9.9")), RefusedReason::OpenResolver);
+    // The list has more in it from now on.
+    let list = directory.path().join("open");
+    std::fs::write(&list, "198.51.100.0/24\n").unwrap();
+    let sources = Sources { open_resolvers: Some(list), as_database: None };
+    lab.keeper.set_networks(Networks::read(&sources).unwrap());
+    assert_eq!(lab.held(), [("192.0.2.153/32".to_owned(), Source::Proven)]);
+}
+
+#[test]
+fn no_catalogue_may_have_the_names_of_proofs() {
+    let mut lab = Lab::with_catalogue();
+    let mut config = config();
+    let sync = config.peers.get_mut(&"sync".parse::<Identity>().unwrap()).unwrap();
+    sync.may_publish.push("ops.test".parse().unwrap());
+    lab.keeper.reconfigure(&config, lab.now);
+    let taken = ZoneCatalogue { zone: "ops.test".parse().unwrap(), services: vec![], ..zone(1) };
+    let said = lab.say(100, Message::snapshot(taken));
+    let [Message::CatalogueAck(ack)] = &said[..] else { panic!("{said:?}") };
+    assert!(ack.refused.as_ref().is_some_and(|reason| reason.contains("proofs")), "{ack:?}");
 }
 
 #[test]
