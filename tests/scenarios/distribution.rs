@@ -5,7 +5,9 @@ use dglb_core::{
     catalogue::{CatalogueUpdate, Withdrawal, ZoneCatalogue},
     proto::message::{Message, PeerRole},
 };
-use dglb_scenarios::{Chain, Ground, Peer, Size, configs, eventually, ground::dns, question::Question, scenario, so};
+use dglb_scenarios::{
+    Chain, Ground, Size, configs, eventually, ground::dns, peer::Peer, question::Question, scenario, so,
+};
 use hickory_proto::{op::ResponseCode, rr::RecordType};
 
 /// Longer than the chain's own zone, in which DNS-LBs are checked.

@@ -392,7 +392,7 @@ impl Keeper {
     /// are gone are not.
     fn await_zones(&mut self) {
         let zones = self.peers.values().flat_map(|peer| &peer.may_publish);
-        let zones: Vec<Name> = zones.filter(|zone| self.distribution.withdrawn(zone).is_none()).cloned().collect();
+        let zones: Vec<_> = zones.filter(|zone| self.distribution.withdrawn(zone).is_none()).cloned().collect();
         self.directory.set_awaited(zones);
     }
 
