@@ -99,7 +99,8 @@ fn read_config(n: usize, count: usize) -> Config {
     for i in 1..=LBS {
         let _ = writeln!(
             text,
-            "[[peer]]\nidentity = \"lb{i}\"\nrole = \"dns-lb\"\nmay-map = [\"10.{i}.0.0/16\", \"10.200.0.0/16\"]"
+            "[[peer]]\nidentity = \"lb{i}\"\nrole = \"dns-lb\"\nmay-map = [\"10.{i}.0.0/16\", \"10.200.0.0/16\"]\n\
+             may-prove = false"
         );
     }
     let folder = tempfile::tempdir().expect("a folder for two files");

@@ -39,7 +39,8 @@ impl DnsLb {
     /// Just started.
     pub fn new(identity: Identity, claim: Claim, servers: Vec<Identity>, (boot, now): (BootId, Instant)) -> Self {
         let (settle, digest) = (Duration::from_secs(2), Duration::from_secs(4));
-        let settings = Settings { identity, claim, servers, settle, digest, self_check: Duration::from_secs(86_400) };
+        let self_check = Duration::ZERO;
+        let settings = Settings { identity, claim, servers, settle, digest, self_check };
         Self {
             keeper: Keeper::new(settings, Metrics::default(), now),
             boot,
