@@ -170,7 +170,8 @@ impl Play {
         };
         let servers = (1..=SERVERS).map(|b| format!("b{b}").parse().unwrap()).collect();
         let (identity, settle) = (format!("lb{}", n + 1).parse().unwrap(), Duration::from_secs(5));
-        let settings = Settings { identity, claim, servers, settle, digest: Duration::from_secs(60) };
+        let (digest, self_check) = (Duration::from_secs(60), Duration::ZERO);
+        let settings = Settings { identity, claim, servers, settle, digest, self_check };
         let keeper = Lb::new(settings, Metrics::default(), self.now);
         self.next_boot = self.next_boot.wrapping_add(1);
         let (boot, links) = (self.next_boot, Default::default());
