@@ -36,7 +36,6 @@ use dglb_core::{
     fleet::Fleet,
     identity::Identity,
     index::Seed,
-    name::Name,
     proto::{
         Encoded,
         message::{BootId, Bye, ByeReason, Hello, Message, PeerRole, Refuse, RefuseReason, Resync, Welcome},
