@@ -43,6 +43,7 @@ use dglb_node::{
     serve::{ConductKeeper, Content, Endpoint, Server},
     store::StoreFigures,
 };
+use prometheus_client::registry::Registry;
 use tokio::sync::mpsc;
 
 use config::Config;
@@ -101,15 +102,7 @@ impl Daemon for DnsB {
         let acceptors = bind_map(&config, links, &link_metrics).await?;
         let map = acceptors.iter().filter_map(|a| a.local_addr().ok()).collect();
 
-        let mut keeper = Keeper::new(&config, Boot::now().id, std::time::Instant::now());
-        let mut keeping = None;
-        if let Some(directory) = &config.state_dir {
-            let figures = StoreFigures::default();
-            figures.register(&mut registry);
-            let mut opened = stored::start(directory, &mut keeper, &figures, tasks)?;
-            stored::first_reports(&mut opened, &mut keeper).await;
-            keeping = Some(opened);
-        }
+        let (keeper, keeping) = keeper(&config, &mut registry, tasks).await?;
         let publisher = Publisher::new(keeper.directory().clone());
         let counters = DnsCounters::new();
         counters.register(&mut registry);
@@ -173,6 +166,21 @@ fn bind_dns(config: &Config) -> Result<Server, StartError> {
     let referral = config.referral.iter().map(endpoint(Role::Referral));
     let endpoints: Vec<Endpoint> = referral.chain(config.fallback.iter().map(endpoint(Role::Fallback))).collect();
     Ok(Server::bind(&endpoints, config.serving.settings.clone())?)
+}
+
+/// The keeper, with all that was kept before a restart.
+async fn keeper(
+    config: &Config,
+    registry: &mut Registry,
+    tasks: &mut Tasks,
+) -> Result<(Keeper, Option<stored::Keeping>), StartError> {
+    let mut keeper = Keeper::new(config, Boot::now().id, std::time::Instant::now());
+    let Some(directory) = &config.state_dir else { return Ok((keeper, None)) };
+    let figures = StoreFigures::default();
+    figures.register(registry);
+    let mut opened = stored::start(directory, &mut keeper, &figures, tasks)?;
+    stored::first_reports(&mut opened, &mut keeper).await;
+    Ok((keeper, Some(opened)))
 }
 
 async fn bind_map(config: &Config, link: LinkSettings, metrics: &LinkMetrics) -> Result<Vec<Acceptor>, StartError> {

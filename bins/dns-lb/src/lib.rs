@@ -142,11 +142,7 @@ impl Daemon for DnsLb {
         let (boot, metrics, counters, links) =
             (Boot::now(), Metrics::default(), DnsCounters::new(), LinkMetrics::default());
         let readiness = Readiness::new();
-        let resolvers = config.isp.resolvers.read().unwrap_or_else(|error| {
-            tracing::warn!(%error, "no resolver is known yet");
-            Vec::new()
-        });
-        let mut keeper = Keeper::new(keeper_settings(&config, resolvers), metrics.clone(), std::time::Instant::now());
+        let mut keeper = Keeper::new(keeper_settings(&config), metrics.clone(), std::time::Instant::now());
         let mut registry = dglb_node::metrics::registry(Self::NAME, tasks);
         let committer = match &config.state_dir {
             Some(directory) => Some(open_store(directory, &mut keeper, &mut registry, tasks)?),
@@ -184,8 +180,7 @@ impl Daemon for DnsLb {
         let uplink = Uplink::start(&daemon.config, boot, (settings, &links), tasks);
         let work = Work::new(
             keeper,
-            uplink,
-            asked,
+            (uplink, asked),
             &daemon.config,
             work::Outputs { publisher, relay, shown, readiness: readiness.clone(), metrics },
             committer,
@@ -211,7 +206,11 @@ impl Daemon for DnsLb {
     }
 }
 
-fn keeper_settings(config: &Config, resolvers: Vec<std::net::IpAddr>) -> keeper::Settings {
+fn keeper_settings(config: &Config) -> keeper::Settings {
+    let resolvers = config.isp.resolvers.read().unwrap_or_else(|error| {
+        tracing::warn!(%error, "no resolver is known yet");
+        Vec::new()
+    });
     let claim = registration::Claim {
         addresses: config.dns.advertise.read(),
         resolvers,

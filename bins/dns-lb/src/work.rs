@@ -100,8 +100,7 @@ pub(crate) struct Work {
 impl Work {
     pub(crate) fn new(
         keeper: Keeper,
-        uplink: Uplink,
-        asked: mpsc::Receiver<Name>,
+        (uplink, asked): (Uplink, mpsc::Receiver<Name>),
         config: &Config,
         outputs: Outputs,
         committer: Option<Committer>,

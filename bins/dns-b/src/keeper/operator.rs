@@ -65,7 +65,7 @@ impl Keeper {
         let get = |key: &str| parameters.get(key).map(String::as_str);
         match path {
             MAP => {
-                let prefix = get("prefix").map(|text| read_prefix(text)).transpose()?;
+                let prefix = get("prefix").map(read_prefix).transpose()?;
                 let limit = get("limit").map(str::parse).transpose().map_err(|_| "limit is a number".to_owned())?;
                 Ok(self.map_listing(prefix, limit.unwrap_or(ENTRIES).min(MOST_ENTRIES), now))
             }
