@@ -33,7 +33,7 @@ mod work;
 use std::{
     ffi::OsString,
     net::SocketAddr,
-    path::Path,
+    path::{Path, PathBuf},
     process::{ExitCode, Termination},
     sync::Arc,
     time::Duration,
@@ -144,10 +144,8 @@ impl Daemon for DnsLb {
         let readiness = Readiness::new();
         let mut keeper = Keeper::new(keeper_settings(&config), metrics.clone(), std::time::Instant::now());
         let mut registry = dglb_node::metrics::registry(Self::NAME, tasks);
-        let committer = match &config.state_dir {
-            Some(directory) => Some(open_store(directory, &mut keeper, &mut registry, tasks)?),
-            None => None,
-        };
+        let open = |directory: &PathBuf| open_store(directory, &mut keeper, &mut registry, tasks);
+        let committer = config.state_dir.as_ref().map(open).transpose()?;
         let publisher = Publisher::new(keeper.directory().clone());
         let conduct = ConductKeeper::start(&config.dns.serving, &mut registry, tasks);
         let content = Content { directory: publisher.reader(), conduct: conduct.reader() };

@@ -65,7 +65,7 @@ pub struct Restored {
     pub rankings: Vec<Ranking>,
 }
 
-/// Takes a message of the store over.
+/// Puts what a record holds where it belongs.
 type Take = Box<dyn FnMut(&mut Restored, Message)>;
 
 impl Restored {
