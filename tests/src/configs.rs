@@ -22,8 +22,9 @@ pub const ZONE: &str = "glb.foobar.test";
 pub const WWW: &str = "www.glb.foobar.test";
 /// Seconds that a site's address may be cached.
 pub const ADDRESS_TTL: u32 = 120;
-/// The key of `[map]` that names the certificates beside the file.
-const TLS: &str = dglb_ca::Ephemeral::CONFIG;
+/// The key of `[map]` that names the daemon's certificates, which lie apart from all else.
+const TLS: &str =
+    "tls = { certificate = 'tls/certificate.pem', key = 'tls/key.pem', ca = 'tls/ca.pem', crl = 'tls/crl.pem' }";
 /// Where every daemon has its admin endpoint, on its own address.
 const ADMIN: u16 = 8_053;
 
@@ -47,7 +48,8 @@ impl Files {
         for (name, text) in [main].iter().chain(beside) {
             files.write(name, text);
         }
-        tls::equip(name, files.directory.path());
+        std::fs::create_dir(files.path("tls")).expect("the directory is ours");
+        tls::equip(name, &files.path("tls"));
         files
     }
 

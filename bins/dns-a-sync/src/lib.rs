@@ -39,7 +39,7 @@ use dglb_node::{
     cli::{self, Exit},
     config::{ConfigError, Loaded},
     lifecycle::{Daemon, StartError, Tasks},
-    link::{Dialler, LinkEvent, LinkId, LinkMetrics, LinkSettings, add_status},
+    link::{Dialler, LinkEvent, LinkId, LinkMetrics, LinkSettings, with_certificate},
 };
 use tokio::sync::{mpsc, watch};
 
@@ -121,11 +121,7 @@ impl<const FORCE: bool> Daemon for DnsASync<FORCE> {
         tasks.spawn("delegation", delegator.run(tasks.stop_token()));
         let sources = Sources { config: config_out, snapshot: snapshot_out, delegations, boot };
         admin
-            .run(tasks, registry, readiness, move || {
-                let mut status = sources.status();
-                add_status(&mut status, credentials.as_ref());
-                status
-            })
+            .run(tasks, registry, readiness, move || with_certificate(sources.status(), credentials.as_ref()))
             .map_err(|error| StartError::Internal(error.to_string()))?;
         Ok(Self { admin: admin_address, metrics, config })
     }

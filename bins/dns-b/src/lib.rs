@@ -38,7 +38,7 @@ use dglb_node::{
     cli::{self, Exit},
     config::{ConfigError, Loaded},
     lifecycle::{Daemon, StartError, Tasks},
-    link::{AcceptSettings, Acceptor, LinkMetrics, LinkSettings, add_status},
+    link::{AcceptSettings, Acceptor, LinkMetrics, LinkSettings, with_certificate},
     metrics::DnsCounters,
     serve::{ConductKeeper, Content, Endpoint, Server},
     store::StoreFigures,
@@ -130,9 +130,7 @@ impl Daemon for DnsB {
         let status = shown.clone();
         let show = move || {
             let status = Arc::clone(&status.lock().unwrap_or_else(PoisonError::into_inner).status);
-            let mut document = status.document();
-            add_status(&mut document, credentials.as_ref());
-            document
+            with_certificate(status.document(), credentials.as_ref())
         };
         admin.run(tasks, registry, readiness.clone(), show).map_err(internal)?;
         let (sender, events) = mpsc::channel(EVENTS);

@@ -49,7 +49,7 @@ use dglb_node::{
     cli,
     config::{ConfigError, Loaded},
     lifecycle::{Daemon, StartError, Tasks},
-    link::{LinkMetrics, add_status},
+    link::{LinkMetrics, with_certificate},
     metrics::DnsCounters,
     serve::{ConductKeeper, Content, Endpoint, Relay, RelayMetrics, Server},
     store::{Committer, Store, StoreFigures},
@@ -193,11 +193,7 @@ impl Daemon for DnsLb {
         let internal = |error: std::io::Error| StartError::Internal(error.to_string());
         server.run(content, &counters, tasks).map_err(internal)?;
         let dns = daemon.dns.clone();
-        let show = move || {
-            let mut status = full_status(&status.borrow().clone(), boot, &dns);
-            add_status(&mut status, credentials.as_ref());
-            status
-        };
+        let show = move || with_certificate(full_status(&status.borrow().clone(), boot, &dns), credentials.as_ref());
         admin.run(tasks, registry, readiness, show).map_err(internal)?;
         Ok(daemon)
     }

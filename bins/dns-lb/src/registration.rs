@@ -61,6 +61,9 @@ pub struct Server {
     pub accepted: u32,
     /// Which entries it refused, and why.
     pub refused: Vec<String>,
+    /// Whether a MAP was refused as stale on this link and said again by a greater number.
+    #[serde(skip)]
+    renumbered: bool,
     /// The generation and the dns-bs of the READY that it was told on this link.
     #[serde(skip)]
     ready: Option<(u64, Vec<Identity>)>,
@@ -87,15 +90,12 @@ impl Registration {
     pub fn up(&mut self, server: &Identity, held: u64) -> Vec<Outgoing> {
         let ours = self.servers.entry(server.clone()).or_default();
         (ours.connected, ours.tried) = (true, true);
-        ours.ready = None;
-        if held == self.generation && held == ours.sent {
-            // The acknowledgement was lost with the link, or had come before.
-            ours.acknowledged = held;
-            return self.tell();
-        }
-        ours.sent = 0;
-        ours.acknowledged = 0;
-        if held >= self.generation && held < MAX_GENERATION {
+        (ours.ready, ours.renumbered) = (None, false);
+        // It is said again even if the number is the one of now: another process of this identity may
+        // have used it, at a dns-b that had forgotten ours.
+        let foreign = held > self.generation || held == self.generation && held != ours.sent;
+        (ours.sent, ours.acknowledged) = (0, 0);
+        if foreign && held < MAX_GENERATION {
             // A number of an earlier run of this process: count on from there.
             self.generation = held + 1;
         }
@@ -115,7 +115,11 @@ impl Registration {
     pub fn acknowledged(&mut self, server: &Identity, ack: &MapAck) -> Vec<Outgoing> {
         let Some(server) = self.servers.get_mut(server) else { return Vec::new() };
         let stale = ack.refused.iter().any(|r| r.reason == RefusedReason::Stale);
-        // A stale one is not held; the next WELCOME tells what is.
+        // A stale one is not held: another process has used the number. WELCOME told all that are
+        // greater, so the next one will do, and a second one on the same link would not help.
+        let counts_on = stale && ack.generation == self.generation && !server.renumbered;
+        server.renumbered |= counts_on;
+        self.generation += u64::from(counts_on);
         if !stale && ack.generation <= server.sent && ack.generation >= server.acknowledged {
             server.acknowledged = ack.generation;
             server.accepted = ack.accepted;
@@ -281,8 +285,9 @@ mod tests {
         assert_eq!(said(&r.acknowledged(&b1, &ack(1))), ["b1 READY 1 b1 b2", "b2 READY 1 b1 b2"]);
         assert_eq!(said(&r.acknowledged(&b1, &ack(1))), NONE, "said once");
         assert_eq!(said(&r.down(&b2)), ["b1 READY 1 b1"]);
-        // Back on a new link: it still holds what this process sent.
-        assert_eq!(said(&r.up(&b2, 1)), ["b1 READY 1 b1 b2", "b2 READY 1 b1 b2"]);
+        // Back on a new link: what it holds is what this process sent, or another one by that number.
+        assert_eq!(said(&r.up(&b2, 1)), ["b2 MAP 1"]);
+        assert_eq!(said(&r.acknowledged(&b2, &ack(1))), ["b1 READY 1 b1 b2", "b2 READY 1 b1 b2"]);
         assert_eq!(said(&r.down(&b1)), ["b2 READY 1 b2"]);
         assert_eq!(said(&r.down(&b2)), NONE);
         assert!(!r.is_ready());
@@ -344,10 +349,12 @@ mod tests {
         let b1 = id("b1");
         r.up(&b1, 0);
         let refused = |reason| Refused { prefix: "10.0.0.0/8".parse().unwrap(), reason, text: "no".to_owned() };
-        let stale = MapAck { generation: 1, accepted: 0, refused: vec![refused(RefusedReason::Stale)] };
-        assert_eq!(said(&r.acknowledged(&b1, &stale)), NONE);
-        let part = MapAck { generation: 1, accepted: 2, refused: vec![refused(RefusedReason::NotAllowed)] };
-        assert_eq!(said(&r.acknowledged(&b1, &part)), ["b1 READY 1 b1"]);
+        let stale = |generation| MapAck { generation, accepted: 0, refused: vec![refused(RefusedReason::Stale)] };
+        assert_eq!(said(&r.acknowledged(&b1, &stale(1))), ["b1 MAP 2"], "another process has used the number");
+        assert_eq!(said(&r.acknowledged(&b1, &stale(1))), NONE, "that is known");
+        assert_eq!(said(&r.acknowledged(&b1, &stale(2))), NONE, "once on one link");
+        let part = MapAck { generation: 2, accepted: 2, refused: vec![refused(RefusedReason::NotAllowed)] };
+        assert_eq!(said(&r.acknowledged(&b1, &part)), ["b1 READY 2 b1"]);
         let server = &r.servers()[&b1];
         assert_eq!((server.accepted, server.refused.as_slice()), (2, &["10.0.0.0/8: not allowed: no".to_owned()][..]));
     }

@@ -175,11 +175,11 @@ impl Authority {
     /// # Errors
     /// [`AuthorityError`].
     pub fn new(name: &str, lifetime: Lifetime) -> Result<Self, AuthorityError> {
-        let key = KeyPair::generate().map_err(sign)?;
+        let key = KeyPair::generate().map_err(|error| sign(&error))?;
         let mut params = params(name, lifetime)?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let certificate = params.self_signed(&key).map_err(sign)?.pem();
+        let certificate = params.self_signed(&key).map_err(|error| sign(&error))?.pem();
         Ok(Self { certificate, issuer: Issuer::new(params, key) })
     }
 
@@ -217,7 +217,7 @@ impl Authority {
     /// # Errors
     /// [`AuthorityError`].
     pub fn issue(&self, request: &Request) -> Result<Issued, AuthorityError> {
-        let key = KeyPair::generate().map_err(sign)?;
+        let key = KeyPair::generate().map_err(|error| sign(&error))?;
         let serial = Serial::draw();
         let mut params = params(request.name.identity.as_str(), request.lifetime)?;
         params.serial_number = Some(SerialNumber::from_slice(&serial.0));
@@ -226,7 +226,7 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
         params.subject_alt_names = alternative_names(request)?;
-        let certificate = params.signed_by(&key, &self.issuer).map_err(sign)?;
+        let certificate = params.signed_by(&key, &self.issuer).map_err(|error| sign(&error))?;
         Ok(Issued { serial, certificate: certificate.pem(), key: key.serialize_pem() })
     }
 
@@ -258,7 +258,7 @@ impl Authority {
             revoked_certs: revoked.iter().map(entry).collect::<Result<_, AuthorityError>>()?,
             key_identifier_method: KeyIdMethod::Sha256,
         };
-        params.signed_by(&self.issuer).and_then(|list| list.pem()).map_err(sign)
+        params.signed_by(&self.issuer).and_then(|list| list.pem()).map_err(|error| sign(&error))
     }
 }
 
@@ -292,7 +292,7 @@ fn date(at: SystemTime) -> Result<OffsetDateTime, AuthorityError> {
     OffsetDateTime::from_unix_timestamp(seconds).map_err(|_| AuthorityError::Time)
 }
 
-fn sign(error: rcgen::Error) -> AuthorityError {
+fn sign(error: &rcgen::Error) -> AuthorityError {
     AuthorityError::Sign(error.to_string())
 }
 

@@ -157,6 +157,26 @@ pub(crate) fn touch(directory: &Directory, zone: &ZoneEntry, service: usize, mat
     members.iter().take(4).map(read).sum()
 }
 
+/// How rare a hash so high is: its negative binary logarithm as a share of all there are, in units of
+/// 2^-32, below 2^38. In whole numbers, since it goes into answers and must not differ between hosts.
+fn rarity(hash: u64) -> u64 {
+    let zeros = hash.leading_zeros();
+    if zeros == u64::BITS {
+        return 64 << 32;
+    }
+    // From 1 to below 2, with 31 bits behind the point; each squaring yields one bit of its logarithm.
+    let mut share = (hash << zeros) >> 32;
+    let mut log = 0_u64;
+    for bit in (8..32).rev() {
+        share = (share * share) >> 31;
+        if share >> 32 != 0 {
+            share >>= 1;
+            log |= 1 << bit;
+        }
+    }
+    (u64::from(zeros + 1) << 32) - log
+}
+
 fn scope_key(address: IpAddr, scope: u8) -> u64 {
     let mut hash = Fnv::default();
     match mask(address, scope) {
@@ -254,29 +274,44 @@ impl<'d> Chooser<'d, '_> {
     fn pick(&self, group: &[Member]) -> Option<(Worth, LbIndex)> {
         let worth = |member: &Member| self.worth(member.lb).map(|w| (w, member.preference));
         let mut best: Option<((Worth, u16), LbIndex)> = None;
-        let (mut equals, mut total) = (0, 0);
+        let mut equals = 0;
         for member in group {
             let Some(worth) = worth(member) else { continue };
             match &best {
                 Some((least, _)) if worth > *least => continue,
                 Some((least, _)) if worth == *least => {}
-                _ => (best, equals, total) = (Some((worth, member.lb)), 0, 0),
+                _ => (best, equals) = (Some((worth, member.lb)), 0),
             }
             equals += 1;
-            total += u64::from(member.weight.max(1));
         }
         let (best, first) = best?;
         if equals == 1 {
             return Some((best.0, first));
         }
-        let mut point = self.key() % total;
-        for member in group.iter().filter(|m| worth(m) == Some(best)) {
-            match point.checked_sub(u64::from(member.weight.max(1))) {
-                Some(rest) => point = rest,
-                None => return Some((best.0, member.lb)),
+        self.spread(group.iter().filter(|m| worth(m) == Some(best))).map(|lb| (best.0, lb))
+    }
+
+    /// One of equals, each as often as its weight says. It depends on who they are and on nothing else:
+    /// not on the order in which this server met them, so all dns-bs choose alike, and when one leaves,
+    /// only what was its own goes elsewhere (rendezvous hashing).
+    fn spread<'g>(&self, equals: impl Iterator<Item = &'g Member>) -> Option<LbIndex> {
+        let key = self.key();
+        let mut chosen: Option<(u64, u64, &LbFacts, LbIndex)> = None;
+        for member in equals {
+            let Some(facts) = self.directory.facts(member.lb) else { continue };
+            let mut hash = Fnv::default();
+            hash.write(&key.to_be_bytes());
+            hash.write(facts.label());
+            // The first to come, where each comes as often as its weight says.
+            let (time, weight) = (rarity(mix(hash.finish())), u64::from(member.weight.max(1)));
+            let sooner = |(least, of, other, _): (u64, u64, &LbFacts, LbIndex)| {
+                (time * of).cmp(&(least * weight)).then_with(|| facts.label().cmp(other.label())).is_lt()
+            };
+            if chosen.is_none_or(sooner) {
+                chosen = Some((time, weight, facts, member.lb));
             }
         }
-        None
+        chosen.map(|(.., lb)| lb)
     }
 
     /// What spreads questions: everybody within the scope has the same.

@@ -1,7 +1,7 @@
 //! What a map link that is up and idle costs the side that accepts it, in memory.
 //!
 //! ```sh
-//! cargo run --release -p dglb-node --example idle_links -- 2000
+//! cargo run -p dglb-node --example idle_links -- 2000
 //! ```
 //!
 //! The accepting side is a process of its own, whose resident memory is read before and after. Each

@@ -32,6 +32,7 @@ use dglb_core::{
         message::{Bye, Hello, Message, Refuse, Welcome},
     },
 };
+use serde_json::Value;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
@@ -277,11 +278,12 @@ impl LinkSender {
     }
 }
 
-/// Adds what there is to know of certificates to a daemon's status, as `certificate`.
-pub fn add_status(status: &mut serde_json::Value, credentials: Option<&Credentials>) {
+/// A daemon's status with what there is to know of certificates, as `certificate`.
+pub fn with_certificate(mut status: Value, credentials: Option<&Credentials>) -> Value {
     if let (Some(fields), Some(credentials)) = (status.as_object_mut(), credentials) {
         fields.insert("certificate".to_owned(), credentials.status());
     }
+    status
 }
 
 /// Events of all links of a daemon.

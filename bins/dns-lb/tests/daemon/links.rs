@@ -78,18 +78,20 @@ async fn links_come_back_and_go_on_from_what_is_held() {
     eventually("the status", || lb.status()["links"][1]["state"] == "down").await;
     assert_eq!(lb.site(), [1], "it answers whoever is connected");
 
-    // With its memory: nothing has to be registered again.
+    // With its memory: the same is said once more, by the same number.
     let maps = b2.state().maps.len();
+    let generation = b2.state().held.0;
     b2.restart().await;
     eventually("READY with b2", || b1.state().ready() == ["b1", "b2"]).await;
-    assert_eq!(b2.state().maps.len(), maps);
+    assert_eq!(b2.state().maps.len(), maps + 1);
+    assert_eq!(b2.state().held.0, generation);
 
     // Without its memory: everything is told again.
     b2.stop().await;
     b2.state().held = (0, 0);
     let reports = b2.state().reports.len();
     b2.restart().await;
-    eventually("the map", || b2.state().maps.len() > maps).await;
+    eventually("the map", || b2.state().maps.len() > maps + 1).await;
     eventually("the report", || b2.state().reports.len() > reports).await;
     assert_eq!(b2.state().reports[reports].base, 0);
 

@@ -1,6 +1,7 @@
 //! One connection from its first octet to its last.
 
 mod identity;
+mod octets;
 mod time;
 
 use std::{
@@ -8,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 use dglb_core::proto::{
     CloseReason, CodecError, Event, FrameCodec, ProtocolError, SendError, Session,
     message::{Bye, ByeReason, Refuse, RefuseReason},
@@ -26,7 +27,7 @@ use tokio_util::{
 use tracing::{debug, warn};
 
 use super::{
-    Command, Decision, Down, DownReason, Events, LinkEvent, LinkId, LinkMetrics, LinkSender, LinkSettings, TlsError,
+    Command, Decision, Down, DownReason, Events, LinkEvent, LinkId, LinkMetrics, LinkSender, LinkSettings,
     credentials::Certified,
 };
 
@@ -141,7 +142,7 @@ impl Link {
             }
             tokio::select! {
                 read = reader.read_buf(&mut self.inbound), if reading => self.has_read(&read),
-                wrote = write(&mut writer, &self.outbound), if !self.is_written() => self.has_written(&wrote),
+                wrote = octets::write(&mut writer, &self.outbound), if !self.is_written() => self.has_written(&wrote),
                 permit = events.reserve(), if self.can_tell() => match permit {
                     Ok(permit) => self.tell(permit),
                     // The daemon listens no more.
@@ -261,48 +262,6 @@ impl Link {
         }
     }
 
-    fn has_read(&mut self, read: &std::io::Result<usize>) {
-        match read {
-            Ok(n) if *n > 0 => {
-                self.driver.metrics.octets_in.inc_by(*n as u64);
-            }
-            read => {
-                if let Some(error) = read.as_ref().err().and_then(TlsError::of) {
-                    self.driver.metrics.tls_failed(&error);
-                    self.why = Some(error.into());
-                }
-                self.abandon();
-                self.session.lost();
-            }
-        }
-    }
-
-    fn has_written(&mut self, wrote: &std::io::Result<usize>) {
-        match wrote {
-            Ok(0) => self.flushed = true,
-            Ok(n) => {
-                self.driver.metrics.octets_out.inc_by(*n as u64);
-                self.outbound.advance(*n);
-                self.flushed = false;
-            }
-            // The end of the stream comes by reading, after the peer's last words.
-            Err(_) => {
-                self.abandon();
-                self.broken = Some(Instant::now());
-            }
-        }
-    }
-
-    /// Nothing waits to be written any more.
-    fn abandon(&mut self) {
-        self.outbound.clear();
-        self.flushed = true;
-    }
-
-    fn is_written(&self) -> bool {
-        self.outbound.is_empty() && self.flushed
-    }
-
     fn command(&mut self, command: Option<Command>) {
         let sent = match command {
             Some(Command::Message(message)) => self.session.send(&message),
@@ -395,18 +354,6 @@ impl Link {
             metrics.handshake_failures.inc();
         }
         debug!(peer = %self.driver.remote, %reason, "link over");
-    }
-}
-
-/// Writes what there is; when there is nothing left, what TLS has made of it. Says how much was
-/// taken, 0 when nothing is left below either.
-async fn write(writer: &mut (impl AsyncWrite + Unpin), octets: &[u8]) -> std::io::Result<usize> {
-    if octets.is_empty() {
-        return writer.flush().await.map(|()| 0);
-    }
-    match writer.write(octets).await? {
-        0 => Err(std::io::ErrorKind::WriteZero.into()),
-        n => Ok(n),
     }
 }
 

@@ -31,7 +31,7 @@ impl Stage {
     fn of(seconds_left: i64) -> Self {
         match seconds_left {
             ..=0 => Self::Over,
-            ..=DAY => Self::Day,
+            1..=DAY => Self::Day,
             left if left <= 7 * DAY => Self::Week,
             left if left <= 30 * DAY => Self::Month,
             _ => Self::Far,

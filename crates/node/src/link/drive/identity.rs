@@ -10,8 +10,8 @@ use dglb_core::{
 };
 use tracing::debug;
 
-use super::{Certified, Link, TlsError};
-use crate::link::{IdentityProblem, identity::agree};
+use super::{Certified, Link};
+use crate::link::{IdentityProblem, TlsError, identity::agree};
 
 impl Link {
     /// The session's next event, unless the peer is not whom its certificate names: then it is told

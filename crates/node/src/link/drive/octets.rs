@@ -1,0 +1,66 @@
+//! What a link does with what was read and written. Under TLS what was written is not gone yet: it
+//! waits below until it is flushed.
+
+use std::{io, time::Instant};
+
+use bytes::Buf;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+
+use super::Link;
+use crate::link::TlsError;
+
+impl Link {
+    pub(super) fn has_read(&mut self, read: &io::Result<usize>) {
+        match read {
+            Ok(n) if *n > 0 => {
+                self.driver.metrics.octets_in.inc_by(*n as u64);
+            }
+            read => {
+                if let Some(error) = read.as_ref().err().and_then(TlsError::of) {
+                    self.driver.metrics.tls_failed(&error);
+                    self.why = Some(error.into());
+                }
+                self.abandon();
+                self.session.lost();
+            }
+        }
+    }
+
+    pub(super) fn has_written(&mut self, wrote: &io::Result<usize>) {
+        match wrote {
+            Ok(0) => self.flushed = true,
+            Ok(n) => {
+                self.driver.metrics.octets_out.inc_by(*n as u64);
+                self.outbound.advance(*n);
+                self.flushed = false;
+            }
+            // The end of the stream comes by reading, after the peer's last words.
+            Err(_) => {
+                self.abandon();
+                self.broken = Some(Instant::now());
+            }
+        }
+    }
+
+    /// Nothing waits to be written any more.
+    pub(super) fn abandon(&mut self) {
+        self.outbound.clear();
+        self.flushed = true;
+    }
+
+    pub(super) fn is_written(&self) -> bool {
+        self.outbound.is_empty() && self.flushed
+    }
+}
+
+/// Writes what there is; when there is nothing left, what TLS has made of it. Says how much was
+/// taken, 0 when nothing is left below either.
+pub(super) async fn write(writer: &mut (impl AsyncWrite + Unpin), octets: &[u8]) -> io::Result<usize> {
+    if octets.is_empty() {
+        return writer.flush().await.map(|()| 0);
+    }
+    match writer.write(octets).await? {
+        0 => Err(io::ErrorKind::WriteZero.into()),
+        n => Ok(n),
+    }
+}
