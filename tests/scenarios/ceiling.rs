@@ -210,8 +210,7 @@ impl Play {
     fn deliver(&mut self) {
         for n in 0..LBS {
             for b in 0..SERVERS {
-                loop {
-                    let Some(host) = &mut self.hosts[n] else { break };
+                while let Some(host) = &mut self.hosts[n] {
                     let now = self.now;
                     let there =
                         |queue: &mut OnItsWay<Message>| queue.pop_front_if(|(at, _)| *at <= now).map(|(_, m)| m);
@@ -239,7 +238,7 @@ impl Play {
             }
             self.collect(b);
         }
-        if step % 5 == 0 {
+        if step.is_multiple_of(5) {
             (0..LBS).for_each(|n| self.tell(n, Event::Tick));
         }
     }

@@ -45,6 +45,21 @@ fn every_metric_is_documented() {
     });
 }
 
+/// A pointer is a file, or a file and a function in it.
+#[test]
+fn every_test_that_the_threat_model_names_exists() {
+    let page = read("docs/threat-model.md");
+    let pointers: BTreeSet<&str> = page.split('`').filter(|text| text.contains(".rs")).collect();
+    assert!(pointers.len() > 30, "only {pointers:?} found");
+    let missing = pointers.iter().filter(|pointer| {
+        let (file, name) = pointer.split_once("::").unwrap_or((pointer, ""));
+        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..").join(file);
+        let text = fs::read_to_string(path).unwrap_or_default();
+        !text.contains("#[test]") && !text.contains("#[tokio::test") || !text.contains(&format!("fn {name}"))
+    });
+    assert_eq!(missing.collect::<Vec<_>>(), Vec::<&&str>::new(), "named in docs/threat-model.md, but not there");
+}
+
 fn read(path: &str) -> String {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))

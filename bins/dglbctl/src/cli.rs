@@ -13,7 +13,8 @@ use serde_json::Value;
 use crate::{
     address::{Address, sockets},
     ca,
-    fetch::{FetchError, fetch},
+    fetch::{FetchError, Method, fetch, request},
+    map::{encoded, map_table},
     render::render,
     store::StoreCommand,
 };
@@ -52,6 +53,8 @@ Examples:
   dglbctl ready || echo not yet                    for scripts
   dglbctl metrics dglb_dns                         counters whose names begin so
   dglbctl ca --help                                certificates for map links, step by step
+  dglbctl map --prefix 198.51.100.0/24             whom a dns-b sends these resolvers to
+  dglbctl drain sea1                               before work on a DNS-LB; --undo after it
   dglbctl store export /var/lib/dglb/dns-b.redb    what a stopped daemon keeps, as text
 
 Exit codes:
@@ -115,6 +118,33 @@ enum Command {
     },
     /// Makes certificates for map links, for who has no authority of their own
     Ca(ca::Arguments),
+    /// Lists which DNS-LBs a dns-b sends which resolvers and clients to
+    ///
+    /// One line for each prefix and DNS-LB: by what right it is there (proven or static), for how long,
+    /// and how long it stays without a word from the DNS-LB.
+    Map {
+        /// Only what overlaps with this prefix or address
+        #[arg(long, value_name = "PREFIX")]
+        prefix: Option<String>,
+        /// Entries to show at most
+        #[arg(long, value_name = "NUMBER", default_value = "1000")]
+        limit: u32,
+        /// Print JSON as the daemon gives it
+        #[arg(long)]
+        json: bool,
+    },
+    /// Takes a DNS-LB out of the answers of a dns-b, before it is stopped for work on it
+    ///
+    /// Who has its name in a cache is still answered there. It holds until --undo, also over a restart
+    /// of a dns-b that has a state-dir. To be told to every dns-b.
+    Drain {
+        /// The DNS-LB
+        #[arg(value_name = "DNS-LB")]
+        identity: String,
+        /// Put it back
+        #[arg(long)]
+        undo: bool,
+    },
     /// Looks into the file that a stopped daemon keeps its state in, and carries it over
     #[command(subcommand)]
     Store(StoreCommand),
@@ -208,6 +238,7 @@ async fn work(arguments: &Arguments, addresses: &[Address]) -> Vec<Failure> {
     let command = &arguments.command;
     let mut failures = Vec::new();
     let mut documents = Vec::new();
+    let mut strangers = 0;
     for address in addresses {
         let daemon = Daemon { address, patience: Duration::from_secs(arguments.timeout) };
         let done = match command {
@@ -216,15 +247,30 @@ async fn work(arguments: &Arguments, addresses: &[Address]) -> Vec<Failure> {
             Command::Ready => daemon.ready().await,
             Command::Metrics { prefix } => daemon.metrics(prefix.as_deref()).await,
             // Done already; they ask no daemon.
+            Command::Map { .. } | Command::Drain { .. } if without_admin(arguments) && !daemon.is("dns-b").await => {
+                strangers += 1;
+                Ok(())
+            }
+            Command::Map { prefix, limit, json } => daemon.map(prefix.as_deref(), *limit, *json).await,
+            Command::Drain { identity, undo } => daemon.drain(identity, !*undo).await,
             Command::Ca(_) | Command::Store(_) => Ok(()),
         };
         failures.extend(done.err());
+    }
+    if strangers == addresses.len() {
+        let message = "no dns-b is running here; say where one is with --admin".to_owned();
+        failures.push(Failure { code: code::UNAVAILABLE, message });
     }
     if let Command::Status { json: true } = command {
         let one = if addresses.len() == 1 { documents.pop() } else { Some(Value::Array(documents)) };
         failures.extend(one.map(|value| print(&format!("{value:#}\n"))).and_then(Result::err));
     }
     failures
+}
+
+/// Whether the daemons of this host were looked for.
+fn without_admin(arguments: &Arguments) -> bool {
+    arguments.admin.is_empty()
 }
 
 /// One daemon to ask.
@@ -268,6 +314,40 @@ impl Daemon<'_> {
         let Some(prefix) = prefix else { return print(&body) };
         let lines: String = body.lines().filter(|l| l.starts_with(prefix)).map(|l| format!("{l}\n")).collect();
         print(&lines)
+    }
+
+    /// Whether this daemon runs there.
+    async fn is(&self, daemon: &str) -> bool {
+        self.status().await.is_ok_and(|status| status["daemon"] == daemon)
+    }
+
+    async fn map(&self, prefix: Option<&str>, limit: u32, json: bool) -> Result<(), Failure> {
+        let prefix = prefix.map_or_else(String::new, |prefix| format!("&prefix={}", encoded(prefix)));
+        let document = self.asked(Method::Get, &format!("/api/v1/map?limit={limit}{prefix}")).await?;
+        if json {
+            return print(&format!("{document:#}\n"));
+        }
+        print(&map_table(&document))
+    }
+
+    async fn drain(&self, identity: &str, drained: bool) -> Result<(), Failure> {
+        let path = format!("/api/v1/drain?dns-lb={}&drained={drained}", encoded(identity));
+        let document = self.asked(Method::Change, &path).await?;
+        let state = if drained { "drained" } else { "not drained" };
+        let before = if document["changed"] == true { "" } else { ", as before" };
+        print(&format!("{}: {identity} is {state}{before}\n", self.address))
+    }
+
+    /// The document that answers a request; what is wrong with it is the user's mistake.
+    async fn asked(&self, method: Method, path: &str) -> Result<Value, Failure> {
+        match request(self.address, method, path, self.patience).await? {
+            (200, body) => serde_json::from_str(&body).map_err(|e| self.stranger(e.to_string())),
+            (422, wrong) => {
+                Err(Failure { code: code::USAGE, message: format!("{}: {}", self.address, wrong.trim_end()) })
+            }
+            (404, _) => Err(self.stranger("it is no dns-b".to_owned())),
+            (code, _) => Err(self.stranger(format!("HTTP status {code}"))),
+        }
     }
 
     /// What the daemon waits for; `None` when it is ready.

@@ -1,8 +1,10 @@
-//! One HTTP GET to an admin endpoint, bounded in time, and what its failure means.
+//! One HTTP request to an admin endpoint, bounded in time, and what its failure means.
 
 use std::{error::Error as _, io, time::Duration};
 
 use thiserror::Error;
+
+use dglb_node::admin::CHANGE_HEADER;
 
 use crate::address::Address;
 
@@ -43,6 +45,28 @@ pub(crate) enum FetchError {
 /// # Errors
 /// [`FetchError`].
 pub(crate) async fn fetch(address: &Address, path: &str, patience: Duration) -> Result<(u16, String), FetchError> {
+    request(address, Method::Get, path, patience).await
+}
+
+/// Whether something is to change.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Method {
+    /// No.
+    Get,
+    /// Yes; with the header that such requests need.
+    Change,
+}
+
+/// The same with either method.
+///
+/// # Errors
+/// [`FetchError`].
+pub(crate) async fn request(
+    address: &Address,
+    method: Method,
+    path: &str,
+    patience: Duration,
+) -> Result<(u16, String), FetchError> {
     // A proxy that the environment names is for the world, not for this host.
     let client = reqwest::Client::builder().timeout(patience).no_proxy();
     let (client, host) = match address {
@@ -50,7 +74,12 @@ pub(crate) async fn fetch(address: &Address, path: &str, patience: Duration) -> 
         Address::Tcp(tcp) => (client, tcp.to_string()),
     };
     let exchange = async {
-        let response = client.build()?.get(format!("http://{host}{path}")).send().await?;
+        let (client, url) = (client.build()?, format!("http://{host}{path}"));
+        let request = match method {
+            Method::Get => client.get(url),
+            Method::Change => client.post(url).header(CHANGE_HEADER, "yes"),
+        };
+        let response = request.send().await?;
         let code = response.status().as_u16();
         Ok((code, response.text().await?))
     };

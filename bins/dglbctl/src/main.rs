@@ -5,6 +5,7 @@ mod address;
 mod ca;
 mod cli;
 mod fetch;
+mod map;
 mod render;
 mod store;
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use dglb_node::{
-    admin::{Address, Admin, Readiness},
+    admin::{Address, Admin, Readiness, Request, Requests},
     lifecycle::{Stopped, Tasks},
 };
 use serde_json::{Value, json};
@@ -195,4 +195,65 @@ fn the_command_line_explains_itself() {
     fails(&[], 64, "Usage");
     let output = dglbctl(&["--version"]);
     assert!(text(&output.stdout).starts_with("dglbctl ") && code(&output) == 0);
+}
+
+/// A dns-b that answers what the operator asks with what it was asked.
+fn asked_dns_b() -> Served {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let mut tasks = Tasks::on(runtime.handle().clone());
+    let mut admin = Admin::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
+    let (address, readiness) = (admin.local_address(), Readiness::new());
+    let (to, mut requests) = tokio::sync::mpsc::channel(1);
+    admin.set_requests(Requests { look: &["/api/v1/map"], change: &["/api/v1/drain"], to });
+    runtime.spawn(async move {
+        while let Some(Request { path, parameters, reply }) = requests.recv().await {
+            let entry = json!({ "prefix": parameters.get("prefix"), "dns_lb": "sea1", "preference": 1, "weight": 1,
+                "source": "static", "age_seconds": 61, "lease_left_seconds": null, "state": "alive" });
+            let answer = match path {
+                "/api/v1/map" => Ok(json!({ "entries": [entry], "more": 0 })),
+                _ if parameters["dns-lb"] == "nobody" => Err("no [[peer]] \"nobody\"".to_owned()),
+                _ => Ok(json!({ "changed": parameters["drained"] == "true" })),
+            };
+            let _ = reply.send(answer);
+        }
+    });
+    let registry = dglb_node::metrics::registry("dns-b", &tasks);
+    admin.run(&mut tasks, registry, readiness.clone(), || json!({ "daemon": "dns-b" })).unwrap();
+    Served { address, readiness, runtime, tasks }
+}
+
+#[test]
+fn the_map_is_listed_and_dns_lbs_are_drained() {
+    let served = asked_dns_b();
+    let admin = format!("http://{}", served.address);
+    let map = dglbctl(&["map", "--prefix", "2001:db8::/32", "--admin", &admin]);
+    assert_eq!(code(&map), 0, "{map:?}");
+    let expected = "\
+PREFIX         DNS LB  PREFERENCE  WEIGHT  SOURCE  AGE    LEASE LEFT  STATE
+2001:db8::/32  sea1    1           1       static  1m 1s  linked      alive
+";
+    assert_eq!(text(&map.stdout), expected);
+    let json = dglbctl(&["map", "--json", "--admin", &admin]);
+    let document: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(document["entries"][0]["dns_lb"], "sea1");
+
+    let drained = dglbctl(&["drain", "sea1", "--admin", &admin]);
+    assert_eq!((code(&drained), text(&drained.stdout)), (0, format!("{admin}: sea1 is drained\n").as_str()));
+    let undone = dglbctl(&["drain", "sea1", "--undo", "--admin", &admin]);
+    assert_eq!(text(&undone.stdout), format!("{admin}: sea1 is not drained, as before\n"));
+    fails(&["drain", "nobody", "--admin", &admin], 64, "no [[peer]] \"nobody\"");
+
+    // A web page of somebody else's could send this much, and no more.
+    let Address::Tcp(socket) = &served.address else { panic!("not TCP") };
+    let mut stream = std::net::TcpStream::connect(socket).unwrap();
+    let request = "POST /api/v1/drain?dns-lb=sea1&drained=true HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+    served.stop();
+
+    let served = Served::start("127.0.0.1:0");
+    fails(&["map", "--admin", &format!("http://{}", served.address)], 76, "no dns-b");
+    served.stop();
 }

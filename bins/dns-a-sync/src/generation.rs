@@ -98,6 +98,43 @@ impl Origin {
     }
 }
 
+/// A zone that is to be gone: the origin of its last generation.
+#[derive(Debug, Default)]
+pub struct Leaving {
+    /// The highest generation that is known of it, 0 for none.
+    before: u64,
+    issued: Option<u64>,
+}
+
+impl Leaving {
+    /// Of a zone that was published before, perhaps.
+    pub fn after(origin: Option<&Origin>) -> Self {
+        Self { before: origin.and_then(Origin::current).map_or(0, |issued| issued.generation), issued: None }
+    }
+
+    /// A link came up and its dns-b holds `generation`, 0 for none. Returns whether there is another
+    /// withdrawal than before: of a zone that nobody has ever had there is none.
+    ///
+    /// # Errors
+    /// [`Absurd`]; nothing changes then.
+    pub fn heard(&mut self, generation: u64) -> Result<bool, Absurd> {
+        if generation > MOST {
+            return Err(Absurd(generation));
+        }
+        self.before = self.before.max(generation);
+        let changes = self.before > 0 && self.issued.is_none_or(|issued| generation > issued);
+        if changes {
+            self.issued = Some(self.before + 1);
+        }
+        Ok(changes)
+    }
+
+    /// The generation with which it is gone.
+    pub fn current(&self) -> Option<u64> {
+        self.issued
+    }
+}
+
 /// The content alone, to compare it.
 fn bare(catalogue: &ZoneCatalogue) -> ZoneCatalogue {
     ZoneCatalogue { generation: 0, soa_serial: 0, ..catalogue.clone() }
@@ -154,6 +191,22 @@ mod tests {
         assert_eq!(origin.heard(&peer(1), 7), Ok(None));
         assert_eq!(origin.heard(&peer(2), 7).unwrap().unwrap().generation, 8, "7 is not from us");
         assert_eq!(origin.offer(&content(2)).unwrap().generation, 9);
+    }
+
+    #[test]
+    fn a_zone_leaves_with_a_number_above_all_others() {
+        let mut nobody = Leaving::after(None);
+        assert_eq!((nobody.heard(0), nobody.current()), (Ok(false), None));
+        assert_eq!(nobody.heard(u64::MAX), Err(Absurd(u64::MAX)));
+        let issued = ZoneCatalogue { generation: 7, soa_serial: 7, ..content(1) };
+        let mut origin = Origin::restored(issued, [peer(1)].into());
+        let mut leaving = Leaving::after(Some(&origin));
+        assert_eq!((leaving.heard(0), leaving.current()), (Ok(true), Some(8)), "others may hold it");
+        assert_eq!((leaving.heard(8), leaving.current()), (Ok(false), Some(8)), "it knows");
+        assert_eq!((leaving.heard(12), leaving.current()), (Ok(true), Some(13)));
+        // It comes back.
+        assert_eq!(origin.offer(&content(1)), None);
+        assert_eq!(origin.heard(&peer(1), 13).unwrap().unwrap().generation, 14);
     }
 
     /// What may happen, in any order.

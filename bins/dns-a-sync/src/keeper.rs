@@ -2,6 +2,8 @@
 //! comes here as an event, one at a time; nobody else changes any of it. What was issued is on the
 //! disk before it is on a link.
 
+mod leave;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -31,7 +33,7 @@ use crate::{
     compose::{Composed, Held, compose},
     config::Config,
     delegation::{Offer, Wanted, merge},
-    generation::Origin,
+    generation::{Leaving, Origin},
     metrics::Metrics,
     snapshot::{Snapshot, ZoneView},
     source::{Reading, SourceError},
@@ -85,6 +87,7 @@ struct Outcome {
 pub struct Keeper {
     config: Arc<Config>,
     origins: BTreeMap<Name, Origin>,
+    leaving: BTreeMap<Name, Leaving>,
     outcomes: BTreeMap<Name, Outcome>,
     uplinks: Vec<Uplink>,
     /// Serial of the newest fleet document, 0 before the first.
@@ -108,11 +111,12 @@ impl Keeper {
     pub fn new(config: Arc<Config>, origins: BTreeMap<Name, Origin>, state: Option<State>, out: Outbox) -> Self {
         out.readiness.wait(READ, "DNS-A was not read yet");
         out.readiness.wait(PUBLISHED, "no dns-b has accepted every zone yet");
-        Self {
+        let mut keeper = Self {
             uplinks: config.servers.iter().map(|s| Uplink::new(s.clone(), out.metrics.clone())).collect(),
             force: config.force,
             config,
             origins,
+            leaving: BTreeMap::new(),
             outcomes: BTreeMap::new(),
             fleet_serial: 0,
             not_dialled: Vec::new(),
@@ -123,7 +127,9 @@ impl Keeper {
             unsaved: false,
             started: Instant::now(),
             out,
-        }
+        };
+        keeper.let_leave();
+        keeper
     }
 
     /// Works until told to stop.
@@ -216,14 +222,15 @@ impl Keeper {
 
     fn link(&mut self, link: LinkId, event: LinkEvent) {
         let Some(index) = usize::try_from(link.0).ok().filter(|i| *i < self.uplinks.len()) else { return };
+        let knows = |zone: &Name| self.origins.contains_key(zone) || self.leaving.contains_key(zone);
         let uplink = &mut self.uplinks[index];
         match event {
             LinkEvent::Up { peer, link, .. } => self.up(index, peer, link),
             LinkEvent::Down(down) => uplink.down(&down),
-            LinkEvent::Message(Message::CatalogueAck(ack)) if self.origins.contains_key(&ack.zone) => {
+            LinkEvent::Message(Message::CatalogueAck(ack)) if knows(&ack.zone) => {
                 uplink.acknowledge(ack);
             }
-            LinkEvent::Message(Message::Resync(Resync::Catalogue { zone, .. })) if self.origins.contains_key(&zone) => {
+            LinkEvent::Message(Message::Resync(Resync::Catalogue { zone, .. })) if knows(&zone) => {
                 self.out.metrics.resync(uplink.identity());
                 uplink.want(&zone);
             }
@@ -245,6 +252,7 @@ impl Keeper {
             fleet.iter().for_each(|fleet| self.fleet(fleet));
             let zones: Vec<Name> = self.config.zones.iter().map(|z| z.name.clone()).collect();
             self.learn(index, &zones);
+            self.say_goodbye(index);
         }
     }
 
@@ -288,6 +296,7 @@ impl Keeper {
         // Links that came up without a zone have brought nothing of it, even if it is an old one.
         let old: BTreeSet<&Name> = before.zones.iter().map(|z| &z.name).collect();
         let new: Vec<Name> = zones.difference(&old).copied().cloned().collect();
+        self.let_leave();
         for index in 0..self.uplinks.len() {
             self.learn(index, &new);
         }
@@ -295,9 +304,9 @@ impl Keeper {
 
     fn flush(&mut self) {
         for uplink in &mut self.uplinks {
-            let current = |zone: &Name| self.origins.get(zone).and_then(Origin::current).cloned();
+            let current = |zone: &Name| leave::current(zone, &self.origins, &self.leaving);
             for zone in uplink.flush(current) {
-                if let Some(origin) = self.origins.get_mut(&zone) {
+                if let Some(origin) = self.origins.get_mut(&zone).filter(|_| !self.leaving.contains_key(&zone)) {
                     self.unsaved |= origin.sent(uplink.identity());
                 }
             }
@@ -368,6 +377,7 @@ impl Keeper {
             state_error: self.state_error.clone(),
             not_dialled: self.not_dialled.clone(),
             zones: self.config.zones.iter().map(|z| zone(&z.name)).collect(),
+            leaving: self.leaving.iter().map(|(zone, leaving)| (zone.clone(), leaving.current())).collect(),
             uplinks: self.uplinks.iter().map(Uplink::view).collect(),
         }
     }

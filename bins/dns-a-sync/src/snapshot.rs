@@ -19,6 +19,8 @@ pub struct Snapshot {
     pub not_dialled: Vec<Identity>,
     /// In the order of the configuration.
     pub zones: Vec<ZoneView>,
+    /// Zones that are withdrawn, with the generation, once there is one.
+    pub leaving: Vec<(Name, Option<u64>)>,
     /// In the order of the configuration.
     pub uplinks: Vec<UplinkView>,
 }

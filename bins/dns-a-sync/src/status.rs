@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
-use dglb_core::catalogue::ZoneStyle;
+use dglb_core::{catalogue::ZoneStyle, name::Name};
 use dglb_node::boot::Boot;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -50,6 +50,7 @@ impl Sources {
             "state": { "kept_in": config.state_dir, "problem": snapshot.state_error },
             "dns_bs_not_dialled": snapshot.not_dialled,
             "zones": zones.collect::<Vec<_>>(),
+            "withdrawn": snapshot.leaving.iter().map(|zone| withdrawn(zone, &snapshot)).collect::<Vec<_>>(),
             "dns_bs": snapshot.uplinks.iter().map(uplink).collect::<Vec<_>>(),
         })
     }
@@ -80,6 +81,15 @@ impl Sources {
             "services": services(view),
         })
     }
+}
+
+fn withdrawn((zone, generation): &(Name, Option<u64>), snapshot: &Snapshot) -> Value {
+    let acknowledged: BTreeMap<_, _> = snapshot
+        .uplinks
+        .iter()
+        .map(|u| (u.identity.to_string(), u.answers.get(zone).map_or(0, |a| a.accepted)))
+        .collect();
+    json!({ "zone": zone, "generation": generation, "acknowledged": acknowledged })
 }
 
 fn services(view: &ZoneView) -> Vec<Value> {

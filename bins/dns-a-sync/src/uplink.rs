@@ -4,12 +4,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
-    sync::Arc,
     time::Instant,
 };
 
 use dglb_core::{
-    catalogue::ZoneCatalogue,
     fleet::Fleet,
     identity::Identity,
     name::Name,
@@ -145,14 +143,14 @@ impl Uplink {
         }
     }
 
-    /// Sends what is pending, as far as there is room; `current` gives a zone's newest. Returns
+    /// Sends what is pending, as far as there is room; `current` gives a zone's newest CATALOGUE. Returns
     /// the zones that were sent.
-    pub fn flush(&mut self, current: impl Fn(&Name) -> Option<Arc<ZoneCatalogue>>) -> Vec<Name> {
+    pub fn flush(&mut self, current: impl Fn(&Name) -> Option<Message>) -> Vec<Name> {
         let Some(link) = &self.link else { return Vec::new() };
         let mut sent = Vec::new();
         for zone in &self.pending {
-            let Some(catalogue) = current(zone) else { continue };
-            match link.try_send(Message::snapshot(ZoneCatalogue::clone(&catalogue))) {
+            let Some(message) = current(zone) else { continue };
+            match link.try_send(message) {
                 Ok(()) => sent.push(zone.clone()),
                 // DOWN follows, and the next WELCOME begins anew.
                 Err(LinkSendError::Closed) => break,

@@ -222,8 +222,19 @@ fn read_settings(section: &Section<'_>, peers: &HashMap<Identity, Peer>) -> Sett
         settings.neighbour_bits_v4 = locate.optional("neighbour-bits-v4", integer(1..=32));
         settings.neighbour_bits_v6 = locate.optional("neighbour-bits-v6", integer(1..=128));
     }
+    if let Some(catalogues) = section.table("catalogues") {
+        let published = |zone: &Name| peers.values().any(|peer| peer.may_publish.contains(zone));
+        settings.on_referral.all = catalogues.or("push", choice(&PUSH), false);
+        settings.on_referral.exceptions = catalogues.list("push-exceptions", text).into_iter().collect();
+        for zone in settings.on_referral.exceptions.iter().filter(|zone| !published(zone)) {
+            catalogues.warning("push-exceptions", format!("no [[peer]] may publish {zone}"));
+        }
+    }
     settings
 }
+
+/// Whether zones go to a DNS-LB only once somebody asks it for a service of theirs.
+const PUSH: [(&str, bool); 2] = [("all", false), ("on-referral", true)];
 
 fn read_default_group(section: &Section<'_>, peers: &HashMap<Identity, Peer>, anybody: bool) -> Vec<DefaultMember> {
     let mut members = Vec::new();

@@ -32,7 +32,7 @@ use dglb_core::{
     published::Publisher,
 };
 use dglb_node::{
-    admin::{Admin, Readiness},
+    admin::{Admin, Readiness, Requests},
     ask::Asker,
     boot::Boot,
     cli::{self, Exit},
@@ -43,15 +43,18 @@ use dglb_node::{
     serve::{ConductKeeper, Content, Endpoint, Server},
     store::StoreFigures,
 };
+use prometheus_client::registry::Registry;
 use tokio::sync::mpsc;
 
 use config::Config;
-use keeper::Keeper;
+use keeper::{Keeper, operator};
 use nonces::Witness;
 use run::{Run, SharedShown, Shown};
 
 /// Events of links that may wait for the keeper; then links wait.
 const EVENTS: usize = 1024;
+/// Requests of the operator that may wait; more are turned away.
+const REQUESTS: usize = 16;
 
 /// Runs dns-b in this process with the given arguments, the program's name first.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
@@ -87,7 +90,9 @@ impl Daemon for DnsB {
 
     async fn start(config: Config, tasks: &mut Tasks) -> Result<Self, StartError> {
         let mut server = bind_dns(&config)?;
-        let admin = Admin::bind(&config.admin)?;
+        let mut admin = Admin::bind(&config.admin)?;
+        let (to, requests) = mpsc::channel(REQUESTS);
+        admin.set_requests(Requests { look: operator::LOOK, change: operator::CHANGE, to });
         let mut registry = dglb_node::metrics::registry(Self::NAME, tasks);
         let link_metrics = LinkMetrics::default();
         link_metrics.register(&mut registry);
@@ -97,15 +102,7 @@ impl Daemon for DnsB {
         let acceptors = bind_map(&config, links, &link_metrics).await?;
         let map = acceptors.iter().filter_map(|a| a.local_addr().ok()).collect();
 
-        let mut keeper = Keeper::new(&config, Boot::now().id, std::time::Instant::now());
-        let mut keeping = None;
-        if let Some(directory) = &config.state_dir {
-            let figures = StoreFigures::default();
-            figures.register(&mut registry);
-            let mut opened = stored::start(directory, &mut keeper, &figures, tasks)?;
-            stored::first_reports(&mut opened, &mut keeper).await;
-            keeping = Some(opened);
-        }
+        let (keeper, keeping) = keeper(&config, &mut registry, tasks).await?;
         let publisher = Publisher::new(keeper.directory().clone());
         let counters = DnsCounters::new();
         counters.register(&mut registry);
@@ -137,8 +134,20 @@ impl Daemon for DnsB {
         let (asking, reloads) = mpsc::channel(1);
         let (networks, sources) = networks::follow(config.prove.sources.clone(), networks::FOLLOW, tasks);
         let (asker, check) = (Arc::new(Asker::open().await.map_err(internal)?), config.check);
-        let run =
-            Run { keeper, publisher, events, reloads, networks, sources, check, asker, shown, readiness, keeping };
+        let run = Run {
+            keeper,
+            publisher,
+            events,
+            reloads,
+            requests,
+            networks,
+            sources,
+            check,
+            asker,
+            shown,
+            readiness,
+            keeping,
+        };
         tasks.spawn("keeper", run.run(tasks.stop_token()));
         Ok(Self { map, dns, encrypted, admin: admin_address, counters, conduct, config, reloads: asking })
     }
@@ -157,6 +166,21 @@ fn bind_dns(config: &Config) -> Result<Server, StartError> {
     let referral = config.referral.iter().map(endpoint(Role::Referral));
     let endpoints: Vec<Endpoint> = referral.chain(config.fallback.iter().map(endpoint(Role::Fallback))).collect();
     Ok(Server::bind(&endpoints, config.serving.settings.clone())?)
+}
+
+/// The keeper, with all that was kept before a restart.
+async fn keeper(
+    config: &Config,
+    registry: &mut Registry,
+    tasks: &mut Tasks,
+) -> Result<(Keeper, Option<stored::Keeping>), StartError> {
+    let mut keeper = Keeper::new(config, Boot::now().id, std::time::Instant::now());
+    let Some(directory) = &config.state_dir else { return Ok((keeper, None)) };
+    let figures = StoreFigures::default();
+    figures.register(registry);
+    let mut opened = stored::start(directory, &mut keeper, &figures, tasks)?;
+    stored::first_reports(&mut opened, &mut keeper).await;
+    Ok((keeper, Some(opened)))
 }
 
 async fn bind_map(config: &Config, link: LinkSettings, metrics: &LinkMetrics) -> Result<Vec<Acceptor>, StartError> {

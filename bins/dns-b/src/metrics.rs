@@ -49,7 +49,7 @@ impl Collector for KeeperMetrics {
 
 type Row = (&'static str, &'static str, u64);
 
-fn counters(f: &Figures) -> [Row; 23] {
+fn counters(f: &Figures) -> [Row; 26] {
     [
         ("dglb_links_refused", "Map links refused for who they were", f.refused_links),
         ("dglb_map_entries_refused", "Map entries refused", f.refused_entries),
@@ -64,6 +64,9 @@ fn counters(f: &Figures) -> [Row; 23] {
         ("dglb_checks_failed", "Rounds of checks of DNS-LBs that did not", f.checks_failed),
         ("dglb_catalogues_adopted", "Catalogues taken in, or held already", f.catalogues_adopted),
         ("dglb_catalogues_refused", "Catalogues refused", f.catalogues_refused),
+        ("dglb_catalogues_sent", "Catalogues, deltas and withdrawals sent to DNS-LBs", f.catalogues_sent),
+        ("dglb_wants", "Names that DNS-LBs were asked for and did not know", f.wants),
+        ("dglb_wants_unknown", "Such names in no zone that is served here", f.wants_unknown),
         ("dglb_catalogues_refused_by_dns_lb", "Catalogues that a DNS-LB would not take", f.catalogues_refused_by_lb),
         ("dglb_messages_unexpected", "Messages that have no meaning here", f.unexpected),
         ("dglb_challenges", "Challenges sent to DNS-LBs for proofs of residence", f.nonces.issued),

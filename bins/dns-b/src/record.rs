@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bytes::{Buf, BufMut};
 use dglb_core::{
-    catalogue::{CatalogueUpdate, ZoneCatalogue},
+    catalogue::CatalogueUpdate,
     fleet::Fleet,
     identity::Identity,
     net::Prefix,
@@ -27,7 +27,7 @@ use dglb_node::store::{
 pub const FILE: &str = "dns-b.redb";
 /// DNS-LBs, by identity: [`LbRecord`].
 pub const LBS: &str = "dns-lbs";
-/// Catalogues, by zone in wire form: the CATALOGUE that DNS-LBs get.
+/// Catalogues, by zone in wire form: the CATALOGUE that DNS-LBs get, be it that the zone is gone.
 pub const ZONES: &str = "zones";
 /// Last reports, by [`report_key`]: a REPORT with base 0, or a part of one.
 pub const REPORTS: &str = "reports";
@@ -160,15 +160,15 @@ fn address(rest: &mut &[u8], flags: u8) -> Result<IpAddr, RecordError> {
     }
 }
 
-/// A catalogue.
+/// A catalogue, or that a zone is gone.
 ///
 /// # Errors
 /// [`RecordError`].
-pub fn catalogue(octets: &[u8]) -> Result<ZoneCatalogue, RecordError> {
+pub fn catalogue(octets: &[u8]) -> Result<CatalogueUpdate, RecordError> {
     match message(Number::CATALOGUE, octets)? {
         Message::Catalogue(update) => match *update {
-            CatalogueUpdate::Snapshot(catalogue) => Ok(catalogue),
-            _ => Err(RecordError::Content("it is no whole catalogue".to_owned())),
+            CatalogueUpdate::Delta(_) => Err(RecordError::Content("it is no whole catalogue".to_owned())),
+            whole => Ok(whole),
         },
         _ => Err(RecordError::Content("it is no catalogue".to_owned())),
     }

@@ -11,7 +11,7 @@ use dglb_core::{
     published::Publisher,
 };
 use dglb_node::{
-    admin::Readiness,
+    admin::{Readiness, Request},
     ask::Asker,
     link::{Decision, LinkEvent, LinkId},
 };
@@ -69,6 +69,8 @@ pub struct Run {
     pub events: mpsc::Receiver<(LinkId, LinkEvent)>,
     /// New configurations, already found to be acceptable.
     pub reloads: mpsc::Receiver<Config>,
+    /// What the operator asks.
+    pub requests: mpsc::Receiver<Request>,
     /// What the files about networks say, whenever that changes.
     pub networks: mpsc::Receiver<Networks>,
     /// Which files that are.
@@ -117,6 +119,10 @@ impl Run {
                     self.keeper.reconfigure(&config, Instant::now());
                     self.check = config.check;
                     self.sources.send_replace(config.prove.sources);
+                }
+                Some(Request { path, parameters, reply }) = self.requests.recv() => {
+                    // Whoever asked may have gone.
+                    let _ = reply.send(self.keeper.request(path, &parameters, Instant::now()));
                 }
                 Some(networks) = self.networks.recv() => self.keeper.set_networks(networks),
                 durable = progress(&mut self.keeping) => peers.release(durable),

@@ -9,6 +9,7 @@ mod adopt;
 mod keep;
 mod residence;
 mod steering;
+mod want;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,13 +19,13 @@ use std::{
 };
 
 use dglb_core::{
-    catalogue::{CatalogueUpdate, ProbeKind, ZoneCatalogue},
+    catalogue::{ProbeKind, ZoneCatalogue},
     directory::{Directory, LbIndex, LbState},
     fleet::Fleet,
     identity::Identity,
     index::Seed,
     name::Name,
-    proto::message::{CatalogueAck, Message, Resync, Welcome},
+    proto::message::{Message, Resync, Welcome},
     report::Ranking,
 };
 
@@ -32,7 +33,7 @@ pub use keep::{FILE, Restored, SCHEMA};
 
 use crate::{
     measurements::{Change, Measurements},
-    metrics::{CatalogueLabels, Metrics, ProbeLabels},
+    metrics::{Metrics, ProbeLabels},
     prober::{Sample, Target},
     proof::{LookUp, Proofs},
     registration::{Claim, Outgoing, Registration},
@@ -41,6 +42,7 @@ use crate::{
     shares::InForce,
 };
 use steering::Steering;
+use want::Wanted;
 
 /// What the keeper is set to.
 #[derive(Clone, Debug)]
@@ -78,6 +80,8 @@ pub enum Event {
     Up(Identity, Box<Welcome>),
     /// A dns-b said something.
     Said(Identity, Message),
+    /// Somebody asked for this name, below our label, and we could not answer.
+    Asked(Name),
     /// The link to a dns-b is down, or could not be had.
     Down(Identity),
     /// Time went by.
@@ -112,6 +116,11 @@ pub struct Keeper {
     directory: Directory,
     own: LbIndex,
     catalogues: BTreeMap<Name, ZoneCatalogue>,
+    /// Zones that are gone, with the generation in which they went.
+    withdrawn: BTreeMap<Name, u64>,
+    /// The dns-bs whose link is up.
+    linked: BTreeSet<Identity>,
+    wanted: Wanted,
     fleet: Option<Arc<Fleet>>,
     /// The fleet document of every dns-b that is connected.
     fleets: BTreeMap<Identity, Arc<Fleet>>,
@@ -146,6 +155,9 @@ impl Keeper {
             directory,
             own,
             catalogues: BTreeMap::new(),
+            withdrawn: BTreeMap::new(),
+            linked: BTreeSet::new(),
+            wanted: Wanted::default(),
             fleet: None,
             fleets: BTreeMap::new(),
             drained_by: BTreeSet::new(),
@@ -190,7 +202,9 @@ impl Keeper {
             Event::Claim(claim) => self.claim(claim, &mut effects),
             Event::Up(server, welcome) => self.up(&server, *welcome, &mut effects),
             Event::Said(server, message) => self.said(server, message, now, &mut effects),
+            Event::Asked(name) => self.asked(&name, now, &mut effects),
             Event::Down(server) => {
+                self.linked.remove(&server);
                 self.fleets.remove(&server);
                 self.behind.retain(|(behind, _), _| *behind != server);
                 self.reports.down(&server);
@@ -218,10 +232,16 @@ impl Keeper {
     }
 
     fn up(&mut self, server: &Identity, welcome: Welcome, effects: &mut Effects) {
-        if let Some(fleet) = welcome.fleet {
-            self.adopt_fleet(server, fleet, effects);
+        self.linked.insert(server.clone());
+        // One that still drains this DNS-LB says so again.
+        self.drained_by.remove(server);
+        match welcome.fleet {
+            Some(fleet) => self.adopt_fleet(server, fleet, effects),
+            // It holds the document that HELLO named.
+            None => self.fleets.extend(self.fleet.iter().map(|ours| (server.clone(), Arc::clone(ours)))),
         }
         self.steering_up(server);
+        self.compare_zones(server, &welcome.catalogues, effects);
         effects.send.extend(self.registration.up(server, welcome.map_generation));
         effects.send.extend(self.reports.up(server, welcome.report_generation));
     }
@@ -243,29 +263,7 @@ impl Keeper {
             Message::Resync(Resync::Report) | Message::GetReport => {
                 effects.send.extend(self.reports.resync(&server));
             }
-            Message::Catalogue(update) => {
-                let (zone, generation) = (update.zone().clone(), update.generation());
-                let refused = match *update {
-                    CatalogueUpdate::Snapshot(catalogue) => self.adopt_catalogue(catalogue, now, effects).err(),
-                    _ => Some("only whole catalogues are taken here".to_owned()),
-                };
-                let held = self.catalogues.get(&zone).map_or(0, |held| held.generation);
-                if refused.is_some() && held > generation {
-                    self.behind.insert((server.clone(), zone.clone()), generation);
-                } else {
-                    self.behind.remove(&(server.clone(), zone.clone()));
-                }
-                let outcome = if refused.is_some() { "refused" } else { "accepted" };
-                self.metrics.catalogues.get_or_create(&CatalogueLabels { outcome }).inc();
-                if let Some(reason) = &refused {
-                    tracing::warn!(%server, %zone, generation, reason, "catalogue refused");
-                }
-                let ack = (server, Message::CatalogueAck(CatalogueAck { zone, generation, held, refused }));
-                match self.kept_number() {
-                    Some(number) => effects.after.push((number, ack)),
-                    None => effects.send.push(ack),
-                }
-            }
+            Message::Catalogue(update) => self.news(server, *update, now, effects),
             Message::Verdict(verdict) => self.verdict(&server, verdict, effects),
             Message::Budget(budget) => self.budget(&server, &budget, now, effects),
             Message::Drain(true) => drop(self.drained_by.insert(server)),
@@ -344,6 +342,11 @@ impl Keeper {
     /// The catalogues in use, by zone.
     pub fn catalogues(&self) -> &BTreeMap<Name, ZoneCatalogue> {
         &self.catalogues
+    }
+
+    /// Zones that are gone, with the generation in which they went.
+    pub fn withdrawn(&self) -> &BTreeMap<Name, u64> {
+        &self.withdrawn
     }
 
     /// The dns-bs of the fleet document that are not configured here.

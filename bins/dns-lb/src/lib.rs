@@ -33,7 +33,7 @@ mod work;
 use std::{
     ffi::OsString,
     net::SocketAddr,
-    path::Path,
+    path::{Path, PathBuf},
     process::{ExitCode, Termination},
     sync::Arc,
     time::Duration,
@@ -53,7 +53,7 @@ use dglb_node::{
     lifecycle::{Daemon, StartError, Tasks},
     link::{LinkMetrics, with_certificate},
     metrics::DnsCounters,
-    serve::{ConductKeeper, Content, Endpoint, Server},
+    serve::{ConductKeeper, Content, Endpoint, Relay, RelayMetrics, Server},
     store::{Committer, Store, StoreFigures},
 };
 use prometheus_client::registry::Registry;
@@ -67,6 +67,9 @@ use crate::{
     uplink::Uplink,
     work::{Place, Work},
 };
+
+/// Names of questions that were relayed and wait for the keeper; beyond that it misses some.
+const ASKED: usize = 64;
 
 /// A running dns-lb.
 #[derive(Debug)]
@@ -133,27 +136,26 @@ impl Daemon for DnsLb {
     async fn start(config: Config, tasks: &mut Tasks) -> Result<Self, StartError> {
         let endpoints: Vec<_> =
             config.dns.listen.iter().map(|address| Endpoint { address: *address, role: Role::DnsLb }).collect();
-        let server = Server::bind(&endpoints, config.dns.serving.settings.clone())?;
+        let mut server = Server::bind(&endpoints, config.dns.serving.settings.clone())?;
         let admin = Admin::bind(&config.admin)?;
 
         let (boot, metrics, counters, links) =
             (Boot::now(), Metrics::default(), DnsCounters::new(), LinkMetrics::default());
         let readiness = Readiness::new();
-        let resolvers = config.isp.resolvers.read().unwrap_or_else(|error| {
-            tracing::warn!(%error, "no resolver is known yet");
-            Vec::new()
-        });
-        let mut keeper = Keeper::new(keeper_settings(&config, resolvers), metrics.clone(), std::time::Instant::now());
+        let mut keeper = Keeper::new(keeper_settings(&config), metrics.clone(), std::time::Instant::now());
         let mut registry = dglb_node::metrics::registry(Self::NAME, tasks);
-        let committer = match &config.state_dir {
-            Some(directory) => Some(open_store(directory, &mut keeper, &mut registry, tasks)?),
-            None => None,
-        };
+        let open = |directory: &PathBuf| open_store(directory, &mut keeper, &mut registry, tasks);
+        let committer = config.state_dir.as_ref().map(open).transpose()?;
         let publisher = Publisher::new(keeper.directory().clone());
         let conduct = ConductKeeper::start(&config.dns.serving, &mut registry, tasks);
         let content = Content { directory: publisher.reader(), conduct: conduct.reader() };
         let (reloads, reloaded) = mpsc::channel(1);
         let (shown, status) = watch::channel(Arc::new(Value::Null));
+        let (relay, servers) = watch::channel(Arc::default());
+        let (tell, asked) = mpsc::channel(ASKED);
+        let relayed = RelayMetrics::default();
+        relayed.register(&mut registry);
+        server.set_relay(Relay { servers, asked: tell, metrics: relayed });
         let daemon = Self {
             dns: server.local_addresses(),
             encrypted: server.encrypted_addresses(),
@@ -176,9 +178,9 @@ impl Daemon for DnsLb {
         let uplink = Uplink::start(&daemon.config, boot, (settings, &links), tasks);
         let work = Work::new(
             keeper,
-            uplink,
+            (uplink, asked),
             &daemon.config,
-            work::Outputs { publisher, shown, readiness: readiness.clone(), metrics },
+            work::Outputs { publisher, relay, shown, readiness: readiness.clone(), metrics },
             committer,
         );
         let stop = tasks.stop_token();
@@ -202,7 +204,11 @@ impl Daemon for DnsLb {
     }
 }
 
-fn keeper_settings(config: &Config, resolvers: Vec<std::net::IpAddr>) -> keeper::Settings {
+fn keeper_settings(config: &Config) -> keeper::Settings {
+    let resolvers = config.isp.resolvers.read().unwrap_or_else(|error| {
+        tracing::warn!(%error, "no resolver is known yet");
+        Vec::new()
+    });
     let claim = registration::Claim {
         addresses: config.dns.advertise.read(),
         resolvers,

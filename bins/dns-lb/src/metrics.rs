@@ -30,6 +30,8 @@ pub struct Metrics {
     pub fleet_disagreements: Gauge,
     /// Catalogues of one generation that were not equal: an alarm.
     pub catalogue_conflicts: Counter,
+    /// Times that dns-bs were asked for a zone, since somebody had asked for a service of it.
+    pub wants: Counter,
     /// Dns-bs of the fleet document that are not configured: an alarm.
     pub fleet_not_dialled: Gauge,
     /// Zones that a connected dns-b offers in an older generation than the one in use, once for
@@ -100,6 +102,7 @@ impl Metrics {
             ("reports_acknowledged", "Reports acknowledged by dns-bs", &self.reports_acknowledged),
             ("verdicts", "Verdicts on sites heard from dns-bs", &self.verdicts),
             ("probed_at_once", "Sites probed at once by a majority of verdicts", &self.probed_at_once),
+            ("wants", "Times that dns-bs were asked for a zone that is not known here", &self.wants),
             ("catalogue_conflicts", "Catalogues of one generation that differ", &self.catalogue_conflicts),
         ];
         for (name, help, counter) in counters {

@@ -3,12 +3,12 @@
 
 use std::{
     collections::VecDeque,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use dglb_core::{directory::Directory, published::Publisher};
+use dglb_core::{directory::Directory, name::Name, published::Publisher};
 use dglb_node::{admin::Readiness, store::Committer};
 use serde_json::Value;
 use tokio::{
@@ -48,6 +48,8 @@ const RANKING: &str = "ranking";
 #[derive(Debug)]
 pub(crate) struct Outputs {
     pub(crate) publisher: Publisher<Directory>,
+    /// Whom questions are relayed to.
+    pub(crate) relay: watch::Sender<Arc<[SocketAddr]>>,
     pub(crate) shown: watch::Sender<Arc<Value>>,
     pub(crate) readiness: Readiness,
     pub(crate) metrics: Metrics,
@@ -80,6 +82,8 @@ pub(crate) struct Work {
     uplink: Uplink,
     prober: Prober,
     samples: mpsc::Receiver<Sample>,
+    /// Names that somebody asked for and that had to be relayed.
+    asked: mpsc::Receiver<Name>,
     place: Place,
     asker: Asker,
     answers: mpsc::Receiver<Event>,
@@ -96,7 +100,7 @@ pub(crate) struct Work {
 impl Work {
     pub(crate) fn new(
         keeper: Keeper,
-        uplink: Uplink,
+        (uplink, asked): (Uplink, mpsc::Receiver<Name>),
         config: &Config,
         outputs: Outputs,
         committer: Option<Committer>,
@@ -110,6 +114,7 @@ impl Work {
             uplink,
             prober: Prober::new(config.probe.settings, sender),
             samples,
+            asked,
             place: Place::of(config),
             asker,
             answers,
@@ -143,6 +148,7 @@ impl Work {
                 }
                 Some(event) = self.uplink.next() => event,
                 Some(sample) = self.samples.recv() => Event::Sample(sample),
+                Some(name) = self.asked.recv() => Event::Asked(name),
                 Some(answer) = self.answers.recv() => answer,
                 Some(resolvers) = watched.resolvers.recv() => Event::Resolvers(resolvers),
                 Some(addresses) = watched.addresses.recv() => Event::Addresses(addresses),
@@ -165,6 +171,11 @@ impl Work {
         let effects = self.keeper.handle(event, Instant::now());
         if effects.answers {
             self.outputs.publisher.publish(self.keeper.directory().clone());
+            // There may be another fleet document.
+            let relay: Arc<[SocketAddr]> = self.keeper.fallbacks().into();
+            if *self.outputs.relay.borrow() != relay {
+                self.outputs.relay.send_replace(relay);
+            }
         }
         // First how fast, then what: a new target must not start before its share is known.
         if let Some(in_force) = effects.shares {

@@ -141,6 +141,11 @@ impl<'d> Answer<'d> {
         Self::only(rcode::SERVFAIL, Decision::NotReady, Ede::NotReady)
     }
 
+    /// What a DNS-LB says of its own label if no dns-b can be asked.
+    fn relay() -> Self {
+        Self::only(rcode::SERVFAIL, Decision::Relay, Ede::NotReady)
+    }
+
     /// In a zone for proofs of residence, which has a way of its own ([`crate::dns`]).
     fn proof() -> Self {
         Self { rcode: rcode::NOERROR, decision: Decision::Proof, scope: 0, ede: None, content: None }
@@ -168,13 +173,24 @@ pub(crate) fn place<'d>(directory: &'d Directory, name: &QName) -> Step<'d> {
         return Step::Answered(Answer::not_ready());
     };
     let Some((zone, labels)) = directory.zone_of(name) else {
-        if directory.prove_zone_of(name).is_some() {
-            return Step::Answered(Answer::proof());
-        }
-        return Step::Answered(if directory.awaits(name) { Answer::not_ready() } else { Answer::refused() });
+        return Step::Answered(outside(directory, name));
     };
     let place = Place { fleet, zone, labels };
     Step::Placed(place, directory.hash(place.label(name)))
+}
+
+/// A name in none of the zones: at a DNS-LB it may be in one that only dns-bs know.
+#[cold]
+fn outside<'d>(directory: &Directory, name: &QName) -> Answer<'d> {
+    if directory.prove_zone_of(name).is_some() {
+        Answer::proof()
+    } else if directory.own_label(name).is_some() {
+        Answer::relay()
+    } else if directory.awaits(name) {
+        Answer::not_ready()
+    } else {
+        Answer::refused()
+    }
 }
 
 impl<'d> Step<'d> {

@@ -5,6 +5,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
+use crate::zone::ZoneSettings;
 use crate::{
     aggregate::Aggregate,
     awaited::Awaited,
@@ -45,6 +46,9 @@ pub struct Settings {
     pub ecs_from: Vec<Prefix>,
     /// Zones in which it counts for nobody. Default none.
     pub ecs_off_zones: BTreeSet<Name>,
+    /// Zones that a DNS-LB gets only once somebody asks it for a service of theirs, so that it is
+    /// handed out before it has ranked any. Default none.
+    pub on_referral: ZoneChoice,
     /// Whether a CNAME into a label zone has the label zone's NS set and glue beside it, where they
     /// fit. Default no: few resolvers believe them (design section 3).
     pub referral_with_cname: bool,
@@ -62,6 +66,7 @@ impl Default for Settings {
             direct_ttl: 30,
             ecs_from: Vec::new(),
             ecs_off_zones: BTreeSet::new(),
+            on_referral: ZoneChoice::default(),
             referral_with_cname: false,
             neighbour_bits_v4: None,
             neighbour_bits_v6: None,
@@ -69,9 +74,31 @@ impl Default for Settings {
     }
 }
 
+/// Some of all zones, also of those that are still to come; by default none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ZoneChoice {
+    /// Whether a zone belongs to them unless it is an exception.
+    pub all: bool,
+    /// Zones with which it is the other way round.
+    pub exceptions: BTreeSet<Name>,
+}
+
+impl ZoneChoice {
+    /// Whether the zone is one of them.
+    pub fn contains(&self, zone: &Name) -> bool {
+        self.all != self.exceptions.contains(zone)
+    }
+
+    /// Whether there can be any.
+    pub fn is_empty(&self) -> bool {
+        !self.all && self.exceptions.is_empty()
+    }
+}
+
 impl Settings {
-    fn takes_subnets(&self, zone: &Name) -> bool {
-        !self.ecs_off_zones.contains(zone)
+    /// What a zone needs of the settings.
+    fn of(&self, zone: &Name) -> ZoneSettings {
+        ZoneSettings { takes_subnets: !self.ecs_off_zones.contains(zone), on_referral: self.on_referral.contains(zone) }
     }
 }
 
@@ -149,8 +176,8 @@ impl Directory {
     /// Replaces the settings.
     pub fn set_settings(&mut self, settings: Settings) {
         self.zones.change(|zone| {
-            let takes = settings.takes_subnets(zone.name());
-            (zone.takes_subnets() != takes).then(|| zone.clone().with_subnets(takes))
+            let of_zone = settings.of(zone.name());
+            (*zone.settings() != of_zone).then(|| zone.clone().with_settings(of_zone))
         });
         self.settings = Arc::new(settings);
     }
@@ -215,8 +242,8 @@ impl Directory {
                 },
             })
             .collect();
-        let takes_subnets = self.settings.takes_subnets(&catalogue.zone);
-        let mut entry = ZoneEntry::new(catalogue, &ids, self.seed).with_subnets(takes_subnets);
+        let settings = self.settings.of(&catalogue.zone);
+        let mut entry = ZoneEntry::new(catalogue, &ids, self.seed).with_settings(settings);
         entry.hide(self.lbs().filter(|(_, lb)| entry.occupies(lb.label())).map(|(index, _)| index).collect::<Vec<_>>());
         let entry = Arc::new(entry);
         self.zones.put(Arc::clone(&entry));
@@ -465,6 +492,13 @@ impl Directory {
     pub fn own(&self) -> Option<(LbIndex, &Lb)> {
         let own = self.own?;
         self.find_lb(own).map(|lb| (own, lb))
+    }
+
+    /// At a DNS-LB: how many labels of a name precede the first that is its own, if more follow it.
+    pub fn own_label(&self, name: &QName) -> Option<usize> {
+        let (_, own) = self.own()?;
+        let label = |n: usize| &name[name.start(n)..name.start(n + 1)];
+        (0..name.labels().saturating_sub(1)).find(|n| label(*n) == own.label())
     }
 
     /// A DNS-LB's ranking of a service.

@@ -325,7 +325,9 @@ impl<'d> Chooser<'d, '_> {
         if lb.drained || self.zone.hides(index) {
             return None;
         }
-        let ready = lb.handed_out && self.directory.has_ranking(index, self.facts.id);
+        // One that gets the zone only when it is asked for it has ranked nothing before.
+        let ranked = || self.directory.has_ranking(index, self.facts.id) || self.zone.is_on_referral();
+        let ready = lb.handed_out && ranked();
         match lb.state {
             LbState::Gone => None,
             LbState::Alive if ready => Some(Worth::Ready),

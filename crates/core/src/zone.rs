@@ -24,8 +24,17 @@ pub struct ZoneEntry {
     customer_orders: Box<[RankedSites]>,
     /// DNS-LBs that cannot be handed out here, since their label is something else's name.
     hidden: Box<[LbIndex]>,
-    /// The operator's setting, kept here so that it costs a question nothing.
-    takes_subnets: bool,
+    settings: ZoneSettings,
+}
+
+/// What the operator set for a zone, kept with it so that it costs a question nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ZoneSettings {
+    /// Whether client subnets count, if they come from who is trusted with them.
+    pub(crate) takes_subnets: bool,
+    /// Whether a DNS-LB is handed out before it has ranked the service, since it gets the zone only
+    /// once it is asked.
+    pub(crate) on_referral: bool,
 }
 
 /// What every question for a service needs of it.
@@ -80,17 +89,26 @@ impl ZoneEntry {
             facts,
             customer_orders,
             hidden: Box::default(),
-            takes_subnets: true,
+            settings: ZoneSettings { takes_subnets: true, on_referral: false },
         }
     }
 
     /// Whether client subnets count in this zone, if they come from who is trusted with them.
     pub fn takes_subnets(&self) -> bool {
-        self.takes_subnets
+        self.settings.takes_subnets
     }
 
-    pub(crate) fn with_subnets(self, takes_subnets: bool) -> Self {
-        Self { takes_subnets, ..self }
+    /// Whether a DNS-LB gets this zone only once somebody asks it for a service of it.
+    pub fn is_on_referral(&self) -> bool {
+        self.settings.on_referral
+    }
+
+    pub(crate) fn settings(&self) -> &ZoneSettings {
+        &self.settings
+    }
+
+    pub(crate) fn with_settings(self, settings: ZoneSettings) -> Self {
+        Self { settings, ..self }
     }
 
     /// The zone's name.

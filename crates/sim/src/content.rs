@@ -119,6 +119,7 @@ pub fn catalogue(edition: u16) -> ZoneCatalogue {
         host: parse(&format!("{relative}.test")),
         mode: if *relative == "img" { Mode::Direct } else { Mode::Referral },
         ttl: 5,
+        probe_ceiling: None,
         answers: if *relative == "api" { 2 } else { 1 },
         policy: Policy { margin_ms: 2, margin_percent: 5, ..Policy::default() },
         probes: vec![Probe {

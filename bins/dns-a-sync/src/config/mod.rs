@@ -25,8 +25,10 @@ pub struct Config {
     pub identity: Identity,
     /// The enterprise's authoritative server.
     pub dns_a: DnsAConfig,
-    /// What is balanced; at least one zone.
+    /// What is balanced; at least one zone, unless one is withdrawn.
     pub zones: Vec<ZoneConfig>,
+    /// Zones that no dns-b is to serve any longer; none of them is in `zones`.
+    pub withdraw: Vec<Name>,
     /// Whom to publish to; at least one.
     pub servers: Vec<ServerConfig>,
     /// By what links are secured.

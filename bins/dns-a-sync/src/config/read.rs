@@ -18,7 +18,8 @@ pub fn config(section: &Section<'_>) -> Option<Config> {
     let identity: Option<Identity> = section.required("identity", text);
     let dns_a = section.required_table("dns-a").and_then(|s| dns_a(&s));
     let parent = dns_a.as_ref().map(|d| &d.zone);
-    let zones = zones(section, parent);
+    let withdraw: Vec<Name> = section.list("withdraw", text);
+    let zones = zones(section, parent, &withdraw);
     let security = link_security(section.table("map").as_ref(), PeerRole::DnsASync, identity.as_ref());
     let servers = servers(section, security.as_ref());
     let delegation = section.table("delegation").map_or_else(DelegationConfig::default, |s| delegation(&s));
@@ -32,6 +33,7 @@ pub fn config(section: &Section<'_>) -> Option<Config> {
         identity: identity?,
         dns_a: dns_a?,
         zones: zones?,
+        withdraw,
         servers: servers?,
         security: security?,
         delegation,
@@ -87,8 +89,8 @@ fn servers(section: &Section<'_>, security: Option<&LinkSecurity>) -> Option<Vec
     (servers.len() == count && count > 0).then_some(servers)
 }
 
-fn zones(section: &Section<'_>, parent: Option<&Name>) -> Option<Vec<ZoneConfig>> {
-    if !section.has("zone") {
+fn zones(section: &Section<'_>, parent: Option<&Name>, withdraw: &[Name]) -> Option<Vec<ZoneConfig>> {
+    if !section.has("zone") && withdraw.is_empty() {
         section.problem("zone", "there is nothing to publish: write a [[zone]]");
     }
     let tables = section.tables("zone");
@@ -103,13 +105,17 @@ fn zones(section: &Section<'_>, parent: Option<&Name>) -> Option<Vec<ZoneConfig>
         if let Some(parent) = parent.filter(|parent| !name.is_within(parent) || name == *parent) {
             table.problem("name", format!("{name} does not lie below {parent}, the zone of [dns-a]"));
         }
+        if withdraw.contains(name) {
+            table.problem("name", format!("{name} is to be withdrawn, too; it can be one of both only"));
+        }
         if let Some(outer) = names.iter().find(|outer| name.is_within(outer) && name != **outer) {
             table.problem("name", format!("{name} lies in {outer}, which DNS-A delegates away"));
         }
         check_services(zone, parent, &names);
     }
     let (whole, count) = (zones.iter().all(Option::is_some), zones.len());
-    (whole && count > 0).then(|| zones.into_iter().flatten().map(|zone| zone.config).collect())
+    (whole && (count > 0 || !withdraw.is_empty()))
+        .then(|| zones.into_iter().flatten().map(|zone| zone.config).collect())
 }
 
 /// What a service says of other zones.

@@ -88,6 +88,21 @@ impl DnsB {
         }
     }
 
+    /// The next withdrawal, accepted: the zone, and the generation.
+    pub(crate) async fn withdrawal(&mut self) -> (String, u64) {
+        let gone = match self.next().await {
+            LinkEvent::Message(Message::Catalogue(update)) => match *update {
+                CatalogueUpdate::Withdrawn(gone) => gone,
+                other => panic!("no withdrawal but {other:?}"),
+            },
+            other => panic!("no withdrawal but {other:?}"),
+        };
+        let (zone, generation) = (gone.zone.clone(), gone.generation);
+        self.say(Message::CatalogueAck(CatalogueAck { zone: gone.zone, generation, held: generation, refused: None }))
+            .await;
+        (zone.to_string(), generation)
+    }
+
     /// The next catalogue, accepted.
     pub(crate) async fn accept(&mut self) -> ZoneCatalogue {
         let catalogue = self.catalogue().await;

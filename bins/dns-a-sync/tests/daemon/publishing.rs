@@ -1,6 +1,8 @@
 //! What goes to the dns-bs, and when.
 
 use dglb_core::proto::message::{Message, Resync};
+use dglb_node::lifecycle::Daemon;
+use dns_a_sync::DnsASync;
 
 use crate::{
     dns_a::DnsA,
@@ -294,5 +296,39 @@ async fn the_newest_fleet_document_says_how_to_delegate_once_the_zone_is_served(
     b1.delegation(GLB, &[("b3.glb.foobar.test", "192.0.2.3")]).await;
     sync.until("changed", |s| lines(s).iter().any(|l| l.contains("b3")) && lines(s).len() == 3).await;
     assert_eq!(sync.status().await["dns_bs"][0]["fleet_serial"], 8);
+    sync.stop().await;
+}
+
+#[tokio::test]
+async fn only_a_zone_that_is_named_for_it_is_withdrawn() {
+    let dns_a = three_sites().await;
+    let (mut b1, mut b2) = (DnsB::start("b1").await, DnsB::start("b2").await);
+    let mut settings = Settings::new(dns_a.address, &[("b1", b1.address), ("b2", b2.address)]);
+    settings.text = format!("withdraw = ['old.foobar.test', 'never.foobar.test']\n{}", settings.text);
+    let mut sync: Sync = Sync::start(&settings.file()).await;
+    b1.welcome(&[(GLB, 3), ("old.foobar.test", 7), ("left-alone.foobar.test", 9)]).await;
+    assert_eq!(b1.withdrawal().await, ("old.foobar.test.".to_owned(), 8));
+    assert_eq!(b1.accept().await.generation, 4);
+    b2.welcome(&[("old.foobar.test", 8)]).await;
+    assert_eq!(b2.accept().await.generation, 4);
+    b2.silence().await;
+    let status = sync.until("withdrawn", |s| s["withdrawn"][0]["acknowledged"]["b1"] == 8).await;
+    assert_eq!(status["withdrawn"][0]["generation"], 8);
+    assert_eq!(status["withdrawn"][1]["generation"], serde_json::Value::Null, "nobody ever had it");
+
+    // The published zone goes, too, and comes back with a number above.
+    let load = |settings: &Settings| DnsASync::<false>::load(&settings.file()).unwrap().value;
+    let whole = settings.text.clone();
+    let (top, rest) = whole.split_once("[[zone]]").unwrap();
+    let servers = rest.find("[[dns-b]]").unwrap();
+    settings.text = top.replace("'never.foobar.test'", "'glb.foobar.test'") + &rest[servers..];
+    sync.daemon.reload(load(&settings)).unwrap();
+    for b in [&mut b1, &mut b2] {
+        assert_eq!(b.withdrawal().await, ("glb.foobar.test.".to_owned(), 5));
+    }
+    settings.text = whole;
+    sync.daemon.reload(load(&settings)).unwrap();
+    assert_eq!(b1.accept().await.generation, 6);
+    assert_eq!(b2.accept().await.generation, 6);
     sync.stop().await;
 }

@@ -214,6 +214,7 @@ pub(crate) fn config(named: &Named, key: Option<Key>) -> Config {
             records: vec![],
             services: vec![ServiceConfig { service, sites }],
         }],
+        withdraw: vec![],
         servers: vec![],
         security: LinkSecurity::default(),
         delegation: DelegationConfig {

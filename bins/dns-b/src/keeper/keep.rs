@@ -16,7 +16,7 @@ use std::{
 };
 
 use dglb_core::{
-    catalogue::ZoneCatalogue,
+    catalogue::CatalogueUpdate,
     directory::LbIndex,
     fleet::Fleet,
     identity::Identity,
@@ -76,8 +76,8 @@ impl Kept {
 pub struct Restored {
     /// The fleet document that was in use.
     pub fleet: Option<Fleet>,
-    /// Catalogues.
-    pub zones: Vec<ZoneCatalogue>,
+    /// Catalogues, and zones that are gone; no deltas.
+    pub zones: Vec<CatalogueUpdate>,
     /// DNS-LBs.
     pub lbs: Vec<(Identity, LbRecord)>,
 }
@@ -107,8 +107,8 @@ impl Keeper {
             }
         }
         for zone in std::mem::take(&mut self.kept.zones) {
-            match self.encoded.get(&zone) {
-                Some(encoded) => batch.put(ZONES, zone.wire(), body(encoded.body())),
+            match self.distribution.zone(&zone) {
+                Some(held) => batch.put(ZONES, zone.wire(), body(held.whole().body())),
                 None => batch.remove(ZONES, zone.wire()),
             }
         }
@@ -190,7 +190,8 @@ impl Keeper {
     /// Nothing for a DNS-LB of which nothing is known that somebody might still need.
     fn lb_record(&self, index: LbIndex) -> Option<LbRecord> {
         let (truth, lb) = (self.lbs.get(&index)?, self.directory.find_lb(index)?);
-        if truth.map_generation == 0 && truth.report_generation == 0 && truth.rankings.is_empty() {
+        let nothing = truth.map_generation == 0 && truth.report_generation == 0 && truth.rankings.is_empty();
+        if nothing && !lb.drained {
             return None;
         }
         let clients: HashSet<_> = self.clients.held(index).map(|held| held.claim.prefix).collect();
@@ -233,9 +234,7 @@ impl Keeper {
             let (kept, file) = (kept.serial, self.fleet.serial);
             tracing::warn!(kept, file, "the fleet document is older than the one that was in use before the restart");
         }
-        for catalogue in restored.zones {
-            self.restore_zone(catalogue);
-        }
+        restored.zones.into_iter().for_each(|zone| self.restore_zone(zone));
         let (mut all, mut clients, mut leases) = (Vec::new(), Vec::new(), Vec::new());
         for (identity, record) in restored.lbs {
             // One that is let in by its certificate alone has no bounds of its own.
@@ -272,18 +271,26 @@ impl Keeper {
         if let Err(error) = self.all.restore(all).and(self.clients.restore(clients)) {
             tracing::error!(%error, "the map table does not hold what was kept");
         }
-        leases.into_iter().for_each(|(index, end)| self.let_lease_run(index, end));
+        for (index, end) in leases {
+            self.ages.note(index, self.all.held(index).map(|held| held.claim.prefix), now);
+            self.let_lease_run(index, end);
+        }
         self.publish_tables();
         self.renew_default_group();
         self.judge_all(now);
     }
 
-    fn restore_zone(&mut self, catalogue: ZoneCatalogue) {
-        let (zone, generation) = (catalogue.zone.clone(), catalogue.generation);
+    fn restore_zone(&mut self, update: CatalogueUpdate) {
+        let (zone, generation) = (update.zone().clone(), update.generation());
         if !self.peers.values().any(|peer| peer.may_publish.contains(&zone)) {
             return tracing::warn!(%zone, generation, "nobody may publish this zone any more; it is not served");
         }
-        match self.serve_zone(catalogue) {
+        let served = match update {
+            CatalogueUpdate::Snapshot(catalogue) => self.serve_zone(catalogue),
+            CatalogueUpdate::Withdrawn(gone) => self.withdraw(gone),
+            CatalogueUpdate::Delta(_) => Err("it is a delta".to_owned()),
+        };
+        match served {
             Ok(()) => {}
             Err(reason) => tracing::error!(%zone, generation, %reason, "the catalogue that was kept cannot be used"),
         }

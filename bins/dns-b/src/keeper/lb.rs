@@ -149,6 +149,7 @@ impl Keeper {
             tracing::warn!(dns_lb = %identity, count, %prefix, %reason, "map entries refused, this one first");
         }
         self.claim(index, map.generation, &stated);
+        self.ages.note(index, self.all.held(index).map(|held| held.claim.prefix), now);
         self.move_to(index, map);
         self.keep_lb(index);
         let accepted = (stated.len() + proven) as u32;

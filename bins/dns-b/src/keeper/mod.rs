@@ -7,13 +7,16 @@
 
 mod budget;
 mod check;
+mod distribution;
 mod duplicates;
 mod keep;
 mod lb;
 mod lease;
 mod liveness;
 mod neighbours;
+pub mod operator;
 mod proof;
+mod push;
 mod reload;
 mod reported;
 mod status;
@@ -33,10 +36,9 @@ use dglb_core::{
     fleet::Fleet,
     identity::Identity,
     index::Seed,
-    name::Name,
     proto::{
         Encoded,
-        message::{BootId, Bye, ByeReason, Hello, Message, PeerRole, Refuse, RefuseReason, Welcome, ZoneGeneration},
+        message::{BootId, Bye, ByeReason, Hello, Message, PeerRole, Refuse, RefuseReason, Resync, Welcome},
     },
     table::{Member, Registry},
 };
@@ -50,10 +52,12 @@ pub use verdicts::Quorum;
 
 use crate::config::{CheckConfig, Config, DefaultMember, DnsLbs, Peer, ProveConfig};
 use budget::Budgets;
+use distribution::{Distribution, Followed};
 use duplicates::{Duplicates, Holder, Process};
 use keep::Kept;
 use lb::LbTruth;
 use liveness::Crowd;
+use operator::Ages;
 use proof::Proofs;
 use reported::Outlines;
 use verdicts::Verdicts;
@@ -106,8 +110,10 @@ pub struct Keeper {
     started: Instant,
     /// How long a label stays known after its DNS-LB's lease: nobody has it in a cache any longer.
     tombstone: Duration,
-    /// Every zone as it goes to DNS-LBs, encoded once.
-    encoded: HashMap<Name, Encoded>,
+    /// Since when claims have stood.
+    ages: Ages,
+    /// How zones go to DNS-LBs.
+    distribution: Distribution,
     /// The directory differs from what was last published.
     changed: bool,
     /// What goes to the store.
@@ -121,6 +127,8 @@ struct Link {
     boot: BootId,
     from: SocketAddr,
     since: Instant,
+    /// Of a DNS-LB: which zones it has.
+    followed: Followed,
 }
 
 /// Something to be sent.
@@ -178,7 +186,8 @@ impl Keeper {
             figures: Figures::default(),
             started: now,
             tombstone: Duration::from_secs(u64::from(config.fleet.ttl.label_ns)),
-            encoded: HashMap::new(),
+            ages: Ages::default(),
+            distribution: Distribution::default(),
             changed: true,
             kept: Kept::default(),
         };
@@ -216,19 +225,21 @@ impl Keeper {
             self.figures.refused_links += 1;
             return refuse(RefuseReason::Duplicate, text);
         }
-        let held = |zone: &Name| {
-            let generation = self.directory.zone(zone)?.catalogue().generation;
-            Some(ZoneGeneration { zone: zone.clone(), generation, on_referral: false })
-        };
-        let published = self.peers.get(&hello.identity).into_iter().flat_map(|peer| &peer.may_publish);
-        let catalogues = published.filter_map(held).collect();
+        let catalogues = self.offers(&hello.identity, hello.role);
         let (map_generation, report_generation) = self
             .directory
             .lb_of(&hello.identity)
             .and_then(|index| self.lbs.get(&index))
             .map_or((0, 0), |lb| (lb.map_generation, lb.report_generation));
         self.replace_older_link(&hello.identity);
-        let held = Link { identity: hello.identity.clone(), role: hello.role, boot: hello.boot, from, since: now };
+        let held = Link {
+            identity: hello.identity.clone(),
+            role: hello.role,
+            boot: hello.boot,
+            from,
+            since: now,
+            followed: self.distribution.welcome(),
+        };
         self.links.insert(link, held);
         self.linked.insert(hello.identity.clone(), link);
         if hello.role == PeerRole::DnsLb {
@@ -248,7 +259,7 @@ impl Keeper {
     }
 
     /// Whether who says so may be here; with certificates, it has shown that it is who it says.
-    fn admission(&self, identity: &Identity, role: PeerRole) -> Result<(), String> {
+    pub(super) fn admission(&self, identity: &Identity, role: PeerRole) -> Result<(), String> {
         let anybody = self.dns_lbs == DnsLbs::Certified && role == PeerRole::DnsLb;
         match self.peers.get(identity) {
             Some(peer) if peer.role == role => Ok(()),
@@ -298,7 +309,12 @@ impl Keeper {
     /// The WELCOME is on its way: what the peer needs to know follows.
     pub fn established(&mut self, link: LinkId) {
         match self.links.get(&link).map(|l| l.role) {
-            Some(PeerRole::DnsLb) => self.send_catalogues(link),
+            Some(PeerRole::DnsLb) => {
+                if self.links.get(&link).is_some_and(|l| self.is_drained(&l.identity)) {
+                    self.send(link, Message::Drain(true));
+                }
+                self.send_news(link);
+            }
             Some(PeerRole::DnsASync) => self.send_delegations(link, |_| true),
             _ => {}
         }
@@ -318,13 +334,9 @@ impl Keeper {
             Message::BudgetAck(ack) => self.budget_acknowledged(&identity, ack.generation),
             Message::Proof(proof) => self.proof(link, &identity, &proof, now),
             Message::Catalogue(catalogue) => self.catalogue(link, &identity, *catalogue),
-            Message::CatalogueAck(ack) => {
-                if let Some(reason) = ack.refused {
-                    tracing::warn!(dns_lb = %identity, zone = %ack.zone, %reason, "catalogue refused");
-                    self.figures.catalogues_refused_by_lb += 1;
-                }
-            }
-            Message::Resync(resync) => self.resync(link, &resync),
+            Message::CatalogueAck(ack) => self.catalogue_ack(link, &identity, &ack),
+            Message::Resync(Resync::Catalogue { zone, held }) => self.resync(link, &zone, held),
+            Message::Want(want) => self.want(link, &want.service),
             _ => self.figures.unexpected += 1,
         }
     }
@@ -375,9 +387,11 @@ impl Keeper {
         }
     }
 
-    /// Zones that somebody may publish are ours, though their catalogues may not have come.
+    /// Zones that somebody may publish are ours, though their catalogues may not have come; those that
+    /// are gone are not.
     fn await_zones(&mut self) {
-        let zones: Vec<Name> = self.peers.values().flat_map(|peer| peer.may_publish.iter().cloned()).collect();
+        let zones = self.peers.values().flat_map(|peer| &peer.may_publish);
+        let zones: Vec<_> = zones.filter(|zone| self.distribution.withdrawn(zone).is_none()).cloned().collect();
         self.directory.set_awaited(zones);
     }
 

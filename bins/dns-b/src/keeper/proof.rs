@@ -129,7 +129,9 @@ impl Keeper {
             Some(true) => {
                 let (terms, generation) = (truth.terms, truth.map_generation);
                 tracing::info!(dns_lb = %identity, %prefix, "mapped by proof of residence");
-                self.add_proven(index, generation, prefix, terms).map(|()| prefix)
+                self.add_proven(index, generation, prefix, terms)?;
+                self.ages.note(index, self.all.held(index).map(|held| held.claim.prefix), now);
+                Ok(prefix)
             }
         }
     }

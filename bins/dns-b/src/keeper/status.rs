@@ -47,6 +47,12 @@ pub struct Figures {
     pub catalogues_adopted: u64,
     /// Catalogues refused.
     pub catalogues_refused: u64,
+    /// Catalogues, deltas and withdrawals sent to DNS-LBs.
+    pub catalogues_sent: u64,
+    /// Names that DNS-LBs were asked for and did not know.
+    pub wants: u64,
+    /// Those of them that are in no zone that is served here.
+    pub wants_unknown: u64,
     /// Catalogues that a DNS-LB would not take.
     pub catalogues_refused_by_lb: u64,
     /// Messages that have no meaning here.
@@ -282,7 +288,7 @@ impl Status {
     }
 }
 
-fn state(state: LbState) -> &'static str {
+pub(super) fn state(state: LbState) -> &'static str {
     match state {
         LbState::Alive => "alive",
         LbState::Suspect => "suspect",

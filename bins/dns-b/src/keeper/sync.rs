@@ -4,27 +4,21 @@
 use std::{cmp::Ordering, collections::HashMap, time::Duration};
 
 use dglb_core::{
-    catalogue::{CatalogueError, CatalogueUpdate, Service, ZoneCatalogue},
+    catalogue::{CatalogueError, CatalogueUpdate, Service, Withdrawal, ZoneCatalogue},
     directory::ZoneEntry,
     fleet::FleetServer,
     identity::Identity,
     name::{Name, labels},
-    proto::{
-        Encoded,
-        message::{CatalogueAck, Delegation, Message, PeerRole, Resync},
-    },
+    proto::message::{CatalogueAck, Delegation, Message},
 };
 
-use super::{Keeper, LinkId, Outgoing};
+use super::{Keeper, LinkId, distribution::Distributed};
 use crate::config::style_warning;
 
 impl Keeper {
     pub(super) fn catalogue(&mut self, link: LinkId, identity: &Identity, update: CatalogueUpdate) {
         let (zone, generation) = (update.zone().clone(), update.generation());
-        let refused = match update {
-            CatalogueUpdate::Snapshot(catalogue) => self.adopt(identity, catalogue).err(),
-            _ => Some("only whole catalogues are taken here".to_owned()),
-        };
+        let refused = self.adopt(identity, update).err();
         match &refused {
             Some(reason) => {
                 self.figures.catalogues_refused += 1;
@@ -33,7 +27,7 @@ impl Keeper {
             None => self.figures.catalogues_adopted += 1,
         }
         let adopted = refused.is_none();
-        let held = self.directory.zone(&zone).map_or(0, |entry| entry.catalogue().generation);
+        let held = self.distribution.zone(&zone).map_or(0, Distributed::generation);
         let ack = CatalogueAck { zone: zone.clone(), generation, held, refused };
         self.send_kept(link, Message::CatalogueAck(ack));
         if adopted {
@@ -41,25 +35,30 @@ impl Keeper {
         }
     }
 
-    /// Takes a catalogue in, or says why not. The same once more is no news and no mistake.
-    fn adopt(&mut self, identity: &Identity, catalogue: ZoneCatalogue) -> Result<(), String> {
-        let zone = catalogue.zone.clone();
+    /// Takes the news of a zone in, or says why not. The same once more is no news and no mistake.
+    fn adopt(&mut self, identity: &Identity, update: CatalogueUpdate) -> Result<(), String> {
+        let zone = update.zone().clone();
         let may = self.peers.get(identity).is_some_and(|p| p.may_publish.contains(&zone));
         if !may {
             return Err(format!("\"{identity}\" may not publish {zone}"));
         }
-        let catalogue = catalogue.normalised();
-        if let Some(held) = self.directory.zone(&zone).map(ZoneEntry::catalogue) {
-            if catalogue == *held {
+        let held = self.directory.zone(&zone).map(ZoneEntry::catalogue);
+        let catalogue = match update {
+            CatalogueUpdate::Withdrawn(gone) => {
+                self.withdraw(gone)?;
+                self.keep_zone(&zone);
                 return Ok(());
             }
-            let (offered, held) = (catalogue.generation, held.generation);
-            match offered.cmp(&held) {
-                Ordering::Less => return Err(format!("generation {offered} is older than {held}, which is held")),
-                Ordering::Equal => return Err(format!("generation {held} is held already with another content")),
-                Ordering::Greater => {}
+            CatalogueUpdate::Snapshot(catalogue) => catalogue.normalised(),
+            CatalogueUpdate::Delta(delta) => {
+                let held = held.ok_or_else(|| format!("nothing is held of {zone} that a delta could change"))?;
+                delta.apply(held).map_err(|error| error.to_string())?
             }
+        };
+        if held == Some(&catalogue) {
+            return Ok(());
         }
+        self.check_generation(&zone, catalogue.generation)?;
         self.serve_zone(catalogue)?;
         self.keep_zone(&zone);
         Ok(())
@@ -73,12 +72,49 @@ impl Keeper {
             tracing::warn!(%zone, "{warning}");
         }
         let tell = |errors: Vec<CatalogueError>| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-        let encoded = Message::snapshot(catalogue.clone()).encode().map_err(|error| error.to_string())?;
+        let errors = catalogue.check();
+        if !errors.is_empty() {
+            return Err(tell(errors));
+        }
+        let held = self.directory.zone(&zone).map(ZoneEntry::catalogue);
+        // What cannot be sent on is not served either.
+        self.distribution.publish(held, &catalogue).map_err(|error| error.to_string())?;
         let changed = self.with_other_sites(&catalogue);
         self.directory.set_zone(catalogue).map_err(tell)?;
-        self.adopted(&zone, &encoded);
+        self.adopted(&zone);
         self.reapply_rankings(&changed);
         Ok(())
+    }
+
+    /// A zone that is no longer served: it leaves the directory at once. Its generation stays known,
+    /// so that nothing older brings it back.
+    pub(super) fn withdraw(&mut self, gone: Withdrawal) -> Result<(), String> {
+        let Withdrawal { zone, generation } = gone;
+        if self.distribution.withdrawn(&zone) == Some(generation) {
+            return Ok(());
+        }
+        self.check_generation(&zone, generation)?;
+        self.distribution.withdraw(&zone, generation).map_err(|error| error.to_string())?;
+        self.directory.remove_zone(&zone);
+        self.await_zones();
+        self.changed = true;
+        tracing::warn!(%zone, generation, "zone withdrawn");
+        self.push(&zone);
+        // Somebody may be checked in another zone now, which it has to have.
+        self.push_check_zones();
+        Ok(())
+    }
+
+    /// Generations of one zone strictly increase, withdrawals included.
+    fn check_generation(&self, zone: &Name, offered: u64) -> Result<(), String> {
+        let Some(held) = self.distribution.zone(zone) else { return Ok(()) };
+        let (withdrawn, held) = (held.is_withdrawn(), held.generation());
+        match offered.cmp(&held) {
+            Ordering::Greater => Ok(()),
+            _ if withdrawn => Err(format!("generation {offered} is not above {held}, with which it was withdrawn")),
+            Ordering::Less => Err(format!("generation {offered} is older than {held}, which is held")),
+            Ordering::Equal => Err(format!("generation {held} is held already with another content")),
+        }
     }
 
     /// The services of a catalogue whose sites are not those that are held; new ones are among them.
@@ -115,7 +151,7 @@ impl Keeper {
         Ok(())
     }
 
-    fn adopted(&mut self, zone: &Name, encoded: &Encoded) {
+    fn adopted(&mut self, zone: &Name) {
         let Some(entry) = self.directory.zone(zone) else { return };
         let (generation, services) = (entry.catalogue().generation, entry.catalogue().services.len());
         tracing::info!(%zone, generation, services, "catalogue adopted");
@@ -126,15 +162,7 @@ impl Keeper {
         if let Some((_, lb)) = hidden {
             tracing::warn!(%zone, dns_lb = %lb.identity, "a name of the zone hides this DNS-LB's label");
         }
-        self.encoded.insert(zone.clone(), encoded.clone());
-        for (link, _) in self.links.iter().filter(|(_, l)| l.role == PeerRole::DnsLb) {
-            self.outbox.push((*link, Outgoing::Shared(encoded.clone())));
-        }
-    }
-
-    /// Everything that there is, to a DNS-LB that has just come.
-    pub(super) fn send_catalogues(&mut self, link: LinkId) {
-        self.outbox.extend(self.encoded.values().map(|encoded| (link, Outgoing::Shared(encoded.clone()))));
+        self.push(zone);
     }
 
     /// To a dns-a-sync: how those of its zones that are served want to be delegated.
@@ -150,14 +178,5 @@ impl Keeper {
             })
             .collect();
         delegations.into_iter().for_each(|d| self.send(link, Message::Delegation(d)));
-    }
-
-    /// A DNS-LB wants a catalogue again.
-    pub(super) fn resync(&mut self, link: LinkId, resync: &Resync) {
-        if let Resync::Catalogue { zone, .. } = resync
-            && let Some(encoded) = self.encoded.get(zone)
-        {
-            self.outbox.push((link, Outgoing::Shared(encoded.clone())));
-        }
     }
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use dglb_core::{
-    catalogue::{CatalogueUpdate, ZoneCatalogue},
+    catalogue::{CatalogueUpdate, Withdrawal, ZoneCatalogue},
     fleet::Fleet,
     name::Name,
     proto::{
@@ -59,9 +59,14 @@ pub struct Restored {
     pub fleet: Option<Fleet>,
     /// Catalogues in use.
     pub zones: Vec<ZoneCatalogue>,
+    /// Zones that are gone.
+    pub withdrawn: Vec<Withdrawal>,
     /// The last rankings.
     pub rankings: Vec<Ranking>,
 }
+
+/// Puts what a record holds where it belongs.
+type Take = Box<dyn FnMut(&mut Restored, Message)>;
 
 impl Restored {
     /// Reads everything. A record that is none is passed over, logged and counted.
@@ -70,7 +75,7 @@ impl Restored {
     /// [`StoreError`] if the file cannot be read.
     pub fn read(store: &Store, figures: &StoreFigures) -> Result<Self, StoreError> {
         let mut restored = Self::default();
-        let mut each = |table: &'static str, number: Number, mut take: Box<dyn FnMut(&mut Self, Message)>| {
+        let mut each = |table: &'static str, number: Number, mut take: Take| {
             store.read(table, |key, value| {
                 match message(number, value) {
                     Ok(message) => take(&mut restored, message),
@@ -92,10 +97,12 @@ impl Restored {
             ZONES,
             Number::CATALOGUE,
             Box::new(|all, m| {
-                if let Message::Catalogue(update) = m
-                    && let CatalogueUpdate::Snapshot(catalogue) = *update
-                {
-                    all.zones.push(catalogue);
+                if let Message::Catalogue(update) = m {
+                    match *update {
+                        CatalogueUpdate::Snapshot(catalogue) => all.zones.push(catalogue),
+                        CatalogueUpdate::Withdrawn(gone) => all.withdrawn.push(gone),
+                        CatalogueUpdate::Delta(_) => {}
+                    }
                 }
             }),
         )?;
@@ -135,6 +142,7 @@ impl Keeper {
                 tracing::error!(%zone, %reason, "the catalogue that was kept cannot be used");
             }
         }
+        self.withdrawn.extend(restored.withdrawn.into_iter().map(|gone| (gone.zone, gone.generation)));
         let mut stand_ins = Vec::new();
         for ranking in restored.rankings {
             if self.measurements.restore(&ranking) {
@@ -163,8 +171,11 @@ impl Keeper {
             put(&mut batch, FLEET, &[], &Message::Fleet(Box::new(Fleet::clone(fleet))));
         }
         for zone in std::mem::take(&mut self.kept.zones) {
-            match self.catalogues.get(&zone) {
-                Some(catalogue) => put(&mut batch, ZONES, zone.wire(), &Message::snapshot(catalogue.clone())),
+            let gone =
+                self.withdrawn.get(&zone).map(|generation| Withdrawal { zone: zone.clone(), generation: *generation });
+            let served = self.catalogues.get(&zone).cloned().map(CatalogueUpdate::Snapshot);
+            match served.or(gone.map(CatalogueUpdate::Withdrawn)) {
+                Some(update) => put(&mut batch, ZONES, zone.wire(), &Message::Catalogue(Box::new(update))),
                 None => batch.remove(ZONES, zone.wire()),
             }
         }

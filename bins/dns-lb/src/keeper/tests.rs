@@ -1,4 +1,5 @@
 mod keep;
+mod news;
 mod residence;
 
 use std::net::SocketAddr;
@@ -12,6 +13,7 @@ use dglb_core::{
 
 use super::*;
 use crate::measurements::tests::{sample, service};
+use crate::metrics::CatalogueLabels;
 
 const SETTLE: Duration = Duration::from_secs(5);
 const DIGEST: Duration = Duration::from_secs(60);
@@ -168,7 +170,7 @@ fn from_the_first_link_to_the_first_answer() {
     assert_eq!(refusal(&effects), Some("accepted"));
     assert!(effects.targets && effects.answers);
     assert_eq!(lb.keeper.targets().len(), 3);
-    assert_eq!(lb.ask("www.sea1.glb.test").0.decision, Decision::NotReady);
+    assert_eq!(lb.ask("www.sea1.glb.test").0.decision, Decision::Relay);
     assert!(!lb.keeper.can_answer());
 
     for n in 1..=2 {
@@ -272,7 +274,7 @@ fn after_a_restart_a_blackholed_service_delays_no_other_and_loses_nothing() {
     let (_, first) = report(&effects).unwrap();
     assert_eq!((first.generation, first.base, first.rankings.len()), (42, 41, 1), "what b1 holds of api stays");
     assert_eq!(lb.ask("www.sea1.glb.test").0.decision, Decision::Label);
-    assert_eq!(lb.ask("api.sea1.other.test").0.decision, Decision::NotReady);
+    assert_eq!(lb.ask("api.sea1.other.test").0.decision, Decision::Relay);
     lb.said("b1", Message::ReportAck(ReportAck { generation: 42 }));
     lb.now += DIGEST;
     assert_eq!(report(&lb.handle(Event::Tick)).unwrap().1.base, 42);

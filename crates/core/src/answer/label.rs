@@ -99,7 +99,7 @@ impl<'d> Asking<'d, '_> {
                 let ttl = if stale { short } else { facts.ttl };
                 return self.sites(service, ranking, ttl, (Decision::Label, apex)).marked_stale(stale);
             }
-            None if own => return Answer::not_ready(),
+            None if own => return Answer::relay(),
             None => match self.directory.aggregate(facts.id) {
                 Some(aggregate) => (aggregate, short, Decision::Aggregate),
                 None => (self.place.zone.customer_order(service), short, Decision::CustomerOrder),

@@ -174,6 +174,10 @@ pub enum Decision {
     /// NOTAUTH: signed with a key, of which we have none (RFC 8945 section 5.2.1). The reply is whole
     /// but for its TSIG record, which says so.
     Signed,
+    /// At a DNS-LB: its label is in the name, and it does not know the zone or has not measured the
+    /// service, so a dns-b is to be asked. The reply is what is said if none answers: SERVFAIL with
+    /// EDE 14.
+    Relay,
     /// Who and what the server is, in class CHAOS.
     Chaos,
     /// SERVFAIL with EDE 14: no catalogue or measurement yet.
@@ -204,7 +208,7 @@ pub enum Decision {
 }
 
 /// Number of [`Decision`]s, for tables of counters indexed by `decision as usize`.
-pub const DECISIONS: usize = 19;
+pub const DECISIONS: usize = 20;
 
 impl Decision {
     /// Every decision, in the order of their discriminants.
@@ -215,6 +219,7 @@ impl Decision {
         Self::BadCookie,
         Self::RateLimited,
         Self::Signed,
+        Self::Relay,
         Self::Chaos,
         Self::NotReady,
         Self::Mapped,
@@ -233,7 +238,7 @@ impl Decision {
     /// Whether the slow lane has a better reply than the one at hand.
     #[inline]
     pub fn is_for_the_slow_lane(self) -> bool {
-        matches!(self, Self::Signed | Self::Proof)
+        matches!(self, Self::Signed | Self::Proof | Self::Relay)
     }
 
     /// The value of the metric's `decision` label.
@@ -245,6 +250,7 @@ impl Decision {
             Self::BadCookie => "bad-cookie",
             Self::RateLimited => "rate-limited",
             Self::Signed => "signed",
+            Self::Relay => "relay",
             Self::Chaos => "chaos",
             Self::NotReady => "not-ready",
             Self::Mapped => "mapped",

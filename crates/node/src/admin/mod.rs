@@ -7,6 +7,7 @@
 mod address;
 mod listener;
 mod readiness;
+mod requests;
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -25,6 +26,7 @@ use crate::lifecycle::Tasks;
 
 pub use address::{Address, AddressError};
 pub use readiness::Readiness;
+pub use requests::{CHANGE_HEADER, Request, Requests};
 
 use listener::{Bound, Capped};
 
@@ -45,6 +47,7 @@ pub type Status = Box<dyn Fn() -> serde_json::Value + Send + Sync>;
 #[derive(Debug)]
 pub struct Admin {
     bound: Bound,
+    requests: Option<Requests>,
 }
 
 /// Why an admin endpoint could not be bound.
@@ -79,7 +82,12 @@ impl Admin {
     /// # Errors
     /// [`BindError`].
     pub fn bind(address: &Address) -> Result<Self, BindError> {
-        Ok(Self { bound: Bound::new(address)? })
+        Ok(Self { bound: Bound::new(address)?, requests: None })
+    }
+
+    /// Lets these requests go to the daemon's own task.
+    pub fn set_requests(&mut self, requests: Requests) {
+        self.requests = Some(requests);
     }
 
     /// Where it listens; with port 0 configured, the port that the system chose.
@@ -99,7 +107,10 @@ impl Admin {
         status: impl Fn() -> serde_json::Value + Send + Sync + 'static,
     ) -> io::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let router = router(Arc::new(Shown { registry, readiness, status: Box::new(status) }));
+        let mut router = router(Arc::new(Shown { registry, readiness, status: Box::new(status) }));
+        if let Some(requests) = self.requests {
+            router = router.merge(requests.router());
+        }
         let stop = tasks.stop_token();
         let bound = self.bound;
         tasks.spawn_thread("admin", move || {

@@ -9,6 +9,7 @@ mod conduct;
 mod encrypted;
 mod mmsg;
 mod processors;
+mod relay;
 mod slow;
 mod socket;
 mod source;
@@ -26,6 +27,7 @@ use crate::{config::RATE_TABLE, descriptors::make_room, lifecycle::Tasks, metric
 
 pub use conduct::ConductKeeper;
 pub use encrypted::{EncryptedService, EncryptedSettings, Over};
+pub use relay::{Relay, RelayMetrics};
 use slow::SlowLane;
 pub use slow::Unhurried;
 use socket::Bound;
@@ -93,6 +95,7 @@ pub struct Server {
     encrypted: encrypted::Bound,
     settings: Settings,
     unhurried: Option<Box<dyn Unhurried>>,
+    relay: Option<Relay>,
 }
 
 impl Server {
@@ -103,13 +106,19 @@ impl Server {
     pub fn bind(endpoints: &[Endpoint], settings: Settings) -> Result<Self, BindError> {
         let bound = endpoints.iter().map(|endpoint| Bound::new(*endpoint, &settings)).collect::<Result<_, _>>()?;
         let encrypted = encrypted::Bound::new(&settings.encrypted)?;
-        Ok(Self { bound, encrypted, settings, unhurried: None })
+        Ok(Self { bound, encrypted, settings, unhurried: None, relay: None })
     }
 
     /// Lets `unhurried` answer in the slow lane what the directory alone cannot. Without anybody there
     /// the reply at hand is sent.
     pub fn set_unhurried(&mut self, unhurried: Box<dyn Unhurried>) {
         self.unhurried = Some(unhurried);
+    }
+
+    /// Lets `relay` ask other servers for what this one cannot answer. Without it the reply at hand,
+    /// SERVFAIL, is sent.
+    pub fn set_relay(&mut self, relay: Relay) {
+        self.relay = Some(relay);
     }
 
     /// The endpoints with the ports that they really have, in the order of [`Server::bind`].
@@ -132,9 +141,12 @@ impl Server {
     /// # Errors
     /// When the system has no room for a thread.
     pub fn run(self, source: impl Source, counters: &DnsCounters, tasks: &mut Tasks) -> io::Result<()> {
-        let Self { bound, encrypted, settings, unhurried } = self;
-        let (slow, serve_slow) = SlowLane::new(counters.lane(), unhurried);
+        let Self { bound, encrypted, settings, unhurried, relay } = self;
+        let (mut slow, serve_slow) = SlowLane::new(counters.lane(), unhurried);
         tasks.spawn_thread("dns-slow", serve_slow)?;
+        if let Some(relay) = relay {
+            slow = relay.start(slow, tasks);
+        }
         let has_encrypted = !settings.encrypted.services.is_empty();
         let limits = settings.encrypted.limits;
         let over_tls = if has_encrypted { limits.connections } else { 0 };

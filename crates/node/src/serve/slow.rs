@@ -2,7 +2,8 @@
 //! bounded queue, and who is asked by whom and over what is none of its business.
 //!
 //! Messages that are signed with a key come here (RFC 8945): nobody shares one with us, so each gets
-//! NOTAUTH with a TSIG record that says BADKEY, read and written by hickory. All else is for whom the
+//! NOTAUTH with a TSIG record that says BADKEY, read and written by hickory. What a dns-b is to be asked
+//! for goes on to the [relay](super::relay), and comes back with its answer. All else is for whom the
 //! daemon has set there ([`Unhurried`]).
 
 use std::{
@@ -61,7 +62,11 @@ pub(super) enum To {
 
 /// The queue's end for those who answer at once.
 #[derive(Clone)]
-pub(super) struct SlowLane(Sender<Unusual>);
+pub(super) struct SlowLane {
+    lane: Sender<Unusual>,
+    /// Where there is a relay.
+    relay: Option<Sender<Unusual>>,
+}
 
 /// Room for one message in the queue, so that nothing is prepared that nobody takes.
 pub(super) struct Room<'q>(Permit<'q, Unusual>);
@@ -83,8 +88,11 @@ impl Unusual {
     /// The reply that it gets.
     fn improve(&mut self, unhurried: Option<&mut (dyn Unhurried + 'static)>, room: &mut [u8]) -> Vec<u8> {
         let reply = std::mem::take(&mut self.reply);
-        if self.decision == Decision::Signed {
-            return refuse(&self.packet, reply, &self.to, unix_seconds());
+        match self.decision {
+            Decision::Signed => return refuse(&self.packet, reply, &self.to, unix_seconds()),
+            // It has been asked for.
+            Decision::Relay => return reply,
+            _ => {}
         }
         let (peer, transport, role) = self.from;
         let asked = Asked { packet: &self.packet, peer, transport, role };
@@ -115,12 +123,29 @@ impl SlowLane {
                 }
             }
         };
-        (Self(sender), serve)
+        (Self { lane: sender, relay: None }, serve)
     }
 
-    /// Room for one message, if there is any.
-    pub(super) fn room(&self) -> Option<Room<'_>> {
-        self.0.try_reserve().ok().map(Room)
+    /// The same with a relay behind this queue.
+    pub(super) fn with_relay(self, relay: Sender<Unusual>) -> Self {
+        Self { relay: Some(relay), ..self }
+    }
+
+    /// Room for one message of this kind, if there is any.
+    pub(super) fn room(&self, decision: Decision) -> Option<Room<'_>> {
+        let queue = if decision == Decision::Relay { self.relay.as_ref()? } else { &self.lane };
+        queue.try_reserve().ok().map(Room)
+    }
+
+    /// Sends the reply of a message that was relayed; false if there is no room.
+    pub(super) fn finish(&self, relayed: Unusual) -> bool {
+        match relayed.to {
+            To::Waiting(deliver) => {
+                deliver(relayed.reply);
+                true
+            }
+            To::Datagram(..) => self.lane.try_send(relayed).is_ok(),
+        }
     }
 }
 

@@ -120,6 +120,7 @@ impl<S: Source> Lane<S> {
             let decision = exchange.handled.decision;
             late.all |= u32::from(decision.is_for_the_slow_lane()) << at;
             late.proofs |= u32::from(decision == Decision::Proof) << at;
+            late.relays |= u32::from(decision == Decision::Relay) << at;
         }
         late
     }
@@ -136,19 +137,27 @@ impl<S: Source> Lane<S> {
             else {
                 continue;
             };
-            let reply = &reply[..std::mem::take(reply_length)];
-            if reply.is_empty() {
+            let length = std::mem::take(reply_length);
+            if length == 0 {
                 continue;
             }
-            match self.slow.room() {
+            let is = |bits: u32| bits >> at & 1 == 1;
+            let decision = match (is(late.proofs), is(late.relays)) {
+                (true, _) => Decision::Proof,
+                (_, true) => Decision::Relay,
+                _ => Decision::Signed,
+            };
+            match self.slow.room(decision) {
                 Some(room) => {
                     let to = To::Datagram(Arc::clone(socket), path);
                     let asked = Asked { packet, peer, transport: Transport::Udp, role };
-                    let is_proof = late.proofs >> at & 1 == 1;
-                    let decision = if is_proof { Decision::Proof } else { Decision::Signed };
-                    room.take(Unusual::new(&asked, decision, reply, to));
+                    room.take(Unusual::new(&asked, decision, &reply[..length], to));
                 }
-                None => self.counters.incident(Incident::SlowLaneFull),
+                None => {
+                    self.counters.incident(Incident::SlowLaneFull);
+                    // Who cannot be helped is told so, and asks another server.
+                    *reply_length = if decision == Decision::Relay { length } else { 0 };
+                }
             }
         }
     }
@@ -158,8 +167,10 @@ impl<S: Source> Lane<S> {
 #[derive(Clone, Copy, Default)]
 struct Late {
     all: u32,
-    /// Of these, the questions for nonces; the others are signed.
+    /// Of these, the questions for nonces.
     proofs: u32,
+    /// Of these, those that a dns-b is to be asked; the others are signed.
+    relays: u32,
 }
 
 /// Each datagram of a batch has a bit.

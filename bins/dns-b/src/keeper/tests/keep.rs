@@ -215,7 +215,7 @@ fn an_ack_waits_for_what_it_acknowledges() {
         last = number;
     }
     assert_eq!(disk.lb(1).unwrap().map_generation, 3);
-    assert_eq!(disk.restored().zones[0].generation, 2);
+    assert_eq!(disk.restored().zones[0].generation(), 2);
     // The same again has nothing to wait for but what it says; a refusal has nothing at all.
     lab.keeper.message(LinkId(100), Message::snapshot(zone(2)), lab.now);
     assert_eq!(waits(&mut lab, 100)[0], last);

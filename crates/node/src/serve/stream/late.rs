@@ -24,7 +24,7 @@ impl Late {
 
     /// Asks for a better reply to a message; false if the slow lane has no room.
     pub(super) fn hand_over(&mut self, slow: &SlowLane, asked: &Asked<'_>, decision: Decision, reply: &[u8]) -> bool {
-        let Some(room) = slow.room() else { return false };
+        let Some(room) = slow.room(decision) else { return false };
         let sender = self.channel.get_or_insert_with(|| Box::new(unbounded_channel())).0.clone();
         // A connection that is over does not wait any more.
         let to = To::Waiting(Box::new(move |reply| _ = sender.send(reply)));
