@@ -42,7 +42,6 @@ fn zone() -> ZoneCatalogue {
         probes: vec![probe],
         sites: vec![site],
         https: None,
-        probe_ceiling: None,
     };
     ZoneCatalogue {
         zone: "glb.test".parse().unwrap(),
