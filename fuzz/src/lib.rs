@@ -135,6 +135,7 @@ fn service(name: &str, mode: Mode, answers: u8) -> Service {
         policy: Policy::default(),
         probes: vec![Probe { kind, interval_ms: 1_000, timeout_ms: 1_000, fall: 1, rise: 1 }],
         https: (mode == Mode::Direct).then(https),
+        probe_ceiling: None,
         sites: (1..=12).map(site).collect(),
     }
 }

@@ -8,7 +8,6 @@
 //! what happens.
 
 mod play;
-mod random;
 
 use play::{Planted, play};
 

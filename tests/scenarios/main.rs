@@ -1,6 +1,7 @@
 //! Scenario tests: real daemons, real sockets, real resolvers; answers *and* counters.
 
 mod bad_input;
+mod ceiling;
 mod conduct;
 mod config;
 mod distribution;
@@ -14,6 +15,7 @@ mod locate;
 mod lookup;
 mod matrix;
 mod persistence;
+mod random;
 mod residence;
 mod rolling;
 mod smoke;

@@ -114,6 +114,30 @@ pub fn dns_b(ground: &Ground, n: u8, servers: u8, lbs: u8, extra: &str) -> Files
     Files::new(admin, (&name, ("dns-b.toml", &text)), &[("fleet.toml", &fleet(ground, servers))])
 }
 
+/// Of the n-th of `servers` dns-bs that is only played with: it refers at 192.0.2.n0, answers labels at
+/// 192.0.2.n1, and the n-th of `lbs` DNS-LBs may map 10.n.0.0/16.
+///
+/// # Panics
+/// When it is wrong.
+pub fn on_paper(n: usize, servers: usize, lbs: usize, lease: &str) -> dns_b::config::Config {
+    let mut text = format!(
+        "identity = 'b{n}'\nfleet = 'fleet.toml'\n[dns]\nlanes = 1\n[map]\nlisten = ['127.0.0.1:0']\n\
+         plain-tcp = 'loopback'\nlease = '{lease}'\n[admin]\nlisten = '127.0.0.1:0'\n\
+         [[peer]]\nidentity = 'sync'\nrole = 'dns-a-sync'\nmay-publish = ['{ZONE}']\n"
+    );
+    for lb in 1..=lbs {
+        text += &format!("[[peer]]\nidentity = 'lb{lb}'\nrole = 'dns-lb'\nmay-map = ['10.{lb}.0.0/16']\n");
+    }
+    let mut fleet = "serial = 1\noperator-zone = 'ops.test'\nhostmaster = 'hostmaster.ops.test'\n".to_owned();
+    for n in 1..=servers {
+        fleet += &format!("[[dns-b]]\nidentity = 'b{n}'\nreferral = ['192.0.2.{n}0']\nfallback = ['192.0.2.{n}1']\n");
+    }
+    let admin = SocketAddr::from(([127, 0, 0, 1], 0));
+    let name = format!("dglb:dns-b:b{n}");
+    let files = Files::new(admin, (&name, ("dns-b.toml", &text)), &[("fleet.toml", &fleet)]);
+    dns_b::config::load(&files.main()).unwrap_or_else(|error| panic!("{error}")).value
+}
+
 /// Every dns-b, as the dialling daemons have them.
 fn dial(ground: &Ground, servers: u8) -> String {
     let server = |n| format!("[[dns-b]]\nidentity = 'b{n}'\naddress = '{}'\n", ground.map(n));
@@ -191,6 +215,7 @@ pub fn catalogue_of(sites: &[IpAddr], generation: u64) -> ZoneCatalogue {
                 probe(ProbeKind::Tcp { port: PORT }),
             ],
             https: None,
+            probe_ceiling: None,
             sites: sites.iter().enumerate().rev().map(site).collect(),
         }],
         records: vec![],

@@ -209,6 +209,7 @@ mod tests {
             probes: vec![Probe { kind, interval_ms: 10_000, timeout_ms: 1_000, fall: 2, rise: 2 }],
             sites: vec![],
             https: Some(HttpsRecord { alpn: vec!["h2".to_owned()], hints: true, ..HttpsRecord::default() }),
+            probe_ceiling: None,
         }
     }
 

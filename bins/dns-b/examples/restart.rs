@@ -217,6 +217,7 @@ fn catalogue(services: usize) -> Result<ZoneCatalogue, Problem> {
                 rise: 2,
             }],
             https: None,
+            probe_ceiling: None,
             sites: (1..=3).map(site).collect(),
         })
     };

@@ -25,6 +25,7 @@ use dglb_node::{
     link::{LinkSecurity, Unsecured},
 };
 
+use crate::keeper::Quorum;
 pub use prove::{ProveBounds, ProveConfig};
 
 /// Everything that dns-b needs to know before it starts.
@@ -50,6 +51,8 @@ pub struct Config {
     pub check: CheckConfig,
     /// After this long without a report a DNS-LB's neighbours speak for it.
     pub stale_after: Duration,
+    /// How many POPs make a verdict on a site.
+    pub quorum: Quorum,
     /// How DNS-LBs prove where they are.
     pub prove: ProveConfig,
     /// Who may say what.
@@ -146,6 +149,7 @@ fn read(section: &Section<'_>) -> Option<Config> {
     let anybody = map.as_ref().is_some_and(|map| map.dns_lbs == DnsLbs::Certified);
     let default_group = read_default_group(section, &peers, anybody);
     let check = read_check(section);
+    let quorum = read_quorum(section);
     let stale_after = section.or("report-stale-after", duration("1s", "1d"), Duration::from_secs(180));
     Some(Config {
         identity: identity?,
@@ -158,6 +162,7 @@ fn read(section: &Section<'_>) -> Option<Config> {
         map: map?,
         check,
         stale_after,
+        quorum,
         prove,
         peers,
         admin: admin?,
@@ -271,6 +276,14 @@ fn read_check(section: &Section<'_>) -> CheckConfig {
         interval: check.or("interval", duration("100ms", "1h"), default.interval),
         timeout: check.or("timeout", duration("10ms", "1m"), default.timeout),
         fall: check.or("fall", integer(1..=100), default.fall),
+    })
+}
+
+fn read_quorum(section: &Section<'_>) -> Quorum {
+    let default = Quorum::default();
+    section.table("verdict").map_or(default, |verdict| Quorum {
+        least: verdict.or("least", integer(1..=100_000), default.least),
+        percent: verdict.or("percent", integer(1..=100), default.percent),
     })
 }
 

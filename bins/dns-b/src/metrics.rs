@@ -49,12 +49,13 @@ impl Collector for KeeperMetrics {
 
 type Row = (&'static str, &'static str, u64);
 
-fn counters(f: &Figures) -> [Row; 25] {
+fn counters(f: &Figures) -> [Row; 26] {
     [
         ("dglb_links_refused", "Map links refused for who they were", f.refused_links),
         ("dglb_map_entries_refused", "Map entries refused", f.refused_entries),
         ("dglb_stale_messages", "Messages with an older generation than the one held", f.stale),
         ("dglb_duplicate_identities", "Times that two processes of one identity were found at work", f.duplicates),
+        ("dglb_verdicts", "Verdicts of the POPs on sites, for and against", f.verdicts),
         ("dglb_reports", "Reports taken in", f.reports),
         ("dglb_rankings_unknown", "Rankings of services that no zone has", f.unknown_rankings),
         ("dglb_rankings_refused", "Rankings not kept, being too many", f.rankings_refused),
@@ -79,12 +80,13 @@ fn counters(f: &Figures) -> [Row; 25] {
     ]
 }
 
-fn gauges(f: &Figures) -> [Row; 6] {
+fn gauges(f: &Figures) -> [Row; 7] {
     [
         ("dglb_map_links", "Map links that are up", f.links),
         ("dglb_map_prefixes", "Prefixes mapped", f.prefixes),
         ("dglb_map_prefixes_proven", "Prefixes mapped by proof of residence", f.proven),
         ("dglb_identities_duplicated", "Identities of which two processes are or were lately at work", f.duplicated),
+        ("dglb_probe_budgets_starved", "Addresses whose ceiling leaves nothing to a DNS-LB", f.budgets_starved),
         ("dglb_zones", "Zones served", f.zones),
         ("dglb_presumed_own_fault", "1 while so many DNS-LBs fail that nobody is demoted", u64::from(f.own_fault)),
     ]

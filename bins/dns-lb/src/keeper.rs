@@ -8,6 +8,7 @@
 mod adopt;
 mod keep;
 mod residence;
+mod steering;
 mod want;
 
 use std::{
@@ -38,7 +39,9 @@ use crate::{
     registration::{Claim, Outgoing, Registration},
     reports::Reports,
     self_check::{Arrived, Check, SelfCheck},
+    shares::InForce,
 };
+use steering::Steering;
 use want::Wanted;
 
 /// What the keeper is set to.
@@ -96,6 +99,10 @@ pub struct Effects {
     pub answers: bool,
     /// The targets have changed: probe them.
     pub targets: bool,
+    /// These shares of ceilings hold from now on; before anything is sent.
+    pub shares: Option<InForce>,
+    /// Sites of services to be probed at once.
+    pub probe_now: Vec<(Name, String)>,
     /// Ask the DNS-ISP for these.
     pub look_ups: Vec<LookUp>,
     /// Ask the DNS-ISP for these, too, and see where the questions arrive.
@@ -133,6 +140,7 @@ pub struct Keeper {
     next_digest: Instant,
     metrics: Metrics,
     kept: keep::Kept,
+    steering: Steering,
 }
 
 impl Keeper {
@@ -165,6 +173,7 @@ impl Keeper {
             metrics,
             settings,
             kept: keep::Kept::default(),
+            steering: Steering::default(),
         };
         keeper.gauge();
         keeper
@@ -199,6 +208,8 @@ impl Keeper {
                 self.fleets.remove(&server);
                 self.behind.retain(|(behind, _), _| *behind != server);
                 self.reports.down(&server);
+                self.steering_down(&server);
+                self.settle_shares(now, &mut effects);
                 self.proofs.down(&server);
                 effects.send.extend(self.registration.down(&server));
             }
@@ -230,6 +241,7 @@ impl Keeper {
             None => self.fleets.extend(self.fleet.iter().map(|ours| (server.clone(), Arc::clone(ours)))),
         }
         self.compare_zones(server, &welcome.catalogues, effects);
+        self.steering_up(server);
         effects.send.extend(self.registration.up(server, welcome.map_generation));
         effects.send.extend(self.reports.up(server, welcome.report_generation));
     }
@@ -252,6 +264,8 @@ impl Keeper {
                 effects.send.extend(self.reports.resync(&server));
             }
             Message::Catalogue(update) => self.news(server, *update, now, effects),
+            Message::Verdict(verdict) => self.verdict(&server, verdict, effects),
+            Message::Budget(budget) => self.budget(&server, &budget, now, effects),
             Message::Drain(true) => drop(self.drained_by.insert(server)),
             Message::Drain(false) => drop(self.drained_by.remove(&server)),
             // The session lets nothing else through to this side; of a later version it is skipped.
@@ -260,6 +274,7 @@ impl Keeper {
     }
 
     fn tick(&mut self, now: Instant, effects: &mut Effects) {
+        self.settle_shares(now, effects);
         self.look_after_residence(now, effects);
         let due = self.measurements.due(now);
         self.ranked(due, Vec::new(), effects);

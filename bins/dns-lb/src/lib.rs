@@ -23,15 +23,17 @@ pub mod registration;
 pub mod reports;
 pub mod resolver;
 pub mod self_check;
+pub mod shares;
 mod status;
 mod tcp_info;
+mod turns;
 pub mod uplink;
 mod work;
 
 use std::{
     ffi::OsString,
     net::SocketAddr,
-    path::Path,
+    path::{Path, PathBuf},
     process::{ExitCode, Termination},
     sync::Arc,
     time::Duration,
@@ -146,10 +148,8 @@ impl Daemon for DnsLb {
         });
         let mut keeper = Keeper::new(keeper_settings(&config, resolvers), metrics.clone(), std::time::Instant::now());
         let mut registry = dglb_node::metrics::registry(Self::NAME, tasks);
-        let committer = match &config.state_dir {
-            Some(directory) => Some(open_store(directory, &mut keeper, &mut registry, tasks)?),
-            None => None,
-        };
+        let open = |directory: &PathBuf| open_store(directory, &mut keeper, &mut registry, tasks);
+        let committer = config.state_dir.as_ref().map(open).transpose()?;
         let publisher = Publisher::new(keeper.directory().clone());
         let conduct = ConductKeeper::start(&config.dns.serving, &mut registry, tasks);
         let content = Content { directory: publisher.reader(), conduct: conduct.reader() };

@@ -240,6 +240,7 @@ pub(crate) mod tests {
                 rise: 2,
             }],
             https: None,
+            probe_ceiling: None,
             sites: (1..=sites)
                 .map(|n| Site { name: format!("s{n}"), addresses: vec![[192, 0, 2, n].into()], cost: 0.0 })
                 .collect(),

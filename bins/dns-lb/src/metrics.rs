@@ -37,6 +37,14 @@ pub struct Metrics {
     /// Zones that a connected dns-b offers in an older generation than the one in use, once for
     /// each such dns-b: an alarm.
     pub catalogues_behind: Gauge,
+    /// VERDICTs heard.
+    pub verdicts: Counter,
+    /// Times that a majority of them had a site probed at once.
+    pub probed_at_once: Counter,
+    /// Addresses that have a ceiling.
+    pub ceilings: Gauge,
+    /// Those of them that are not probed for want of a share: an alarm if it lasts.
+    pub without_share: Gauge,
     /// Challenges of dns-bs, by what became of them.
     pub challenges: Family<OutcomeLabels, Counter>,
     /// Proofs of residence that dns-bs have answered, by how.
@@ -93,6 +101,8 @@ impl Metrics {
             ("reports_sent", "Reports sent to dns-bs", &self.reports_sent),
             ("reports_acknowledged", "Reports acknowledged by dns-bs", &self.reports_acknowledged),
             ("wants", "Times that dns-bs were asked for a zone that is not known here", &self.wants),
+            ("verdicts", "Verdicts on sites heard from dns-bs", &self.verdicts),
+            ("probed_at_once", "Sites probed at once by a majority of verdicts", &self.probed_at_once),
             ("catalogue_conflicts", "Catalogues of one generation that differ", &self.catalogue_conflicts),
         ];
         for (name, help, counter) in counters {
@@ -105,6 +115,8 @@ impl Metrics {
             ("fleet_disagreements", "Connected dns-bs with another fleet document", &self.fleet_disagreements),
             ("fleet_not_dialled", "Dns-bs of the fleet document that are not configured", &self.fleet_not_dialled),
             ("catalogues_behind", "Catalogues at dns-bs that are older than those in use", &self.catalogues_behind),
+            ("probe_ceilings", "Addresses that have a ceiling of probes", &self.ceilings),
+            ("probe_shares_missing", "Addresses that are not probed for want of a share", &self.without_share),
             ("isp_addresses_proven", "Addresses of the ISP's resolvers mapped by proof", &self.isp_addresses_proven),
             ("isp_resolvers_reaching", "Resolvers whose users reach this DNS-LB", &self.isp_resolvers_reaching),
             ("isp_resolvers_not_reaching", "Resolvers whose users do not", &self.isp_resolvers_not_reaching),

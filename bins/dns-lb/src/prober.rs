@@ -2,8 +2,9 @@
 //! is [`crate::probe`]'s.
 //!
 //! Invariant: between the starts of two probes of a target lies never more than its interval (or
-//! the probe itself, where that takes longer), so a dead site is found within `fall` intervals.
-//! A site that hangs occupies no more than its own share of the probes under way.
+//! the probe itself, where that takes longer), so a dead site is found within `fall` intervals;
+//! where the address has a ceiling that allows less, it is what [`crate::turns`] allows. A site that
+//! hangs occupies no more than its own share of the probes under way.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -18,13 +19,19 @@ use dglb_core::{
     name::Name,
 };
 use rand::RngExt;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::probe::{Outcome, probe};
+use crate::{
+    probe::{Outcome, probe},
+    shares::InForce,
+    turns::{Turn, Turns},
+};
 
 /// After a first failure, and until there are enough round trips, a probe is repeated this soon.
 const SOON: Duration = Duration::from_secs(1);
+/// What is to be probed at once by all POPs is probed within this.
+const AT_ONCE: Duration = Duration::from_millis(500);
 
 /// Bounds of the measuring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,11 +76,20 @@ pub struct Sample {
 #[derive(Debug)]
 pub struct Prober {
     settings: Settings,
-    running: HashMap<Arc<Target>, AbortOnDropHandle<()>>,
+    running: HashMap<Arc<Target>, Running>,
+    turns: Turns,
     all: Arc<Semaphore>,
     sites: HashMap<(Name, String), Arc<Semaphore>>,
     /// Where samples go. When it is full, probing waits for the reader.
     samples: mpsc::Sender<Sample>,
+}
+
+/// The probing of a target.
+#[derive(Debug)]
+struct Running {
+    /// It is due at once.
+    due: Arc<Notify>,
+    _task: AbortOnDropHandle<()>,
 }
 
 /// Every probe of every address of every site of `service`.
@@ -100,7 +116,19 @@ impl Prober {
     /// A prober without targets.
     pub fn new(settings: Settings, samples: mpsc::Sender<Sample>) -> Self {
         let all = Arc::new(Semaphore::new(settings.concurrency));
-        Self { settings, running: HashMap::new(), all, sites: HashMap::new(), samples }
+        Self { settings, running: HashMap::new(), turns: Turns::default(), all, sites: HashMap::new(), samples }
+    }
+
+    /// These are the shares of the addresses that have a ceiling.
+    pub fn set_shares(&mut self, in_force: InForce) {
+        self.turns.set(in_force);
+    }
+
+    /// Probes a site of a service now instead of when it is due; as far as its ceiling allows.
+    pub fn probe_now(&self, service: &Name, site: &str) {
+        for (_, running) in self.running.iter().filter(|(t, _)| t.service == *service && t.site == site) {
+            running.due.notify_one();
+        }
     }
 
     /// Probes these from now on and no others. A target that was there before goes on as if
@@ -115,26 +143,33 @@ impl Prober {
         }
         let sites: HashSet<_> = self.running.keys().map(|t| (t.service.clone(), t.site.clone())).collect();
         self.sites.retain(|site, _| sites.contains(site));
+        let addresses: HashSet<IpAddr> = self.running.keys().map(|t| t.address).collect();
+        self.turns.retain(|address| addresses.contains(address));
     }
 
     fn start(&mut self, target: Target) {
         let site = self.sites.entry((target.service.clone(), target.site.clone()));
         let site = site.or_insert_with(|| Arc::new(Semaphore::new(self.settings.per_site)));
-        let target = Arc::new(target);
+        let (target, due) = (Arc::new(target), Arc::new(Notify::new()));
         let task = Task {
             target: Arc::clone(&target),
+            due: Arc::clone(&due),
+            turn: self.turns.of(target.address),
             body_limit: self.settings.body_limit,
             site: Arc::clone(site),
             all: Arc::clone(&self.all),
             samples: self.samples.clone(),
         };
-        self.running.insert(target, AbortOnDropHandle::new(tokio::spawn(task.run())));
+        let running = Running { due, _task: AbortOnDropHandle::new(tokio::spawn(task.run())) };
+        self.running.insert(target, running);
     }
 }
 
 /// The probing of one target.
 struct Task {
     target: Arc<Target>,
+    due: Arc<Notify>,
+    turn: Arc<Turn>,
     body_limit: u64,
     site: Arc<Semaphore>,
     all: Arc<Semaphore>,
@@ -146,9 +181,12 @@ impl Task {
         let mut pace = Pace::new(&self.target.probe);
         let mut due = tokio::time::Instant::now() + pace.first(rand::random());
         loop {
-            tokio::time::sleep_until(due).await;
-            // First the site's own share: who waits for that must not hold what others need.
-            let (Ok(_site), Ok(_all)) = (self.site.acquire().await, self.all.acquire().await) else { return };
+            self.wait_until(due).await;
+            // First the site's own share, then its turn: who waits for those must not hold what others need.
+            let Ok(_site) = self.site.acquire().await else { return };
+            let turn = self.turn.wait().await;
+            let Ok(_all) = self.all.acquire().await else { return };
+            turn.start();
             let started = tokio::time::Instant::now();
             let Target { address, probe: kind, host, .. } = &*self.target;
             let outcome = probe(kind, *address, host, self.body_limit).await;
@@ -156,6 +194,18 @@ impl Task {
             let sample = Sample { target: Arc::clone(&self.target), outcome, at: Instant::now() };
             if self.samples.send(sample).await.is_err() {
                 return;
+            }
+        }
+    }
+
+    /// Until it is due, or wanted at once: then until a moment that is drawn, since every POP is told
+    /// at the same time.
+    async fn wait_until(&self, due: tokio::time::Instant) {
+        tokio::select! {
+            () = tokio::time::sleep_until(due) => {}
+            () = self.due.notified() => {
+                let drawn = tokio::time::Instant::now() + AT_ONCE.mul_f64(rand::random());
+                tokio::time::sleep_until(drawn.min(due)).await;
             }
         }
     }
@@ -224,7 +274,10 @@ mod tests {
     };
 
     use super::*;
-    use crate::probe::{Failure, Times};
+    use crate::{
+        probe::{Failure, Times},
+        shares::Share,
+    };
 
     const SETTINGS: Settings = Settings { concurrency: 16, per_site: 4, body_limit: 1_000 };
     const GOOD: Outcome =
@@ -297,6 +350,7 @@ mod tests {
             policy: Policy::default(),
             probes: vec![a_probe(80), a_probe(81)],
             https: None,
+            probe_ceiling: None,
             sites: ["192.0.2.1 192.0.2.2 192.0.2.1", "2001:db8::1", ""]
                 .iter()
                 .enumerate()
@@ -358,6 +412,43 @@ mod tests {
         let took = started.elapsed();
         assert!(took < Duration::from_secs(5), "ten probes at 100 ms took {took:?}");
         assert!(took > Duration::from_millis(400), "ten probes at 100 ms took only {took:?}");
+    }
+
+    #[tokio::test]
+    async fn what_is_wanted_at_once_does_not_wait_for_its_interval() {
+        let slow = Probe { interval_ms: 3_600_000, ..a_probe(good_site().await) };
+        let (tx, mut samples) = mpsc::channel(64);
+        let mut prober = Prober::new(SETTINGS, tx);
+        prober.set_targets([target("a", 0, slow.clone()), target("b", 0, slow)]);
+        // Until both have what they need at first.
+        let mut seen = HashMap::new();
+        while seen.values().filter(|n| **n >= ENOUGH).count() < 2 {
+            *seen.entry(next(&mut samples).await.target.site.clone()).or_insert(0) += 1;
+        }
+        prober.probe_now(&"www.glb.test".parse().unwrap(), "b");
+        prober.probe_now(&"www.glb.test".parse().unwrap(), "elsewhere");
+        let asked = Instant::now();
+        assert_eq!(next(&mut samples).await.target.site, "b");
+        assert!(asked.elapsed() < Duration::from_secs(5));
+        assert!(timeout(Duration::from_millis(700), samples.recv()).await.is_err(), "once, and nobody else");
+    }
+
+    #[tokio::test]
+    async fn a_ceiling_stretches_the_interval() {
+        let probe = Probe { interval_ms: 100, ..a_probe(good_site().await) };
+        let (tx, mut samples) = mpsc::channel(64);
+        let mut prober = Prober::new(SETTINGS, tx);
+        let share = |share| Arc::new(HashMap::from([(IpAddr::from([127, 0, 0, 1]), share)]));
+        prober.set_shares(share(Share::None));
+        prober.set_targets([target("a", 0, probe.clone()), target("b", 0, probe)]);
+        assert!(timeout(Duration::from_millis(400), samples.recv()).await.is_err(), "probed without a share");
+        // Two a second, for both.
+        prober.set_shares(share(Share::AtMost(2_000)));
+        let began = Instant::now();
+        for _ in 0..4 {
+            next(&mut samples).await;
+        }
+        assert!(began.elapsed() >= Duration::from_millis(1_500), "{:?}", began.elapsed());
     }
 
     #[tokio::test]

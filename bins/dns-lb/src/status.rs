@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use dglb_core::name::Name;
 use serde_json::{Value, json};
 
 use crate::{
@@ -9,6 +10,7 @@ use crate::{
     keeper::Keeper,
     metrics::{Metrics, ProbeLabels},
     probe::OUTCOMES,
+    shares::Share,
     uplink::Uplink,
 };
 
@@ -45,9 +47,27 @@ pub(crate) fn status(keeper: &Keeper, uplink: &Uplink, metrics: &Metrics, now: I
         "fleet": { "serial": keeper.fleet().map(|f| f.serial), "not_dialled": keeper.not_dialled() },
         "catalogues": catalogues,
         "catalogues_behind": behind.collect::<Vec<_>>(),
+        "called_down": called_down(keeper),
+        "probe_shares": probe_shares(keeper),
         "services": services,
         "probes": probes(metrics),
     })
+}
+
+/// The sites that dns-bs call down: this DNS-LB goes by its own probes all the same.
+fn called_down(keeper: &Keeper) -> Vec<Value> {
+    let site = |(service, site, by)| json!({ "service": service, "site": site, "by": by });
+    keeper.called_down().map(|(service, name, by): (&Name, &str, usize)| site((service, name, by))).collect()
+}
+
+/// Addresses with a ceiling: this DNS-LB's share, and what comes of it between two probes of one kind.
+fn probe_shares(keeper: &Keeper) -> Vec<Value> {
+    let share = |(address, share, targets): (std::net::IpAddr, Share, usize)| {
+        let probes = u32::try_from(targets).unwrap_or(u32::MAX);
+        let interval = share.interval().map(|interval| interval.saturating_mul(probes).as_millis() as u64);
+        json!({ "address": address, "share": share, "least_interval_ms": interval })
+    };
+    keeper.shares().into_iter().map(share).collect()
 }
 
 /// `{"http": {"ok": 17, …}, "tcp": {…}}`

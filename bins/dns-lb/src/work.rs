@@ -125,6 +125,9 @@ impl Work {
             changed: true,
             shown_at: Instant::now(),
         };
+        if let Some(in_force) = work.keeper.ceilings(Instant::now()) {
+            work.prober.set_shares(in_force);
+        }
         // What is known from before the restart is measured again from the first moment on.
         work.prober.set_targets(work.keeper.targets());
         work.show();
@@ -175,8 +178,15 @@ impl Work {
                 self.outputs.relay.send_replace(relay);
             }
         }
+        // First how fast, then what: a new target must not start before its share is known.
+        if let Some(in_force) = effects.shares {
+            self.prober.set_shares(in_force);
+        }
         if effects.targets {
             self.prober.set_targets(self.keeper.targets());
+        }
+        for (service, site) in effects.probe_now {
+            self.prober.probe_now(&service, &site);
         }
         let identity = self.keeper.identity().as_str();
         effects.look_ups.into_iter().for_each(|look_up| self.asker.look_up(look_up));

@@ -203,6 +203,7 @@ fn service(number: u32) -> Service {
         answers: 1,
         policy: Policy::default(),
         https: None,
+        probe_ceiling: None,
         probes: vec![Probe {
             kind: ProbeKind::Tcp { port: 80 },
             interval_ms: 10_000,

@@ -7,6 +7,7 @@ mod update;
 use std::{
     collections::{HashMap, HashSet},
     net::IpAddr,
+    num::NonZeroU32,
 };
 
 use serde::{Deserialize, Serialize};
@@ -86,6 +87,19 @@ pub struct Service {
     /// What is answered to questions of type HTTPS; without it they are NODATA.
     #[serde(default)]
     pub https: Option<HttpsRecord>,
+    /// Most probes on each of its sites over all POPs, in thousandths of a probe in a second; without it
+    /// the probes' intervals alone say how often.
+    #[serde(default)]
+    pub probe_ceiling: Option<NonZeroU32>,
+}
+
+impl Service {
+    /// The addresses that have a ceiling, and that.
+    pub fn probe_ceilings(&self) -> impl Iterator<Item = (IpAddr, u32)> {
+        let sites = self.sites.iter().filter(|_| self.probe_ceiling.is_some());
+        let ceiling = self.probe_ceiling.map_or(0, NonZeroU32::get);
+        sites.flat_map(|site| &site.addresses).map(move |address| (*address, ceiling))
+    }
 }
 
 /// Who answers (design section 4). What is answered is the site; the cache is not built yet.

@@ -168,6 +168,7 @@ mod tests {
                 rise: 2,
             }],
             https: None,
+            probe_ceiling: None,
             sites: (0..sites)
                 .map(|n| Site { name: format!("s{n}"), addresses: vec![address(n)], cost: n as f64 })
                 .collect(),

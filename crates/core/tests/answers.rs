@@ -70,6 +70,7 @@ fn service(owner: &str) -> Service {
             rise: 2,
         }],
         https: None,
+        probe_ceiling: None,
         sites: vec![site(1), site(2), site(3)],
     }
 }

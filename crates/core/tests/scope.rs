@@ -150,6 +150,7 @@ fn catalogue(direct: bool) -> ZoneCatalogue {
         }],
         sites: (0..LBS).map(site).collect(),
         https: None,
+        probe_ceiling: None,
     };
     ZoneCatalogue {
         zone: "glb.test".parse().unwrap(),

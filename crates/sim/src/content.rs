@@ -130,6 +130,7 @@ pub fn catalogue(edition: u16) -> ZoneCatalogue {
         }],
         sites: (1..=random.between(2, u64::from(SITES)) as u8).map(|site| self::site(edition, number, site)).collect(),
         https: None,
+        probe_ceiling: None,
     };
     let [high, low] = edition.to_be_bytes();
     ZoneCatalogue {

@@ -88,6 +88,7 @@ impl World {
                 probes: vec![probe],
                 sites: (1..4).map(site).collect(),
                 https: None,
+                probe_ceiling: None,
             });
         }
         services.dedup_by(|a, b| a.name == b.name);

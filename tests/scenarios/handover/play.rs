@@ -26,7 +26,7 @@ use hickory_proto::{
     rr::{RData, RecordType},
 };
 
-use super::random::Random;
+use crate::random::Random;
 
 const SERVERS: usize = 2;
 const LBS: usize = 2;
@@ -125,25 +125,7 @@ struct Play {
 static CONFIGS: LazyLock<Vec<dns_b::config::Config>> = LazyLock::new(|| (1..=SERVERS).map(server_config).collect());
 
 fn server_config(n: usize) -> dns_b::config::Config {
-    let mut text = format!(
-        "identity = 'b{n}'\nfleet = 'fleet.toml'\n[dns]\nlanes = 1\n[map]\nlisten = ['127.0.0.1:0']\n\
-         plain-tcp = 'loopback'\nlease = '60s'\n[admin]\nlisten = '127.0.0.1:0'\n\
-         [[peer]]\nidentity = 'sync'\nrole = 'dns-a-sync'\nmay-publish = ['{}']\n",
-        configs::ZONE
-    );
-    for lb in 1..=LBS {
-        text.push_str(&format!("[[peer]]\nidentity = 'lb{lb}'\nrole = 'dns-lb'\nmay-map = ['10.{lb}.0.0/16']\n"));
-    }
-    let mut fleet = "serial = 1\noperator-zone = 'ops.test'\nhostmaster = 'hostmaster.ops.test'\n".to_owned();
-    for n in 1..=SERVERS {
-        fleet.push_str(&format!(
-            "[[dns-b]]\nidentity = 'b{n}'\nreferral = ['192.0.2.{n}0']\nfallback = ['192.0.2.{n}1']\n"
-        ));
-    }
-    let admin = SocketAddr::from(([127, 0, 0, 1], 0));
-    let name = format!("dglb:dns-b:b{n}");
-    let files = configs::Files::new(admin, (&name, ("dns-b.toml", &text)), &[("fleet.toml", &fleet)]);
-    dns_b::config::load(&files.main()).unwrap_or_else(|error| panic!("{error}")).value
+    configs::on_paper(n, SERVERS, LBS, "60s")
 }
 
 fn fallback(n: usize) -> IpAddr {

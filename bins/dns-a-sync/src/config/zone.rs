@@ -3,6 +3,7 @@
 use std::{
     collections::HashSet,
     net::{IpAddr, Ipv4Addr},
+    num::NonZeroU32,
     time::Duration,
 };
 
@@ -69,6 +70,9 @@ fn service(section: &Section<'_>, apex: Option<&Name>) -> Option<ServiceConfig> 
     let policy = section.table("policy").map_or_else(Policy::default, |s| policy(&s));
     let probes = probes(section);
     let https = section.table("https").map(|s| https(&s));
+    // Thousandths of a probe: less than one would be no probe at all.
+    let ceiling: Option<f64> = section.optional("max-probes-per-second", number(0.001..=4e6));
+    let probe_ceiling = ceiling.and_then(|ceiling| NonZeroU32::new((ceiling * 1_000.0).round() as u32));
     if !section.has("site") {
         section.problem("site", "the service has no site: write a [[zone.service.site]]");
     }
@@ -80,7 +84,7 @@ fn service(section: &Section<'_>, apex: Option<&Name>) -> Option<ServiceConfig> 
     let sites: Option<Vec<_>> = sites.into_iter().collect();
     let sites = sites.filter(|s| !s.is_empty());
     let (name, host, probes) = (name?, host?, probes?);
-    let service = Service { name, host, mode, ttl, answers, policy, probes, sites: Vec::new(), https };
+    let service = Service { name, host, mode, ttl, answers, policy, probes, sites: Vec::new(), https, probe_ceiling };
     Some(ServiceConfig { service, sites: sites? })
 }
 

@@ -195,6 +195,7 @@ pub(crate) fn config(named: &Named, key: Option<Key>) -> Config {
         probes: vec![Probe { kind: ProbeKind::Tcp { port: 80 }, interval_ms: 1000, timeout_ms: 500, fall: 2, rise: 2 }],
         sites: vec![],
         https: None,
+        probe_ceiling: None,
     };
     let sites = vec![SiteConfig { name: "sea".to_owned(), dns_name: name("sea.sites.foobar.test"), cost: 0.0 }];
     Config {

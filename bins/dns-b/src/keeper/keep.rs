@@ -263,6 +263,9 @@ impl Keeper {
             if let Some(truth) = self.lbs.get_mut(&index) {
                 truth.entries = if live { entries } else { 0 };
                 leases.extend(live.then_some((index, now + truth.lease)));
+                if live {
+                    self.budgets.connected(index, false);
+                }
             }
         }
         if let Err(error) = self.all.restore(all).and(self.clients.restore(clients)) {

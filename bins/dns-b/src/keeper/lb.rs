@@ -95,13 +95,15 @@ impl Keeper {
         truth.link = Some(link);
         truth.gone_since = None;
         truth.learnt.hurry();
-        if truth.boot != boot {
+        let restarted = truth.boot != boot;
+        if restarted {
             // A new process measures anew: its name waits until it says READY again.
             truth.boot = boot;
             truth.ready = false;
             truth.check = CheckState::default();
             self.directory.update_lb(index, |lb| lb.handed_out = false);
         }
+        self.budgets.connected(index, restarted);
         self.hold_lease(index);
         if self.default_group.iter().any(|member| member.identity == *identity) {
             self.renew_default_group();
@@ -276,6 +278,7 @@ impl Keeper {
         }
         for service in &gone {
             truth.rankings.remove(service);
+            self.verdicts.ranked(index, service, None);
             self.directory.remove_ranking(index, service);
         }
         self.take_rankings(index, report.generation, report.rankings, now);
@@ -300,6 +303,7 @@ impl Keeper {
             // They may have got a zone since.
             truth.unknown = truth.rankings.services().filter(|service| !self.directory.has_service(service)).count();
         }
+        let mut weighed = Vec::new();
         for ranking in rankings {
             let unknown = self.directory.set_ranking(index, &ranking).is_err();
             self.figures.unknown_rankings += u64::from(unknown);
@@ -310,9 +314,14 @@ impl Keeper {
                 continue;
             }
             truth.unknown += usize::from(new && unknown);
+            // Who ranks what is in no catalogue has no say.
+            if !unknown && self.verdicts.ranked(index, &ranking.service, Some(&ranking)) {
+                weighed.push(ranking.service.clone());
+            }
             truth.rankings.insert(&mut self.outlines, &ranking);
         }
         self.directory.set_counted(index, true);
+        self.pronounce(&weighed, now);
     }
 
     /// After a change of these services' sites: rankings that could not be used before, or not whole.

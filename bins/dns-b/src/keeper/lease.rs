@@ -29,6 +29,8 @@ impl Keeper {
     pub(super) fn expire(&mut self, now: Instant) {
         for index in self.all.expire(now) {
             self.clients.remove_all(index);
+            self.budgets.gone(index);
+            self.silence(index, now);
             if let Some(truth) = self.lbs.get_mut(&index) {
                 truth.gone_since = Some(now);
                 // Whoever comes back says again where it sits: what it said before is not held.

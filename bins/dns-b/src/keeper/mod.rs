@@ -5,6 +5,7 @@
 //! A DNS-LB's name is handed out only when it is *ready*: it said READY for its present MAP, its
 //! DNS side passed its checks, and it has ranked the service (design sections 3 and 4).
 
+mod budget;
 mod check;
 mod distribution;
 mod duplicates;
@@ -22,6 +23,7 @@ mod status;
 mod sync;
 #[cfg(test)]
 mod tests;
+mod verdicts;
 
 use std::{
     collections::HashMap,
@@ -46,8 +48,10 @@ pub use dglb_node::link::LinkId;
 pub use keep::{Restored, RestoredReport};
 pub use reload::refusal;
 pub use status::{Figures, PROOF_REFUSALS, Status};
+pub use verdicts::Quorum;
 
 use crate::config::{CheckConfig, Config, DefaultMember, DnsLbs, Peer, ProveConfig};
+use budget::Budgets;
 use distribution::{Distribution, Followed};
 use duplicates::{Duplicates, Holder, Process};
 use keep::Kept;
@@ -56,6 +60,7 @@ use liveness::Crowd;
 use operator::Ages;
 use proof::Proofs;
 use reported::Outlines;
+use verdicts::Verdicts;
 
 /// What a HELLO deserves.
 #[derive(Debug)]
@@ -97,6 +102,9 @@ pub struct Keeper {
     checks_taken: Option<Instant>,
     duplicates: Duplicates,
     crowd: Crowd,
+    verdicts: Verdicts,
+    quorum: Quorum,
+    budgets: Budgets,
     outbox: Vec<(LinkId, Outgoing)>,
     figures: Figures,
     started: Instant,
@@ -171,6 +179,9 @@ impl Keeper {
             checks_taken: None,
             duplicates: Duplicates::default(),
             crowd: Crowd::default(),
+            verdicts: Verdicts::default(),
+            quorum: config.quorum,
+            budgets: Budgets::default(),
             outbox: Vec::new(),
             figures: Figures::default(),
             started: now,
@@ -320,6 +331,7 @@ impl Keeper {
             Message::Unmap(unmap) => self.unmap(link, &identity, &unmap),
             Message::Report(report) => self.report(link, &identity, report, now),
             Message::Ready(ready) => self.ready(&identity, &ready),
+            Message::BudgetAck(ack) => self.budget_acknowledged(&identity, ack.generation),
             Message::Proof(proof) => self.proof(link, &identity, &proof, now),
             Message::Catalogue(catalogue) => self.catalogue(link, &identity, *catalogue),
             Message::CatalogueAck(ack) => self.catalogue_ack(link, &identity, &ack),
@@ -355,6 +367,7 @@ impl Keeper {
     /// The slower part of [`Keeper::tick`]: who speaks for whom, for which a second is soon enough.
     pub fn slow_tick(&mut self, now: Instant) {
         self.borrow_rankings(now);
+        self.share_budgets();
         self.lapse_proofs(now);
         self.figures.duplicated = self.duplicates.alarming(now).count() as u64;
         self.keep_reports();

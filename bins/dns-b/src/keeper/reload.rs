@@ -20,6 +20,7 @@ impl Keeper {
         self.default_group.clone_from(&config.default_group);
         self.dns_lbs = config.map.dns_lbs;
         (self.check, self.max_lease, self.stale_after) = (config.check, config.map.lease, config.stale_after);
+        self.quorum = config.quorum;
         self.prove.clone_from(&config.prove);
         self.directory.set_settings(config.settings.clone());
         self.judge_proofs();

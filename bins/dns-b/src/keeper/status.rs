@@ -5,6 +5,7 @@ use std::{collections::HashMap, net::SocketAddr, time::Instant};
 use dglb_core::{
     directory::{Directory, Lb, LbIndex, LbState},
     identity::Identity,
+    name::Name,
     net::Prefix,
     proto::message::{BootId, PeerRole, RefusedReason},
     residence::Counts,
@@ -26,6 +27,10 @@ pub struct Figures {
     pub duplicates: u64,
     /// Identities of which two processes were at work lately, or whose present one is kept for it.
     pub duplicated: u64,
+    /// Verdicts of the POPs on sites, for and against.
+    pub verdicts: u64,
+    /// Addresses whose ceiling of probes leaves nothing to a DNS-LB.
+    pub budgets_starved: u64,
     /// Reports taken in.
     pub reports: u64,
     /// Rankings of services that no zone has (yet).
@@ -121,6 +126,7 @@ impl Keeper {
             fleet: (self.fleet.serial, self.fleet.servers.len()),
             own_fault: self.figures.own_fault,
             duplicates: self.alarming_duplicates(now),
+            steering: (self.standing_verdicts(), self.probe_budget()),
             prefixes: self.all.len(),
             directory: self.directory.clone(),
             links: self.links.values().map(|l| (l.identity.clone(), l.role, l.from, l.since)).collect(),
@@ -130,6 +136,16 @@ impl Keeper {
 }
 
 impl Keeper {
+    fn standing_verdicts(&self) -> Vec<Value> {
+        let verdict = |(service, site, pops, of): (&Name, &str, usize, usize)| json!({ "service": service, "site": site, "down_for": pops, "of": of });
+        self.verdicts.standing().map(verdict).collect()
+    }
+
+    fn probe_budget(&self) -> Value {
+        let (addresses, parts, holders) = self.budgets.summary();
+        json!({ "addresses": addresses, "parts": parts, "dns_lbs": holders, "starved": self.figures.budgets_starved })
+    }
+
     /// Identities that two hosts have, and where those are.
     fn alarming_duplicates(&self, now: Instant) -> Vec<Value> {
         let process = |p: &Process| json!({ "boot": p.boot.to_string(), "from": p.from, "displaced": p.displaced });
@@ -156,6 +172,8 @@ pub struct Status {
     fleet: (u32, usize),
     own_fault: bool,
     duplicates: Vec<Value>,
+    /// Verdicts that stand, and how ceilings are shared.
+    steering: (Vec<Value>, Value),
     prefixes: usize,
     directory: Directory,
     links: Vec<(Identity, PeerRole, SocketAddr, Instant)>,
@@ -213,6 +231,8 @@ impl Status {
             "presumed_own_fault": self.own_fault,
             "filling": self.directory.is_filling(),
             "duplicates": self.duplicates,
+            "verdicts": self.steering.0,
+            "probe_budget": self.steering.1,
             "prefixes": self.prefixes,
             "prove_delegation": self.prove_delegation(),
             "zones": zones,

@@ -3,6 +3,7 @@ mod keep;
 mod liveness;
 mod operator;
 mod proofs;
+mod steering;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -75,6 +76,7 @@ fn config() -> Config {
         map: MapConfig { listen: vec![], security: LinkSecurity::default(), dns_lbs: DnsLbs::Listed, lease: LEASE },
         check: CheckConfig { interval: Duration::from_secs(10), timeout: Duration::from_secs(2), fall: 2 },
         stale_after: Duration::from_secs(180),
+        quorum: super::Quorum::default(),
         prove: ProveConfig::default(),
         peers: (1..=9).map(lb).chain([("sync".parse().unwrap(), sync)]).collect(),
         admin: "127.0.0.1:0".parse().unwrap(),
@@ -105,6 +107,7 @@ fn zone(generation: u64) -> ZoneCatalogue {
                 rise: 1,
             }],
             https: None,
+            probe_ceiling: None,
             sites: vec![site(1), site(2)],
         }],
         records: vec![],

@@ -220,6 +220,7 @@ impl Keeper {
         self.keep_zone(&zone);
         self.keep_rankings(&gone);
         (effects.targets, effects.answers) = (true, true);
+        self.renew_ceilings(now, effects);
         self.ranked(changes, gone, effects);
         Ok(())
     }

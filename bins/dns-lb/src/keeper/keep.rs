@@ -65,6 +65,9 @@ pub struct Restored {
     pub rankings: Vec<Ranking>,
 }
 
+/// Puts what a record holds where it belongs.
+type Take = Box<dyn FnMut(&mut Restored, Message)>;
+
 impl Restored {
     /// Reads everything. A record that is none is passed over, logged and counted.
     ///
@@ -72,7 +75,7 @@ impl Restored {
     /// [`StoreError`] if the file cannot be read.
     pub fn read(store: &Store, figures: &StoreFigures) -> Result<Self, StoreError> {
         let mut restored = Self::default();
-        let mut each = |table: &'static str, number: Number, mut take: Box<dyn FnMut(&mut Self, Message)>| {
+        let mut each = |table: &'static str, number: Number, mut take: Take| {
             store.read(table, |key, value| {
                 match message(number, value) {
                     Ok(message) => take(&mut restored, message),

@@ -440,3 +440,5 @@ fn registered_when_all_that_are_reached_have_acknowledged() {
     let effects = lb.said("b2", Message::Resync(Resync::Map));
     assert!(matches!(&effects.send[..], [(to, Message::Map(_))] if to.as_str() == "b2"), "{effects:?}");
 }
+
+mod steering;

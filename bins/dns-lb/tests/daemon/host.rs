@@ -106,6 +106,7 @@ impl Sites {
                 policy: Policy { cost: 1_000.0, ..Policy::default() },
                 probes: vec![probe(kind("/health")), probe(ProbeKind::Tcp { port: self.port })],
                 https: None,
+                probe_ceiling: None,
                 sites,
             }],
             records: vec![],

@@ -115,6 +115,7 @@ pub(super) fn catalogue(generation: u64) -> ZoneCatalogue {
         answers: 1,
         policy: Policy::default(),
         https: None,
+        probe_ceiling: None,
         probes: vec![Probe {
             kind: ProbeKind::Tcp { port: 80 },
             interval_ms: 10_000,

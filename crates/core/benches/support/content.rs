@@ -115,6 +115,7 @@ fn service(owner: Name, number: usize) -> Service {
             rise: 2,
         }],
         https: None,
+        probe_ceiling: None,
         sites: (0..SITES)
             .map(|site| Site { name: format!("s{site}"), addresses: vec![site_address(number, site)], cost: 0.0 })
             .collect(),

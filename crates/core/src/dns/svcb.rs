@@ -117,6 +117,7 @@ mod tests {
             policy: Policy { margin_ms: 1000, ..Policy::default() },
             probes: vec![],
             https: None,
+            probe_ceiling: None,
             sites: sites.iter().enumerate().map(site).collect(),
         }
     }

@@ -43,7 +43,7 @@ pub fn allowed(number: Number, dialler: PeerRole, direction: Direction) -> bool 
         (Number::FLEET, Down) => true,
         (Number::READY | Number::PROOF | Number::WANT, Up) => dialler == PeerRole::DnsLb,
         (Number::CHALLENGE | Number::SEEN | Number::LABEL_RANKING, Down) => dialler == PeerRole::DnsLb,
-        (Number::MAP | Number::UNMAP | Number::REPORT, Up) => measures,
+        (Number::MAP | Number::UNMAP | Number::REPORT | Number::BUDGET_ACK, Up) => measures,
         (Number::MAP_ACK | Number::REPORT_ACK | Number::GET_REPORT, Down) => measures,
         (Number::VERDICT | Number::BUDGET | Number::DRAIN, Down) => measures,
         (Number::CATALOGUE, Up) | (Number::CATALOGUE_ACK | Number::DELEGATION, Down) => publishes,

@@ -11,7 +11,7 @@ use std::{
 
 pub use publish::{CatalogueAck, Delegation, Resync, ZoneGeneration};
 pub use residence::{Challenge, Nonce, Proof, ProofSecret, Seen, SeenOutcome};
-pub use steering::{Budget, BudgetShare, LabelRanking, Verdict, Want};
+pub use steering::{Budget, BudgetAck, BudgetShare, LabelRanking, Verdict, Want};
 
 use crate::{
     catalogue::{CatalogueUpdate, ZoneCatalogue},
@@ -67,6 +67,8 @@ pub enum Message {
     Verdict(Verdict),
     /// Down: how much you may probe.
     Budget(Box<Budget>),
+    /// Up: so much and no more from now on.
+    BudgetAck(BudgetAck),
     /// Down: the operator drains you, or no longer.
     Drain(bool),
     /// Down to dns-a-sync: how a zone wants to be delegated.

@@ -54,6 +54,7 @@ numbers! {
     VERDICT = 0x0050 "VERDICT" "A quorum calls a site down.";
     BUDGET = 0x0051 "BUDGET" "A share of a site's probe ceiling.";
     DRAIN = 0x0052 "DRAIN" "The operator drains you, or no longer.";
+    BUDGET_ACK = 0x0053 "BUDGET-ACK" "The share is kept to.";
     DELEGATION = 0x0060 "DELEGATION" "How a zone wants to be delegated.";
 }
 

@@ -1,6 +1,8 @@
 //! One message of each number, every field with a value of its own, as in the examples of
 //! `docs/map-protocol.md`.
 
+use std::num::NonZeroU32;
+
 use dglb_core::{
     catalogue::{
         CatalogueUpdate, HttpsRecord, Mode, Policy, Probe, ProbeKind, Service, Site, StaticRecord, Withdrawal,
@@ -8,7 +10,7 @@ use dglb_core::{
     },
     fleet::{Fleet, FleetLabel, FleetServer, FleetTtls},
     proto::message::{
-        BootId, Budget, BudgetShare, Bye, ByeReason, CatalogueAck, Challenge, Delegation, EntryKind, Hello,
+        BootId, Budget, BudgetAck, BudgetShare, Bye, ByeReason, CatalogueAck, Challenge, Delegation, EntryKind, Hello,
         LabelRanking, Map, MapAck, MapEntry, Message, Nonce, PeerRole, Proof, ProofSecret, Ready, Refuse, RefuseReason,
         Refused, RefusedReason, Report, ReportAck, Resync, Seen, SeenOutcome, Unmap, Verdict, Want, Welcome,
         ZoneGeneration,
@@ -79,6 +81,7 @@ pub(crate) fn all() -> Vec<Message> {
             of: 40,
             shares: vec![BudgetShare { address: "203.0.113.7".parse().unwrap(), milliprobes_per_second: 250 }],
         })),
+        Message::BudgetAck(BudgetAck { generation: 2 }),
         Message::Drain(true),
         Message::Delegation(Delegation {
             zone: "glb.foobar.com".parse().unwrap(),
@@ -248,6 +251,7 @@ pub(crate) fn catalogue() -> ZoneCatalogue {
                 port: Some(8_443),
                 hints: true,
             }),
+            probe_ceiling: NonZeroU32::new(2_500),
         }],
         records: vec![StaticRecord {
             name: "glb.foobar.com".parse().unwrap(),

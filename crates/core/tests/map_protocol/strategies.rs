@@ -1,6 +1,9 @@
 //! Any message that can be sent.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    num::NonZeroU32,
+};
 
 use dglb_core::{
     catalogue::{
@@ -12,10 +15,10 @@ use dglb_core::{
     name::Name,
     net::{Prefix, canonical},
     proto::message::{
-        BootId, Budget, BudgetShare, Bye, ByeReason, CatalogueAck, Challenge, Delegation, EntryKind, FleetStamp, Hello,
-        LabelRanking, Map, MapAck, MapEntry, Message, Nonce, PeerRole, Proof, ProofSecret, Ready, Refuse, RefuseReason,
-        Refused, RefusedReason, Report, ReportAck, Resync, Seen, SeenOutcome, Unmap, Verdict, Want, Welcome,
-        ZoneGeneration,
+        BootId, Budget, BudgetAck, BudgetShare, Bye, ByeReason, CatalogueAck, Challenge, Delegation, EntryKind,
+        FleetStamp, Hello, LabelRanking, Map, MapAck, MapEntry, Message, Nonce, PeerRole, Proof, ProofSecret, Ready,
+        Refuse, RefuseReason, Refused, RefusedReason, Report, ReportAck, Resync, Seen, SeenOutcome, Unmap, Verdict,
+        Want, Welcome, ZoneGeneration,
     },
     report::{Figures, Health, RankedSite, Ranking},
 };
@@ -261,6 +264,7 @@ fn steering() -> impl Strategy<Value = Message> {
         label.prop_map(|l| Message::LabelRanking(Box::new(l))),
         verdict.prop_map(Message::Verdict),
         budget.prop_map(|b| Message::Budget(Box::new(b))),
+        any::<u64>().prop_map(|generation| Message::BudgetAck(BudgetAck { generation })),
     ]
 }
 
@@ -366,9 +370,9 @@ fn service() -> impl Strategy<Value = Service> {
     let mode = select(vec![Mode::Referral, Mode::Direct]);
     let https = (vec(text(), 0..4), any::<(bool, Option<u16>, bool)>())
         .prop_map(|(alpn, (no_default_alpn, port, hints))| HttpsRecord { alpn, no_default_alpn, port, hints });
-    let plain = (any::<(u32, u8)>(), option::of(https));
+    let plain = (any::<(u32, u8)>(), option::of(https), any::<u32>().prop_map(NonZeroU32::new));
     (name(), name(), mode, plain, policy, vec(probe, 0..3), vec(site, 0..4)).prop_map(
-        |(name, host, mode, ((ttl, answers), https), policy, probes, sites)| Service {
+        |(name, host, mode, ((ttl, answers), https, probe_ceiling), policy, probes, sites)| Service {
             name,
             host,
             mode,
@@ -378,6 +382,7 @@ fn service() -> impl Strategy<Value = Service> {
             probes,
             sites,
             https,
+            probe_ceiling,
         },
     )
 }

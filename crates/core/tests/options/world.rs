@@ -77,6 +77,7 @@ pub(crate) fn catalogue() -> ZoneCatalogue {
         }],
         sites: (1..=4).map(site).collect(),
         https,
+        probe_ceiling: None,
     };
     let alpn = vec!["h3".to_owned(), "h2".to_owned()];
     let whole = HttpsRecord { alpn, no_default_alpn: true, port: Some(8443), hints: true };

@@ -53,6 +53,13 @@ pub struct Budget {
     pub shares: Vec<BudgetShare>,
 }
 
+/// BUDGET-ACK: from now on no more is probed than this BUDGET allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BudgetAck {
+    /// Of the BUDGET.
+    pub generation: u64,
+}
+
 /// The most that one DNS-LB probes one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BudgetShare {

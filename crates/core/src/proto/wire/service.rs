@@ -1,5 +1,7 @@
 //! A service, inside CATALOGUE.
 
+use std::num::NonZeroU32;
+
 use bytes::Bytes;
 
 use super::{
@@ -36,6 +38,7 @@ pub(super) const SERVICE: Shape = Shape {
         many(7, "probes", Kind::Message(&PROBE), MAX_PROBES),
         many(8, "sites", Kind::Message(&SITE), MAX_SITES),
         one(9, "https", Kind::Message(&HTTPS)),
+        u32_field(10, "probe_ceiling"),
     ],
 };
 
@@ -59,6 +62,8 @@ pub(super) struct Service {
     sites: Vec<Site>,
     #[prost(message, optional, tag = "9")]
     https: Option<HttpsRecord>,
+    #[prost(uint32, tag = "10")]
+    probe_ceiling: u32,
 }
 
 const HTTPS: Shape = Shape {
@@ -173,6 +178,7 @@ impl From<&catalogue::Service> for Service {
             probes: service.probes.iter().map(Probe::from).collect(),
             sites: service.sites.iter().map(site).collect(),
             https: service.https.as_ref().map(HttpsRecord::from),
+            probe_ceiling: service.probe_ceiling.map_or(0, NonZeroU32::get),
         }
     }
 }
@@ -221,6 +227,7 @@ impl TryFrom<Service> for catalogue::Service {
             probes: convert(wire.probes)?,
             sites: convert(wire.sites)?,
             https: wire.https.map(catalogue::HttpsRecord::try_from).transpose()?,
+            probe_ceiling: NonZeroU32::new(wire.probe_ceiling),
         })
     }
 }

@@ -1,4 +1,4 @@
-//! WANT, LABEL-RANKING, VERDICT, BUDGET.
+//! WANT, LABEL-RANKING, VERDICT, BUDGET, BUDGET-ACK.
 
 use bytes::Bytes;
 
@@ -182,5 +182,19 @@ impl TryFrom<Budget> for message::Budget {
 
     fn try_from(wire: Budget) -> Result<Self, BodyError> {
         Ok(Self { generation: wire.generation, of: wire.of, shares: convert(wire.shares)? })
+    }
+}
+
+pub(in crate::proto) const BUDGET_ACK: Shape = Shape { name: "BudgetAck", fields: &[u64_field(1, "generation")] };
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct BudgetAck {
+    #[prost(uint64, tag = "1")]
+    pub(super) generation: u64,
+}
+
+impl From<BudgetAck> for message::BudgetAck {
+    fn from(wire: BudgetAck) -> Self {
+        Self { generation: wire.generation }
     }
 }
