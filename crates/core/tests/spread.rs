@@ -41,6 +41,7 @@ fn zone() -> ZoneCatalogue {
         probes: vec![probe],
         sites: vec![site],
         https: None,
+        probe_ceiling: None,
     };
     ZoneCatalogue {
         zone: "glb.test".parse().unwrap(),
