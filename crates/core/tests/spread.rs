@@ -36,7 +36,6 @@ fn zone() -> ZoneCatalogue {
         host: "www.test".parse().unwrap(),
         mode: Mode::Referral,
         ttl: 300,
-        probe_ceiling: None,
         answers: 1,
         policy: Policy::default(),
         probes: vec![probe],

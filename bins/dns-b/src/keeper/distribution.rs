@@ -315,7 +315,7 @@ mod tests {
         let name: Name = "glb.test".parse().unwrap();
         distribution.withdraw(&name, 2).unwrap();
         assert!(followed.bring(distribution.zone(&name).unwrap()).is_empty(), "there is no way to send it");
-        assert_eq!(distribution.establish(&mut followed), [name.clone()]);
+        assert_eq!(distribution.establish(&mut followed), std::slice::from_ref(&name));
         assert_eq!(distribution.withdrawn(&name), Some(2));
         assert_eq!(take(&followed.bring(distribution.zone(&name).unwrap()), Some(zone(1, 1))), (None, 0));
     }

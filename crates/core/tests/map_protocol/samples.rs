@@ -19,6 +19,7 @@ use dglb_core::{
 };
 
 /// All of them.
+#[expect(clippy::too_many_lines, reason = "one message after the other")]
 pub(crate) fn all() -> Vec<Message> {
     vec![
         Message::Hello(hello(PeerRole::DnsLb)),
