@@ -3,7 +3,7 @@
 //!
 //! Invariant: between the starts of two probes of a target lies never more than its interval (or
 //! the probe itself, where that takes longer), so a dead site is found within `fall` intervals;
-//! where the address has a ceiling that allows less, it is what [`crate::turns`] allows. A site that
+//! where the address has a ceiling that allows less, it is what the module `turns` allows. A site that
 //! hangs occupies no more than its own share of the probes under way.
 
 use std::{
