@@ -74,7 +74,7 @@ mod tests {
     #[test]
     fn numbers_are_distinct_and_sorted() {
         assert!(Number::ALL.is_sorted_by(|a, b| a < b));
-        assert_eq!(Number::ALL.len(), 29);
+        assert_eq!(Number::ALL.len(), 30);
         assert_eq!(Number::MAP_ACK.to_string(), "MAP-ACK");
         assert_eq!(Number(0x7fff).to_string(), "type 0x7fff");
     }
