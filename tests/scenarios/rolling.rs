@@ -12,10 +12,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use dglb_ca::Ephemeral;
 use dglb_lab::{
     HostSpec, Options, Signal, Topology, programs, sandbox,
     world::{DnsA, ISPS, Plan, Resolver, World},
 };
+use toml::Value;
 
 /// How long a step may take until all have heard of it.
 const SETTLE: Duration = Duration::from_secs(40);
@@ -51,7 +53,10 @@ fn play(resolvers: [Resolver; ISPS]) {
     let mut plan = Plan::new(7);
     (plan.resolvers, plan.dns_a) = (resolvers, DnsA::Bind);
     let mut peers = String::new();
-    let world = World::up_with(plan.clone(), &Options::default(), |topology| peers = prepare(&plan, topology));
+    let world = World::up_with(plan.clone(), &Options::default(), |topology| {
+        peers = prepare(&plan, topology);
+        certify(topology);
+    });
     let world = world.unwrap_or_else(|error| panic!("{error}"));
     world.settle(SETTLE).unwrap();
 
@@ -73,6 +78,19 @@ fn play(resolvers: [Resolver; ISPS]) {
         }
         rolled.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     });
+}
+
+/// Gives all daemons certificates of one authority, b3 among them.
+fn certify(topology: &mut Topology) {
+    let ca = Ephemeral::new().unwrap();
+    for host in &mut topology.hosts {
+        let Some(Value::Table(program)) = &mut host.program else { continue };
+        let kind = program.get("kind").and_then(Value::as_str).unwrap_or_default();
+        let Ok(name) = format!("dglb:{kind}:{}", host.name).parse() else { continue };
+        if let Some(Value::Table(files)) = program.get_mut("files") {
+            files.extend(ca.files(&name).unwrap().map(|(file, text)| (file.to_owned(), text.into())));
+        }
+    }
 }
 
 /// Looks up again and again; how often, and what failed.
