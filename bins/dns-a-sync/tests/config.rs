@@ -79,6 +79,7 @@ fn the_shipped_sample_is_good_and_says_what_is_default() {
         (config.dns_a.key, config.state_dir) = (None, None);
         assert!(config.security.tls.take().is_some());
         config.zones[0].services[0].service.https = None;
+        config.zones[0].services[0].service.probe_ceiling = None;
     }
     assert_eq!(format!("{shipped:?}"), format!("{whole:?}"));
 }
