@@ -38,13 +38,14 @@ use dglb_node::{
     cli::{self, Exit},
     config::{ConfigError, Loaded},
     lifecycle::{Daemon, StartError, Tasks},
-    link::{AcceptSettings, Acceptor, LinkMetrics, LinkSettings, with_certificate},
+    link::{AcceptSettings, Acceptor, Events, LinkMetrics, LinkSettings, with_certificate},
     metrics::DnsCounters,
     serve::{ConductKeeper, Content, Endpoint, Server},
     store::StoreFigures,
 };
 use prometheus_client::registry::Registry;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use config::Config;
 use keeper::{Keeper, operator};
@@ -127,8 +128,10 @@ impl Daemon for DnsB {
         };
         admin.run(tasks, registry, readiness.clone(), show).map_err(internal)?;
         let (sender, events) = mpsc::channel(EVENTS);
+        let restored = CancellationToken::new();
         for acceptor in acceptors {
-            tasks.spawn("map listener", acceptor.run(sender.clone(), tasks.stop_token()));
+            let listener = accept_once(restored.clone(), acceptor, sender.clone(), tasks.stop_token());
+            tasks.spawn("map listener", listener);
         }
         drop(sender);
         let (asking, reloads) = mpsc::channel(1);
@@ -147,8 +150,10 @@ impl Daemon for DnsB {
             shown,
             readiness,
             keeping,
+            restored,
+            runtime: tasks.runtime().clone(),
         };
-        tasks.spawn("keeper", run.run(tasks.stop_token()));
+        run.start(tasks).map_err(internal)?;
         Ok(Self { map, dns, encrypted, admin: admin_address, counters, conduct, config, reloads: asking })
     }
 
@@ -181,6 +186,14 @@ async fn keeper(
     let mut opened = stored::start(directory, &mut keeper, &figures, tasks)?;
     stored::first_reports(&mut opened, &mut keeper).await;
     Ok((keeper, Some(opened)))
+}
+
+/// Accepts once everything is back: before that nobody could be told what is held, and handshakes would
+/// take the time that it needs. Until then the kernel holds who comes.
+async fn accept_once(restored: CancellationToken, acceptor: Acceptor, events: Events, stop: CancellationToken) {
+    if stop.run_until_cancelled(restored.cancelled()).await.is_some() {
+        acceptor.run(events, stop).await;
+    }
 }
 
 async fn bind_map(config: &Config, link: LinkSettings, metrics: &LinkMetrics) -> Result<Vec<Acceptor>, StartError> {
