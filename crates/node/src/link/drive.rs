@@ -159,7 +159,14 @@ impl Link {
                 decision = wait(&mut self.decision), if self.decision.is_some() => self.decide(decision),
                 () = identity::revoked(&mut self.driver.certified), if self.over.is_none() => self.distrust(),
                 () = stop.cancelled(), if self.over.is_none() => self.leave(),
-                () = tokio::time::sleep_until(deadline.into()) => self.time(),
+                () = tokio::time::sleep_until(deadline.into()) => {
+                    // What has come while this task had no turn is a sign of life, too.
+                    if reading && let Some(read) = octets::read_now(&mut reader, &mut self.inbound).await {
+                        self.has_read(&read);
+                        self.advance();
+                    }
+                    self.time();
+                }
             }
         };
         self.count_end(&reason);

@@ -1,10 +1,10 @@
 //! What a link does with what was read and written. Under TLS what was written is not gone yet: it
 //! waits below until it is flushed.
 
-use std::{io, time::Instant};
+use std::{future::poll_fn, io, pin::pin, task::Poll, time::Instant};
 
-use bytes::Buf;
-use tokio::io::{AsyncWrite, AsyncWriteExt};
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::Link;
 use crate::link::TlsError;
@@ -62,5 +62,15 @@ pub(super) async fn write(writer: &mut (impl AsyncWrite + Unpin), octets: &[u8])
     match writer.write(octets).await? {
         0 => Err(io::ErrorKind::WriteZero.into()),
         n => Ok(n),
+    }
+}
+
+/// Reads what is there already; `None` where there is nothing.
+pub(super) async fn read_now(reader: &mut (impl AsyncRead + Unpin), into: &mut BytesMut) -> Option<io::Result<usize>> {
+    let mut read = pin!(reader.read_buf(into));
+    let looked = poll_fn(|context| Poll::Ready(read.as_mut().poll(context))).await;
+    match looked {
+        Poll::Ready(read) => Some(read),
+        Poll::Pending => None,
     }
 }
