@@ -130,7 +130,7 @@ impl Daemon for DnsB {
         let (sender, events) = mpsc::channel(EVENTS);
         let restored = CancellationToken::new();
         for acceptor in acceptors {
-            let listener = accept_once(restored.clone(), acceptor, sender.clone(), tasks.stop_token());
+            let listener = accept_when_restored(restored.clone(), acceptor, sender.clone(), tasks.stop_token());
             tasks.spawn("map listener", listener);
         }
         drop(sender);
@@ -190,7 +190,7 @@ async fn keeper(
 
 /// Accepts once everything is back: before that nobody could be told what is held, and handshakes would
 /// take the time that it needs. Until then the kernel holds who comes.
-async fn accept_once(restored: CancellationToken, acceptor: Acceptor, events: Events, stop: CancellationToken) {
+async fn accept_when_restored(restored: CancellationToken, acceptor: Acceptor, events: Events, stop: CancellationToken) {
     if stop.run_until_cancelled(restored.cancelled()).await.is_some() {
         acceptor.run(events, stop).await;
     }
