@@ -190,7 +190,12 @@ async fn keeper(
 
 /// Accepts once everything is back: before that nobody could be told what is held, and handshakes would
 /// take the time that it needs. Until then the kernel holds who comes.
-async fn accept_when_restored(restored: CancellationToken, acceptor: Acceptor, events: Events, stop: CancellationToken) {
+async fn accept_when_restored(
+    restored: CancellationToken,
+    acceptor: Acceptor,
+    events: Events,
+    stop: CancellationToken,
+) {
     if stop.run_until_cancelled(restored.cancelled()).await.is_some() {
         acceptor.run(events, stop).await;
     }
