@@ -38,7 +38,7 @@ use dglb_node::{
     cli::{self, Exit},
     config::{ConfigError, Loaded},
     lifecycle::{Daemon, StartError, Tasks},
-    link::{AcceptSettings, Acceptor, Events, LinkMetrics, LinkSettings, with_certificate},
+    link::{AcceptSettings, Acceptor, LinkEvent, LinkId, LinkMetrics, LinkSettings, with_certificate},
     metrics::DnsCounters,
     serve::{ConductKeeper, Content, Endpoint, Server},
     store::StoreFigures,
@@ -127,13 +127,8 @@ impl Daemon for DnsB {
             with_certificate(status.document(), credentials.as_ref())
         };
         admin.run(tasks, registry, readiness.clone(), show).map_err(internal)?;
-        let (sender, events) = mpsc::channel(EVENTS);
         let restored = CancellationToken::new();
-        for acceptor in acceptors {
-            let listener = accept_when_restored(restored.clone(), acceptor, sender.clone(), tasks.stop_token());
-            tasks.spawn("map listener", listener);
-        }
-        drop(sender);
+        let events = take_links(acceptors, &restored, tasks);
         let (asking, reloads) = mpsc::channel(1);
         let (networks, sources) = networks::follow(config.prove.sources.clone(), networks::FOLLOW, tasks);
         let (asker, check) = (Arc::new(Asker::open().await.map_err(internal)?), config.check);
@@ -188,17 +183,23 @@ async fn keeper(
     Ok((keeper, Some(opened)))
 }
 
-/// Accepts once everything is back: before that nobody could be told what is held, and handshakes would
-/// take the time that it needs. Until then the kernel holds who comes.
-async fn accept_when_restored(
-    restored: CancellationToken,
-    acceptor: Acceptor,
-    events: Events,
-    stop: CancellationToken,
-) {
-    if stop.run_until_cancelled(restored.cancelled()).await.is_some() {
-        acceptor.run(events, stop).await;
+/// Takes links in once everything is back: before that nobody could be told what is held, and handshakes
+/// would take the time that it needs. Until then the kernel holds who comes.
+fn take_links(
+    acceptors: Vec<Acceptor>,
+    restored: &CancellationToken,
+    tasks: &mut Tasks,
+) -> mpsc::Receiver<(LinkId, LinkEvent)> {
+    let (sender, events) = mpsc::channel(EVENTS);
+    for acceptor in acceptors {
+        let (restored, sender, stop) = (restored.clone(), sender.clone(), tasks.stop_token());
+        tasks.spawn("map listener", async move {
+            if stop.run_until_cancelled(restored.cancelled()).await.is_some() {
+                acceptor.run(sender, stop).await;
+            }
+        });
     }
+    events
 }
 
 async fn bind_map(config: &Config, link: LinkSettings, metrics: &LinkMetrics) -> Result<Vec<Acceptor>, StartError> {

@@ -169,13 +169,23 @@ impl Link {
                 }
             }
         };
+        self.end(reason, &mut reader, &mut writer).await
+    }
+
+    /// Says goodbye, and tells the daemon. How long the link was up.
+    async fn end(
+        mut self,
+        reason: CloseReason,
+        reader: &mut (impl AsyncRead + Unpin),
+        writer: &mut (impl AsyncWrite + Unpin),
+    ) -> Option<Duration> {
         self.count_end(&reason);
         let up_for = self.up_since.map(|since| since.elapsed());
         let ours =
             matches!(reason, CloseReason::ByeFromUs(_) | CloseReason::RefusedByUs(_) | CloseReason::Violation(_));
         let goodbye = async {
             if ours {
-                let _ = timeout(self.driver.settings.linger, say_goodbye(&mut reader, &mut writer)).await;
+                let _ = timeout(self.driver.settings.linger, say_goodbye(reader, writer)).await;
             }
         };
         let down = async {
@@ -184,7 +194,7 @@ impl Link {
                 let reason = self.why.take().unwrap_or_else(|| reason.into());
                 let down = LinkEvent::Down(Down { reason, last_heard, was_up });
                 // Nobody listens: the daemon is on its way out.
-                let _ = events.send((self.driver.id, down)).await;
+                let _ = self.driver.events.send((self.driver.id, down)).await;
             }
         };
         tokio::join!(down, goodbye);
