@@ -8,7 +8,7 @@
 use std::{cmp::Ordering, collections::HashMap, net::IpAddr};
 
 use crate::{
-    catalogue::{Policy, Service, Site},
+    catalogue::{Form, Policy, Service, Site},
     estimate::{ENOUGH, Measured},
     report::{Figures, Health, RankedSite, Ranking},
 };
@@ -16,7 +16,8 @@ use crate::{
 /// Orders the sites of `service`, as `measured` knows their addresses, for catalogue generation
 /// `catalogue`.
 ///
-/// Sites are compared by health, then by the policy's composite of latency and cost; a site whose
+/// Sites are compared by health, then by the policy's composite of latency and cost, or where it says
+/// [`Form::Failover`] by the customer's order alone, and nothing of what follows applies. A site whose
 /// latency rests on fewer than [`ENOUGH`] round trips comes after those that were measured, in
 /// the customer's order. A site's figure is that of its best usable address, since A and AAAA are
 /// chosen jointly. At every place the site that `previous` had foremost is kept unless another
@@ -31,7 +32,7 @@ pub fn rank(
     let sites = service.sites.iter().enumerate().filter(|(_, site)| !site.addresses.is_empty());
     let mut candidates: Vec<_> = sites.map(|(at, site)| Candidate::new(at, site, &service.policy, &measured)).collect();
     candidates.sort_by(Candidate::compare);
-    if let Some(previous) = previous {
+    if let Some(previous) = previous.filter(|_| service.policy.form == Form::Best) {
         candidates = keep_present(candidates, previous, &service.policy);
     }
     let sites = candidates.into_iter().map(|c| c.ranked).collect();
@@ -79,7 +80,7 @@ impl Candidate {
         addresses.sort_by_key(|m| m.figures.health);
         let health = addresses.first().map_or(Health::Unknown, |m| m.figures.health);
         let usable = || addresses.iter().filter(|m| m.figures.health == health);
-        let composite = |us: u32| policy.latency * f64::from(us) / 1_000.0 + policy.cost * site.cost;
+        let composite = |us: u32| policy.score(us, site.cost);
         let score = |sure: bool| {
             let samples = move |m: &&Measured| (m.samples >= ENOUGH) == sure;
             let latencies = usable().filter(samples).filter_map(|m| m.figures.latency_us.map(|l| (l, m.range_us)));
@@ -90,6 +91,8 @@ impl Candidate {
         };
         let sure = score(true).map(|us| us.map(composite)).map(|[now, least, most]| Score { now, least, most });
         let score = sure.map(|s| s.now).or_else(|| score(false).map(|us| composite(us[0])));
+        // Without a score nobody compares it, here or where reports of many are put together.
+        let (sure, score) = if policy.form == Form::Failover { (None, None) } else { (sure, score) };
         let addresses = addresses.iter().map(|m| m.figures).collect();
         Self { ranked: RankedSite { site: site.name.clone(), score, addresses }, health, sure, wish }
     }
@@ -109,9 +112,7 @@ impl Candidate {
     fn holds_against(&self, rival: &Self, policy: &Policy) -> bool {
         // What was not measured yet cannot be beaten yet either.
         let (Some(mine), Some(theirs)) = (self.sure, rival.sure) else { return true };
-        let margin =
-            (policy.latency * f64::from(policy.margin_ms)).max(mine.least * f64::from(policy.margin_percent) / 100.0);
-        mine.least - theirs.most <= margin
+        mine.least - theirs.most <= policy.margin(mine.least)
     }
 }
 
@@ -328,6 +329,18 @@ mod tests {
     }
 
     #[test]
+    fn failover_goes_by_the_customers_order_and_returns_at_once() {
+        let service = service(3, Policy { form: Form::Failover, ..Policy::default() });
+        let first = ranked(&service, &[up(90), up(10), up(50)], None);
+        assert_eq!(names(&first), ["s0", "s1", "s2"]);
+        let dead = ranked(&service, &[down(90), up(10), up(50)], Some(&first));
+        assert_eq!(names(&dead), ["s1", "s2", "s0"]);
+        let back = ranked(&service, &[up(90), up(10), up(50)], Some(&dead));
+        assert_eq!(names(&back), ["s0", "s1", "s2"]);
+        assert!(back.sites.iter().all(|s| s.score.is_none()), "a dns-b that adds reports up finds no other order");
+    }
+
+    #[test]
     fn doubt_is_for_who_is_in_place() {
         let service = service(2, Policy::default());
         let first = ranked(&service, &[up(50), up(90)], None);
@@ -397,6 +410,7 @@ mod tests {
             margin_percent,
             latency: f64::from(l),
             cost: f64::from(c) * 10.0,
+            ..Policy::default()
         });
         (policy, 1_usize..8).prop_flat_map(|(policy, n)| {
             let all = || prop::collection::vec(known(), n);
@@ -450,6 +464,18 @@ mod tests {
             less.sites.retain(|s| s.name != format!("s{out}"));
             let rest = ranked(&less, &known, None);
             prop_assert_eq!(names(&whole).into_iter().filter(|n| *n != format!("s{out}")).collect::<Vec<_>>(), names(&rest));
+        }
+
+        /// In failover latency, doubt and the past do not count, health alone moves a site.
+        #[test]
+        fn failover_is_the_customers_order_of_each_health((mut service, before, now, doubts) in case()) {
+            service.policy.form = Form::Failover;
+            let previous = ranked(&service, &before, None);
+            let ranking = doubted(&service, &now, &doubts, Some(&previous));
+            let mut expected: Vec<usize> = (0..now.len()).collect();
+            expected.sort_by_key(|n| now[*n].0);
+            let expected: Vec<_> = expected.into_iter().map(|n| format!("s{n}")).collect();
+            prop_assert_eq!(names(&ranking), expected);
         }
 
         #[test]
