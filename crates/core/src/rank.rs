@@ -205,7 +205,7 @@ mod tests {
     }
 
     fn doubted(service: &Service, known: &[Known], doubts: &[Doubt], previous: Option<&Ranking>) -> Ranking {
-        let number = |address| (0..known.len()).find(|n| super::tests::address(*n) == address).unwrap();
+        let number = |at| (0..known.len()).find(|n| address(*n) == at).unwrap();
         let look_up = |_: &Site, address| measured(address, known[number(address)], doubts[number(address)]);
         rank(service, 7, look_up, previous)
     }
