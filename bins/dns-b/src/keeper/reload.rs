@@ -32,14 +32,7 @@ impl Keeper {
             }
         }
         if self.fleet != config.fleet {
-            self.fleet = config.fleet.clone();
-            self.directory.set_fleet(self.fleet.clone());
-            self.keep_fleet();
-            let links: Vec<LinkId> = self.links.keys().copied().collect();
-            for link in links {
-                self.send(link, Message::Fleet(Box::new(self.fleet.clone())));
-                self.send_delegations(link, |_| true);
-            }
+            self.use_fleet(&config.fleet);
         }
         self.renew_default_group();
         self.await_zones();

@@ -1,4 +1,5 @@
 mod catalogues;
+mod fleets;
 mod keep;
 mod liveness;
 mod operator;
