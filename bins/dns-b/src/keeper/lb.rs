@@ -104,6 +104,7 @@ impl Keeper {
             self.directory.update_lb(index, |lb| lb.handed_out = false);
         }
         self.budgets.connected(index, restarted);
+        self.give_voice(index, now);
         self.hold_lease(index);
         if self.default_group.iter().any(|member| member.identity == *identity) {
             self.renew_default_group();

@@ -26,6 +26,7 @@ mod sync;
 #[cfg(test)]
 mod tests;
 mod verdicts;
+mod voices;
 
 use std::{
     collections::HashMap,

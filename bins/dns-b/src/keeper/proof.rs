@@ -50,9 +50,10 @@ impl Keeper {
     }
 
     /// What the files about networks say has changed.
-    pub fn set_networks(&mut self, networks: Networks) {
+    pub fn set_networks(&mut self, networks: Networks, now: Instant) {
         self.prove.networks = networks;
         self.judge_proofs();
+        self.give_voices(now);
     }
 
     /// Sends a challenge to every linked DNS-LB for which one is due.

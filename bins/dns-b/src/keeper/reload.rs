@@ -24,6 +24,7 @@ impl Keeper {
         self.prove.clone_from(&config.prove);
         self.directory.set_settings(config.settings.clone());
         self.judge_proofs();
+        self.give_voices(now);
         self.dismiss_strangers(now);
         for (id, before) in before {
             let after = self.links.get(&id).filter(|l| l.role == PeerRole::DnsLb).map(|l| bounds(self, l));

@@ -142,7 +142,7 @@ impl Keeper {
 
 impl Keeper {
     fn standing_verdicts(&self) -> Vec<Value> {
-        let verdict = |(service, site, pops, of): (&Name, &str, usize, usize)| json!({ "service": service, "site": site, "down_for": pops, "of": of });
+        let verdict = |(service, site, pops, of): (&Name, &str, u32, u32)| json!({ "service": service, "site": site, "down_for": pops, "of": of });
         self.verdicts.standing().map(verdict).collect()
     }
 

@@ -222,7 +222,7 @@ fn an_identity_may_be_bound_to_an_autonomous_system() {
     let list = directory.path().join("open");
     std::fs::write(&list, "198.51.100.0/24\n").unwrap();
     let sources = Sources { open_resolvers: Some(list), as_database: None };
-    lab.keeper.set_networks(Networks::read(&sources).unwrap());
+    lab.keeper.set_networks(Networks::read(&sources).unwrap(), lab.now);
     assert_eq!(lab.held(), [("192.0.2.153/32".to_owned(), Source::Proven)]);
 }
 
