@@ -163,7 +163,7 @@ impl Keeper {
     /// the reason.
     fn admit(&self, index: LbIndex, identity: &Identity, entries: &[MapEntry]) -> (Vec<MapEntry>, usize, Vec<Refused>) {
         let (allowed, may_prove) =
-            self.peers.get(identity).map_or((&[][..], true), |p| (&p.may_map[..], p.prove.allowed));
+            (self.peers.get(identity).map_or(&[][..], |p| &p.may_map[..]), self.bounds(identity).allowed);
         let is_proven = |prefix| self.lbs.get(&index).is_some_and(|truth| truth.learnt.covers(prefix));
         let (mut accepted, mut proven, mut refused) = (Vec::new(), 0, Vec::new());
         for entry in entries {
