@@ -11,6 +11,7 @@ use dglb_core::{
     directory::LbIndex,
     identity::Identity,
     name::Name,
+    net::Prefix,
     proto::message::{
         BootId, EntryKind, Map, MapAck, MapEntry, Message, Ready, Refused, RefusedReason, Report, ReportAck, Resync,
         Unmap,
@@ -127,11 +128,8 @@ impl Keeper {
         let Some(truth) = self.lbs.get_mut(&index) else { return };
         let content = content_of(map);
         if let Some(text) = objection(map.generation, content, truth) {
-            let refuse = |e: &MapEntry| Refused { prefix: e.prefix, reason: RefusedReason::Stale, text: text.clone() };
-            self.figures.stale += 1;
-            let refused = map.entries.iter().map(refuse).collect();
-            let ack = MapAck { generation: map.generation, accepted: 0, refused };
-            self.send(link, Message::MapAck(ack));
+            let prefixes = map.entries.iter().map(|entry| entry.prefix);
+            self.refuse_stale(link, map.generation, prefixes.collect(), &text);
             return;
         }
         if map.generation > truth.map_generation {
@@ -157,6 +155,17 @@ impl Keeper {
         let ack = MapAck { generation: map.generation, accepted, refused };
         self.send_kept(link, Message::MapAck(ack));
         self.judge(index, now);
+    }
+
+    /// What names no prefix is refused as if it had named all, or it would look accepted.
+    fn refuse_stale(&mut self, link: LinkId, generation: u64, mut prefixes: Vec<Prefix>, text: &str) {
+        self.figures.stale += 1;
+        if prefixes.is_empty() {
+            prefixes.push(Prefix::ALL_IPV4);
+        }
+        let refuse = |prefix| Refused { prefix, reason: RefusedReason::Stale, text: text.to_owned() };
+        let refused = prefixes.into_iter().map(refuse).collect();
+        self.send(link, Message::MapAck(MapAck { generation, accepted: 0, refused }));
     }
 
     /// Entries that the operator's configuration allows, how many others are proven, and the rest with
@@ -251,7 +260,8 @@ impl Keeper {
             self.publish_tables();
             self.keep_lb(index);
         } else {
-            self.figures.stale += 1;
+            let text = format!("generation {} is not greater than {}", unmap.generation, truth.map_generation);
+            return self.refuse_stale(link, unmap.generation, unmap.prefixes.clone(), &text);
         }
         let accepted = self.lbs.get(&index).map_or(0, |t| t.entries as u32);
         let ack = MapAck { generation: unmap.generation, accepted, refused: Vec::new() };
