@@ -290,6 +290,7 @@ impl Keeper {
         for service in &gone {
             truth.rankings.remove(service);
             self.verdicts.ranked(index, service, None);
+            self.coming.known(index, service);
             self.directory.remove_ranking(index, service);
         }
         self.take_rankings(index, report.generation, report.rankings, now);
@@ -325,6 +326,10 @@ impl Keeper {
                 continue;
             }
             truth.unknown += usize::from(new && unknown);
+            match unknown {
+                true => self.coming.unknown(index, &ranking, &self.directory),
+                false => self.coming.known(index, &ranking.service),
+            }
             // Who ranks what is in no catalogue has no say.
             if !unknown && self.verdicts.ranked(index, &ranking.service, Some(&ranking)) {
                 weighed.push(ranking.service.clone());
@@ -332,6 +337,7 @@ impl Keeper {
             truth.rankings.insert(&mut self.outlines, &ranking);
         }
         self.directory.set_counted(index, true);
+        self.tell_of_coming();
         self.pronounce(&weighed, now);
     }
 

@@ -8,6 +8,7 @@
 mod admission;
 mod budget;
 mod check;
+mod coming;
 mod distribution;
 mod duplicates;
 mod fleet;
@@ -57,6 +58,7 @@ pub use verdicts::Quorum;
 
 use crate::config::{CheckConfig, Config, DefaultMember, DnsLbs, Peer, ProveConfig};
 use budget::Budgets;
+use coming::Coming;
 use distribution::{Distribution, Followed};
 use duplicates::Duplicates;
 use fleet::Agreement;
@@ -110,6 +112,7 @@ pub struct Keeper {
     duplicates: Duplicates,
     crowd: Crowd,
     verdicts: Verdicts,
+    coming: Coming,
     quorum: Quorum,
     budgets: Budgets,
     outbox: Vec<(LinkId, Outgoing)>,
@@ -185,6 +188,7 @@ impl Keeper {
             duplicates: Duplicates::default(),
             crowd: Crowd::default(),
             verdicts: Verdicts::default(),
+            coming: Coming::default(),
             quorum: config.quorum,
             budgets: Budgets::default(),
             outbox: Vec::new(),

@@ -183,6 +183,8 @@ impl Keeper {
         let changed: Vec<Name> =
             services.into_iter().filter(|service| self.verdicts.ranked(lb, service, None)).collect();
         self.verdicts.voices.remove(&lb);
+        self.coming.silence(lb);
+        self.tell_of_coming();
         self.pronounce(&changed, now);
     }
 }
