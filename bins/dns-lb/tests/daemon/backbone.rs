@@ -126,6 +126,8 @@ impl State {
                 self.catalogue_acks.push(ack);
                 None
             }
+            // Somebody asked between WELCOME and the catalogue.
+            Message::Want(_) => None,
             other => {
                 self.violations.push(format!("{other:?}"));
                 None
