@@ -110,11 +110,11 @@ fn measure(
     group: &mut BenchmarkGroup<'_, WallTime>,
     name: &str,
     questions: &[Sent],
-    answer: impl Fn(&mut [Exchange<'_>]),
+    mut answer: impl FnMut(&mut [Exchange<'_>]),
 ) {
     let mut received = Received::new();
     let mut batches = questions.chunks_exact(BATCH).cycle();
-    let mut next = || received.answered(batches.next().unwrap_or_default(), &answer);
+    let mut next = || received.answered(batches.next().unwrap_or_default(), &mut answer);
     let mut times: Vec<Duration> = (0..QUESTIONS / BATCH).map(|_| next()).collect();
     times.sort_unstable();
     println!("{name}: median {} ns", times[times.len() / 2].as_nanos() / BATCH as u128);
