@@ -230,7 +230,7 @@ mod tests {
     }
 
     fn ack(generation: u64) -> ReportAck {
-        ReportAck { generation }
+        ReportAck { generation, refused: 0 }
     }
 
     /// `b1 3←2 a=x b=y -c`.

@@ -16,6 +16,7 @@ mod expected;
 mod expiry;
 mod identity;
 mod metrics;
+mod quota;
 mod security;
 mod tls;
 mod trust;
@@ -44,6 +45,7 @@ pub use drive::Driver;
 pub use expected::{WrongPeer, expect, not_dialled};
 pub use identity::{IdentityProblem, certified_name};
 pub use metrics::LinkMetrics;
+pub use quota::{Accounts, LinkQuota};
 pub use security::{LinkSecurity, Unsecured};
 pub use tls::{PROTOCOL, TlsError};
 
@@ -112,6 +114,10 @@ pub struct LinkSettings {
     pub linger: Duration,
     /// Messages that a [`LinkSender`] holds beside the session's own queue. Default 256.
     pub commands: usize,
+    /// How much a peer may say.
+    pub quota: LinkQuota,
+    /// What each holder of a certificate has said.
+    pub accounts: Accounts,
 }
 
 impl LinkSettings {
@@ -131,6 +137,8 @@ impl Default for LinkSettings {
             stall_timeout: Duration::from_secs(15),
             linger: Duration::from_secs(2),
             commands: 256,
+            quota: LinkQuota::default(),
+            accounts: Accounts::default(),
         }
     }
 }

@@ -6,6 +6,7 @@ mod liveness;
 mod maps;
 mod operator;
 mod proofs;
+mod quotas;
 mod reports;
 mod steering;
 
@@ -33,7 +34,7 @@ use dglb_core::{
 use dglb_node::link::{LinkId, LinkSecurity};
 
 use super::{CheckOutcome, Checked, Keeper, Outgoing, Verdict};
-use crate::config::{CheckConfig, Config, DefaultMember, DnsLbs, MapConfig, Peer, ProveBounds, ProveConfig};
+use crate::config::{CheckConfig, Config, DefaultMember, DnsLbs, MapConfig, Peer, ProveBounds, ProveConfig, Quotas};
 
 const SERVICE: &str = "www.glb.test";
 const LEASE: Duration = Duration::from_secs(60);
@@ -77,7 +78,13 @@ fn config() -> Config {
         serving: dglb_node::config::Dns::default(),
         settings: Settings::default(),
         default_group: vec![DefaultMember { identity: "lb9".parse().unwrap(), preference: 1, weight: 1 }],
-        map: MapConfig { listen: vec![], security: LinkSecurity::default(), dns_lbs: DnsLbs::Listed, lease: LEASE },
+        map: MapConfig {
+            listen: vec![],
+            security: LinkSecurity::default(),
+            dns_lbs: DnsLbs::Listed,
+            lease: LEASE,
+            quotas: Quotas::default(),
+        },
         check: CheckConfig { interval: Duration::from_secs(10), timeout: Duration::from_secs(2), fall: 2 },
         stale_after: Duration::from_secs(180),
         quorum: super::Quorum::default(),
