@@ -1,3 +1,4 @@
+mod floods;
 mod keep;
 mod news;
 mod residence;
