@@ -100,3 +100,13 @@ fn challenges_and_budgets_in_a_flood_cost_what_a_few_do() {
     }
     assert_eq!(lb.ask("www.sea1.glb.test").0.decision, Decision::Label);
 }
+
+#[test]
+fn what_a_dns_b_does_not_keep_is_shown() {
+    let (mut lb, _) = Lb::measured();
+    let refused = |lb: &Lb| lb.keeper.reports().servers()[&id("b1")].refused;
+    let generation = lb.keeper.reports().generation();
+    assert_eq!(refused(&lb), 0);
+    lb.said("b1", Message::ReportAck(ReportAck { generation, refused: 2 }));
+    assert_eq!(refused(&lb), 2);
+}
