@@ -4,7 +4,7 @@
 #![no_main]
 
 use arbitrary::Arbitrary;
-use dglb_core::dns::{Asked, Decision, Exchange, Handled, Responder, Role, Transport};
+use dglb_core::dns::{Asked, Decision, Exchange, Handled, Names, Responder, Role, Transport};
 use dglb_fuzz::{DNS_B, DNS_LB, Input, only_malformed_over_connections, responder};
 use hickory_proto::op::Message;
 use libfuzzer_sys::fuzz_target;
@@ -78,7 +78,7 @@ fuzz_target!(|batch: Batch| {
         let each = asked.clone().zip(&mut replies);
         let mut exchanges: Vec<_> =
             each.map(|(asked, reply)| Exchange { asked, reply, handled: Handled::DROPPED }).collect();
-        responder.respond_batch(&mut exchanges);
+        responder.respond_batch(&mut exchanges, &mut Names::default());
         for exchange in exchanges {
             let mut alone = vec![0; ROOM];
             let handled = responder.respond(&exchange.asked, &mut alone);

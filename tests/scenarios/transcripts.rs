@@ -103,12 +103,14 @@ fn shown(page: &str) -> Vec<Shown> {
     commands.map(read).collect()
 }
 
-/// Lines that say something, without what is another each time: ids and servers' halves of cookies.
+/// Lines that say something, without what is another each time: ids, servers' halves of cookies, and what
+/// cipher two libraries have agreed upon.
 fn lines(text: &str) -> Vec<String> {
-    let told = text.lines().filter(|line| !line.is_empty() && !line.starts_with(";; Got answer"));
+    let silent = |line: &str| [";; Got answer", ";; TLS session"].iter().any(|start| line.starts_with(start));
+    let told = text.lines().filter(|line| !line.is_empty() && !silent(line));
     told.map(|line| {
         let words = line.split_whitespace().collect::<Vec<_>>().join(" ");
-        let words = words.split(", id: ").next().unwrap_or_default().to_owned();
+        let words = words.split(", id: ").flat_map(|part| part.split("; id: ")).next().unwrap_or_default().to_owned();
         match words.split_once("; COOKIE: ") {
             Some((_, cookie)) => {
                 let good = if cookie.ends_with(" (good)") { "good" } else { "bad" };

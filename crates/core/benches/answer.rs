@@ -18,7 +18,7 @@ use arrayvec::ArrayVec;
 use criterion::{BenchmarkGroup, Criterion, criterion_group, criterion_main, measurement::WallTime};
 use dglb_core::{
     directory::Directory,
-    dns::{Asked, Exchange, Handled, Responder},
+    dns::{Asked, Exchange, Handled, Names, Responder},
 };
 
 use support::{
@@ -98,8 +98,10 @@ fn single(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, directory: &Dire
 
 /// As a serving thread does it: the time of one question in a batch.
 fn batch(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, directory: &Directory, questions: &[Sent]) {
-    let responder = Responder::with_defaults(directory);
-    measure(group, &format!("{name}, in a batch"), questions, |exchanges| responder.respond_batch(exchanges));
+    let (responder, mut names) = (Responder::with_defaults(directory), Names::default());
+    measure(group, &format!("{name}, in a batch"), questions, |exchanges| {
+        responder.respond_batch(exchanges, &mut names)
+    });
 }
 
 /// Prints the median over all batches, which is steady even where other work interrupts, and has
@@ -108,11 +110,11 @@ fn measure(
     group: &mut BenchmarkGroup<'_, WallTime>,
     name: &str,
     questions: &[Sent],
-    answer: impl Fn(&mut [Exchange<'_>]),
+    mut answer: impl FnMut(&mut [Exchange<'_>]),
 ) {
     let mut received = Received::new();
     let mut batches = questions.chunks_exact(BATCH).cycle();
-    let mut next = || received.answered(batches.next().unwrap_or_default(), &answer);
+    let mut next = || received.answered(batches.next().unwrap_or_default(), &mut answer);
     let mut times: Vec<Duration> = (0..QUESTIONS / BATCH).map(|_| next()).collect();
     times.sort_unstable();
     println!("{name}: median {} ns", times[times.len() / 2].as_nanos() / BATCH as u128);

@@ -14,7 +14,7 @@ mod support;
 
 use std::{hint::black_box, process::ExitCode};
 
-use dglb_core::dns::{DECISIONS, Decision, Exchange, Handled, Responder};
+use dglb_core::dns::{DECISIONS, Decision, Exchange, Handled, Names, Responder};
 
 use support::content::{Sent, Size, Sort};
 
@@ -42,14 +42,14 @@ fn main() -> ExitCode {
     let responder = Responder::with_defaults(&directory);
     let mut replies = vec![[0; 1_232]; BATCH];
     let mut questions = mixed.into_iter().cycle();
-    let mut counts = [0; DECISIONS];
+    let (mut counts, mut names) = ([0; DECISIONS], Names::default());
     for _ in 0..batches {
         let mut exchanges: Vec<Exchange<'_>> = replies
             .iter_mut()
             .zip(questions.by_ref())
             .map(|(reply, sent)| Exchange { asked: sent.asked(), reply, handled: Handled::DROPPED })
             .collect();
-        answer_batch(&responder, black_box(&mut exchanges));
+        answer_batch(&responder, black_box(&mut exchanges), &mut names);
         for exchange in &exchanges {
             counts[exchange.handled.decision as usize] += 1;
         }
@@ -63,8 +63,8 @@ fn main() -> ExitCode {
 
 /// Apart, so that instructions can be counted in here and nowhere else.
 #[inline(never)]
-fn answer_batch(responder: &Responder<'_>, exchanges: &mut [Exchange<'_>]) {
-    responder.respond_batch(exchanges);
+fn answer_batch(responder: &Responder<'_>, exchanges: &mut [Exchange<'_>], names: &mut Names) {
+    responder.respond_batch(exchanges, names);
 }
 
 fn usage() -> ExitCode {

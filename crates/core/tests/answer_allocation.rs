@@ -11,7 +11,7 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
-use dglb_core::dns::{Decision, Exchange, Handled, Responder};
+use dglb_core::dns::{Decision, Exchange, Handled, Names, Responder};
 
 use support::content::{Sent, Size, Sort};
 
@@ -82,8 +82,9 @@ fn answering_allocates_nothing() {
         handled: Handled::DROPPED,
     };
     let mut exchanges: Vec<Exchange<'_>> = questions.iter().zip(&mut replies).map(exchange).collect();
+    let mut names = Names::default();
     let before = CALLS.load(Relaxed);
-    responder.respond_batch(&mut exchanges);
+    responder.respond_batch(&mut exchanges, &mut names);
     assert_eq!(CALLS.load(Relaxed) - before, 0, "a batch allocates");
     for Exchange { asked, reply, handled } in &mut exchanges {
         assert_eq!(responder.respond(asked, reply), *handled);

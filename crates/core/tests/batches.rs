@@ -11,7 +11,7 @@ use std::{
 use dglb_core::{
     catalogue::{Mode, StaticRecord, ZoneStyle},
     directory::{Directory, LbIndex, LbState, Settings},
-    dns::{Asked, Exchange, Handled, Responder, Role, Transport},
+    dns::{Asked, Exchange, Handled, Names, Responder, Role, Transport},
     name::Name,
     table::{Claim, Member, Registry, Source},
 };
@@ -239,7 +239,7 @@ fn agree(directory: &Directory, packets: &[Packet]) -> Result<(), TestCaseError>
         .zip(&mut replies)
         .map(|(asked, reply)| Exchange { asked: *asked, reply, handled: Handled::DROPPED })
         .collect();
-    responder.respond_batch(&mut exchanges);
+    responder.respond_batch(&mut exchanges, &mut Names::default());
     for (Exchange { asked, reply, handled }, packet) in exchanges.iter().zip(packets) {
         let mut alone = vec![0; ROOM];
         prop_assert_eq!(responder.respond(asked, &mut alone), *handled, "{:?}", packet);

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use dglb_core::{
     directory::{Directory, Settings},
     dns::{
-        Asked, Conduct, Decision, Exchange, Handled, Responder, Role, Standing, Transport,
+        Asked, Conduct, Decision, Exchange, Handled, Names, Responder, Role, Standing, Transport,
         conduct::Text,
         cookie::{Cookies, Secret},
         rate::{Limiter, Limits},
@@ -437,7 +437,7 @@ fn limited(conduct: &Conduct, packets: &[Vec<u8>], transport: Transport, limiter
             Exchange { asked, reply, handled: Handled::DROPPED }
         })
         .collect();
-    responder.respond_batch(&mut exchanges);
+    responder.respond_batch(&mut exchanges, &mut Names::default());
     responder.limit_batch(&mut exchanges, limiter, 0);
     let read = |e: &Exchange<'_>| (e.handled.length > 0).then(|| Reply::read(&e.reply[..e.handled.length], e.handled));
     exchanges.iter().map(read).collect()

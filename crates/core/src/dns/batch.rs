@@ -5,7 +5,7 @@
 //! admit → place (zone) → touch → named → look up who asks → touch → routed (choose) → touch → answered → render
 //! ```
 
-use std::{array, hint::black_box, net::IpAddr};
+use std::{hint::black_box, net::IpAddr};
 
 use arrayvec::ArrayVec;
 
@@ -21,13 +21,16 @@ use crate::{
     table::{Located, MapTable},
 };
 
-/// Answers at most `N` packets.
-pub(super) fn respond<const N: usize>(responder: &Responder<'_>, exchanges: &mut [Exchange<'_>]) {
+/// Answers at most `N` packets, whose names are put where `names` are.
+pub(super) fn respond<const N: usize>(
+    responder: &Responder<'_>,
+    exchanges: &mut [Exchange<'_>],
+    names: &mut [QName; N],
+) {
     let directory = responder.directory;
-    let mut names: [QName; N] = array::from_fn(|_| QName::default());
     let mut open: ArrayVec<&mut Exchange<'_>, N> = ArrayVec::new();
     let mut admitted: ArrayVec<Admitted<'_>, N> = ArrayVec::new();
-    for (exchange, name) in exchanges.iter_mut().zip(&mut names) {
+    for (exchange, name) in exchanges.iter_mut().zip(names) {
         match responder.admit(&exchange.asked, name, exchange.reply, &mut admitted) {
             Some(handled) => exchange.handled = handled,
             None => open.push(exchange),

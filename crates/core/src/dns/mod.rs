@@ -26,7 +26,7 @@ use std::net::SocketAddr;
 
 pub use conduct::Conduct;
 pub use cookie::{STANDINGS, Standing};
-pub use responder::Responder;
+pub use responder::{Names, Responder};
 
 /// How a question came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

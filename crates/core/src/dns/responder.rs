@@ -1,5 +1,7 @@
 //! From packets to packets: the one way that every transport takes.
 
+use std::array;
+
 use arrayvec::ArrayVec;
 
 use super::{
@@ -27,6 +29,17 @@ const TC: u8 = 0x02;
 /// Questions that go through the core together; more of them would only push each other out of the
 /// cache.
 const BATCH: usize = 32;
+
+/// Room for the names that a batch asks for, kept from batch to batch: to clear it each time would cost an
+/// eighth of all that answering does.
+#[derive(Debug)]
+pub struct Names([QName; BATCH]);
+
+impl Default for Names {
+    fn default() -> Self {
+        Self(array::from_fn(|_| QName::default()))
+    }
+}
 
 /// Everything that replies depend on, held for one batch of questions.
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +81,7 @@ impl<'a> Responder<'a> {
     /// for UDP. Total: whatever the packet is, this returns.
     pub fn respond(&self, asked: &Asked<'_>, reply: &mut [u8]) -> Handled {
         let mut alone = [Exchange { asked: *asked, reply, handled: Handled::DROPPED }];
-        batch::respond::<1>(self, &mut alone);
+        batch::respond(self, &mut alone, &mut [QName::default()]);
         let [Exchange { handled, .. }] = alone;
         handled
     }
@@ -93,8 +106,8 @@ impl<'a> Responder<'a> {
     }
 
     /// Answers a batch, each packet as [`Responder::respond`] does.
-    pub fn respond_batch(&self, exchanges: &mut [Exchange<'_>]) {
-        exchanges.chunks_mut(BATCH).for_each(|some| batch::respond::<BATCH>(self, some));
+    pub fn respond_batch(&self, exchanges: &mut [Exchange<'_>], names: &mut Names) {
+        exchanges.chunks_mut(BATCH).for_each(|some| batch::respond(self, some, &mut names.0));
     }
 
     /// Reads a packet. What needs no directory is replied to at once; else the question is added to

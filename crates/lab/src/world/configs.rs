@@ -174,14 +174,25 @@ fn fleet(plan: &Plan) -> String {
 }
 
 fn dns_b(plan: &Plan, identity: &str) -> Value {
-    let port = |port| move |address: IpAddr| SocketAddr::new(address, port);
-    let listen = quoted(plan.host_addresses(identity).into_iter().map(port(MAP_PORT)));
+    let at = |port| quoted(plan.host_addresses(identity).into_iter().map(|a| SocketAddr::new(a, port)));
+    let (listen, tls, https) = (at(MAP_PORT), at(853), at(443));
     let mut config = format!(
         r#"identity = "{identity}"
 fleet = "fleet.toml"
 
 [dns]
 lanes = 1
+
+[dns.tls]
+referral = {tls}
+certificate = "certificate.pem"
+key = "key.pem"
+
+[dns.https]
+referral = {https}
+
+[dns.quic]
+referral = {tls}
 
 [map]
 listen = {listen}

@@ -19,7 +19,7 @@ mod udp;
 
 use std::{fmt, io, net::SocketAddr, num::NonZeroUsize, sync::Arc};
 
-use dglb_core::dns::{Role, Transport, rate::Limiter};
+use dglb_core::dns::{Names, Role, Transport, rate::Limiter};
 use prometheus_client::registry::Registry;
 use thiserror::Error;
 
@@ -190,7 +190,8 @@ fn run_lanes<S: Source>(
     for (number, sockets) in lanes.into_iter().enumerate() {
         let limiter = Limiter::new(settings.rate_table, rand::random(), spread);
         let stream::Service { source, counters, slow, .. } = service();
-        let lane = udp::Lane { sockets, source, counters, limiter, slow, stop: Arc::clone(&stop) };
+        let lane =
+            udp::Lane { sockets, source, counters, limiter, names: Names::default(), slow, stop: Arc::clone(&stop) };
         let processor = processors.get(number).copied();
         let run = move || {
             processor.into_iter().for_each(processors::keep_to);

@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use dglb_core::{
     directory::Directory,
-    dns::{Asked, Conduct, Exchange, Handled, Responder, rate::Limiter},
+    dns::{Asked, Conduct, Exchange, Handled, Names, Responder, rate::Limiter},
     published::{Published, Snapshot},
     residence::{Family, Nonce, Secret},
 };
@@ -24,7 +24,7 @@ pub trait Held {
     fn respond(&self, asked: &Asked<'_>, reply: &mut [u8]) -> Handled;
 
     /// Answers each packet of a batch as [`Held::respond`] does, and leaves what became of it there.
-    fn respond_batch(&self, exchanges: &mut [Exchange<'_>]) {
+    fn respond_batch(&self, exchanges: &mut [Exchange<'_>], _names: &mut Names) {
         for exchange in exchanges {
             exchange.handled = self.respond(&exchange.asked, exchange.reply);
         }
@@ -85,8 +85,8 @@ impl Held for ContentHeld {
         self.responder().respond(asked, reply)
     }
 
-    fn respond_batch(&self, exchanges: &mut [Exchange<'_>]) {
-        self.responder().respond_batch(exchanges);
+    fn respond_batch(&self, exchanges: &mut [Exchange<'_>], names: &mut Names) {
+        self.responder().respond_batch(exchanges, names);
     }
 
     fn limit_batch(&self, exchanges: &mut [Exchange<'_>], limiter: &mut Limiter, now: u64) {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use arrayvec::ArrayVec;
-use dglb_core::dns::{Asked, Decision, Exchange, Handled, Role, Transport, rate::Limiter};
+use dglb_core::dns::{Asked, Decision, Exchange, Handled, Names, Role, Transport, rate::Limiter};
 
 use super::{
     mmsg::{BATCH, Batch, Datagram, REPLY, happened, readable, wait},
@@ -39,6 +39,7 @@ pub(super) struct Lane<S> {
     pub(super) source: S,
     pub(super) counters: metrics::Lane,
     pub(super) limiter: Limiter,
+    pub(super) names: Names,
     pub(super) slow: SlowLane,
     pub(super) stop: Arc<Stop>,
 }
@@ -108,7 +109,7 @@ impl<S: Source> Lane<S> {
             lengths.push((at, datagram.reply_length));
         }
         let held = self.source.hold();
-        held.respond_batch(&mut exchanges);
+        held.respond_batch(&mut exchanges, &mut self.names);
         held.limit_batch(&mut exchanges, &mut self.limiter, started.elapsed().as_millis() as u64);
         let mut late = Late::default();
         for (exchange, (at, length)) in exchanges.iter().zip(lengths) {
