@@ -9,7 +9,7 @@ use std::{
 
 use dglb_core::{
     identity::Identity,
-    proto::message::{BootId, Message, Welcome},
+    proto::message::{BootId, FleetStamp, Message, Welcome},
 };
 use dns_lb::{
     keeper::{Effects, Event, Keeper, Settings},
@@ -55,7 +55,7 @@ impl DnsLb {
     pub fn up(&mut self, link: u64, welcome: Box<Welcome>, now: Instant) {
         let server = welcome.identity.clone();
         self.links.insert(server.clone(), link);
-        self.handle(Event::Up(server, welcome), now);
+        self.handle(Event::Up(server, welcome, FleetStamp::default()), now);
     }
 
     /// A dns-b said something.

@@ -44,6 +44,7 @@ impl Keeper {
         for service in &gone {
             truth.rankings.remove(service);
             self.verdicts.ranked(index, service, None);
+            self.coming.known(index, service);
             self.directory.remove_ranking(index, service);
         }
         let over = self.take_rankings(index, report.generation, report.rankings, now);
@@ -83,6 +84,10 @@ impl Keeper {
             let unknown = self.directory.set_ranking(index, &ranking).is_err();
             self.figures.unknown_rankings += u64::from(unknown);
             truth.unknown += usize::from(is_unknown);
+            match unknown {
+                true => self.coming.unknown(index, &ranking, &self.directory),
+                false => self.coming.known(index, &ranking.service),
+            }
             // Who ranks what is in no catalogue has no say.
             if !unknown && self.verdicts.ranked(index, &ranking.service, Some(&ranking)) {
                 weighed.push(ranking.service.clone());
@@ -90,6 +95,7 @@ impl Keeper {
             truth.rankings.insert(&mut self.outlines, &ranking);
         }
         self.directory.set_counted(index, true);
+        self.tell_of_coming();
         self.pronounce(&weighed, now);
         over
     }

@@ -1,6 +1,7 @@
 mod admission;
 mod catalogues;
 mod checks;
+mod fleets;
 mod keep;
 mod liveness;
 mod maps;
