@@ -8,6 +8,7 @@ mod client;
 mod compare;
 mod connections;
 mod cpu;
+mod decide;
 mod echo;
 mod instructions;
 mod links;
@@ -44,6 +45,8 @@ enum Command {
     Churn(churn::Churn),
     /// Ten thousand DNS-LBs on one dns-b
     Links(links::Links),
+    /// Whether clients are sent to the best site, on measured round trips
+    Decide(decide::Decide),
     /// How many instructions an answer takes, against bounds
     Instructions(instructions::Instructions),
     /// Serve what the shows ask for (a child of the others)
@@ -84,6 +87,7 @@ fn run(command: Command) -> io::Result<ExitCode> {
         Command::Compare(compare) => compare.run(),
         Command::Churn(churn) => churn.run(),
         Command::Links(links) => links.run(),
+        Command::Decide(decide) => decide.run(),
         Command::Instructions(instructions) => instructions.run(),
         Command::Serve(serve) => serve::run(serve),
         Command::Echo(shape) => echo::run(shape),

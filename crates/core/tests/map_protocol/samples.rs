@@ -234,7 +234,7 @@ pub(crate) fn catalogue() -> ZoneCatalogue {
             mode: Mode::Direct,
             ttl: 300,
             answers: 2,
-            policy: Policy { margin_ms: 10, margin_percent: 11, latency: 1.0, cost: 0.5 },
+            policy: Policy { margin_ms: 10, margin_percent: 11, latency: 1.0, cost: 0.5, ..Policy::default() },
             probes: vec![
                 Probe {
                     kind: ProbeKind::Http { port: 8_080, path: "/up".into() },
