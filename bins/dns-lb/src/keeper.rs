@@ -6,6 +6,7 @@
 //! refused message changes nothing.
 
 mod adopt;
+mod asked;
 mod keep;
 mod residence;
 mod steering;
@@ -41,6 +42,7 @@ use crate::{
     self_check::{Arrived, Check, SelfCheck},
     shares::InForce,
 };
+use asked::{Asked, Wish};
 use steering::Steering;
 use want::Wanted;
 
@@ -143,6 +145,7 @@ pub struct Keeper {
     metrics: Metrics,
     kept: keep::Kept,
     steering: Steering,
+    asked: Asked,
 }
 
 impl Keeper {
@@ -177,6 +180,7 @@ impl Keeper {
             settings,
             kept: keep::Kept::default(),
             steering: Steering::default(),
+            asked: Asked::default(),
         };
         keeper.gauge();
         keeper
@@ -212,6 +216,7 @@ impl Keeper {
                 self.behind.retain(|(behind, _), _| *behind != server);
                 self.reports.down(&server);
                 self.steering_down(&server);
+                self.asked.down(&server);
                 self.settle_shares(now, &mut effects);
                 self.proofs.down(&server);
                 effects.send.extend(self.registration.down(&server));
@@ -262,12 +267,10 @@ impl Keeper {
             Message::Challenge(challenge) => self.challenged(&server, &challenge, now, effects),
             Message::Seen(seen) => self.seen(&server, seen, now),
             Message::ReportAck(ack) => effects.send.extend(self.reports.acknowledged(&server, ack)),
-            Message::Resync(Resync::Map) => effects.send.extend(self.registration.resync(&server)),
-            Message::Resync(Resync::Report) | Message::GetReport => {
-                effects.send.extend(self.reports.resync(&server));
-            }
+            Message::Resync(Resync::Map) => self.wished(&server, Wish::Map, now, effects),
+            Message::Resync(Resync::Report) | Message::GetReport => self.wished(&server, Wish::Report, now, effects),
             Message::Catalogue(update) => self.news(server, *update, now, effects),
-            Message::Verdict(verdict) => self.verdict(&server, verdict, effects),
+            Message::Verdict(verdict) => self.verdict(&server, verdict, now, effects),
             Message::Budget(budget) => self.budget(&server, &budget, now, effects),
             Message::Drain(true) => drop(self.drained_by.insert(server)),
             Message::Drain(false) => drop(self.drained_by.remove(&server)),
@@ -279,6 +282,7 @@ impl Keeper {
     fn tick(&mut self, now: Instant, effects: &mut Effects) {
         self.settle_shares(now, effects);
         self.look_after_residence(now, effects);
+        self.grant_due(now, effects);
         let due = self.measurements.due(now);
         self.ranked(due, Vec::new(), effects);
         if now >= self.next_digest {

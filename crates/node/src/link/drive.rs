@@ -2,6 +2,7 @@
 
 mod identity;
 mod octets;
+mod pressure;
 mod time;
 
 use std::{
@@ -16,7 +17,7 @@ use dglb_core::proto::{
     session::Stats,
 };
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite},
     sync::{OwnedSemaphorePermit, mpsc, oneshot},
     time::timeout,
 };
@@ -28,7 +29,7 @@ use tracing::{debug, warn};
 
 use super::{
     Command, Decision, Down, DownReason, Events, LinkEvent, LinkId, LinkMetrics, LinkSender, LinkSettings,
-    credentials::Certified,
+    credentials::Certified, quota::Account,
 };
 
 /// Frames are collected up to this size for one write.
@@ -37,8 +38,6 @@ const BATCH: usize = 64 << 10;
 const READ: usize = 4 << 10;
 /// A read buffer that has grown beyond this is given back once it is empty.
 const KEEP: usize = 32 << 10;
-/// Most octets that are read and thrown away while the peer closes.
-const LAST_OCTETS: usize = 256 << 10;
 
 /// Runs one [`Session`] over one byte stream.
 pub struct Driver {
@@ -87,6 +86,8 @@ impl Driver {
             announced: self.dialled,
             counted: Stats::default(),
             session,
+            account: pressure::account(&self),
+            held_until: None,
             driver: self,
         };
         link.run(stream).await
@@ -120,12 +121,17 @@ struct Link {
     announced: bool,
     /// What the metrics have of the session's.
     counted: Stats,
+    /// What the peer has used up of what it may say.
+    account: Account,
+    /// Nothing is read before then: the peer has said too much.
+    held_until: Option<Instant>,
 }
 
 impl Link {
     async fn run<S: AsyncRead + AsyncWrite + Unpin>(mut self, stream: S) -> Option<Duration> {
         let (mut reader, mut writer) = tokio::io::split(stream);
         let (events, stop) = (self.driver.events.clone(), self.driver.stop.clone());
+        self.charge_link();
         let reason = loop {
             self.advance();
             if let Some(Event::Closed(_)) = self.pending
@@ -136,7 +142,7 @@ impl Link {
             }
             let deadline = self.deadline();
             let established = self.session.is_established();
-            let reading = self.pending.is_none();
+            let reading = self.reads();
             if reading {
                 self.inbound.reserve(READ);
             }
@@ -185,7 +191,7 @@ impl Link {
             matches!(reason, CloseReason::ByeFromUs(_) | CloseReason::RefusedByUs(_) | CloseReason::Violation(_));
         let goodbye = async {
             if ours {
-                let _ = timeout(self.driver.settings.linger, say_goodbye(reader, writer)).await;
+                let _ = timeout(self.driver.settings.linger, octets::say_goodbye(reader, writer)).await;
             }
         };
         let down = async {
@@ -206,10 +212,11 @@ impl Link {
         if self.pending.is_none() {
             self.pending = self.next_event();
         }
-        while self.pending.is_none() && !self.session.is_closed() && self.decode() {
+        self.look_at_hold();
+        while self.reads() && !self.session.is_closed() && self.decode() {
             self.pending = self.next_event();
         }
-        self.session.set_reading(self.pending.is_none(), Instant::now());
+        self.session.set_reading(self.reads(), Instant::now());
         if self.inbound.is_empty() && self.inbound.capacity() > KEEP {
             self.inbound = BytesMut::new();
         }
@@ -251,6 +258,7 @@ impl Link {
             Ok(Some(frame)) => {
                 // The session's own close event says what was wrong.
                 let _ = self.session.handle(frame, Instant::now());
+                self.charge(1, 0);
                 true
             }
             Ok(None) => false,
@@ -363,6 +371,7 @@ impl Link {
             CloseReason::Violation(_) => metrics.violations.inc(),
             CloseReason::TimedOut => metrics.timed_out.inc(),
             CloseReason::ByeFromUs(Bye { reason: ByeReason::Slow, .. }) => metrics.slow.inc(),
+            CloseReason::ByeFromUs(Bye { reason: ByeReason::Quota, .. }) => metrics.over_quota.inc(),
             _ => 0,
         };
         if self.up_since.is_some() {
@@ -379,22 +388,5 @@ async fn wait(decision: &mut Option<oneshot::Receiver<Decision>>) -> Option<Deci
     match decision {
         Some(receiver) => receiver.await.ok(),
         None => std::future::pending().await,
-    }
-}
-
-/// Closes our half and reads until the peer closes its own: closing with octets unread would reset
-/// the connection, and the peer might never see our BYE.
-async fn say_goodbye(reader: &mut (impl AsyncRead + Unpin), writer: &mut (impl AsyncWrite + Unpin)) {
-    if writer.shutdown().await.is_err() {
-        return;
-    }
-    // On the heap: an array would make every link's future that much larger.
-    let mut scrap = vec![0; READ];
-    let mut left = LAST_OCTETS;
-    while let Ok(n) = reader.read(&mut scrap).await
-        && n > 0
-        && n < left
-    {
-        left -= n;
     }
 }

@@ -6,14 +6,18 @@ use std::{future::poll_fn, io, pin::pin, task::Poll, time::Instant};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::Link;
+use super::{Link, READ};
 use crate::link::TlsError;
+
+/// Most octets that are read and thrown away while the peer closes.
+const LAST_OCTETS: usize = 256 << 10;
 
 impl Link {
     pub(super) fn has_read(&mut self, read: &io::Result<usize>) {
         match read {
             Ok(n) if *n > 0 => {
                 self.driver.metrics.octets_in.inc_by(*n as u64);
+                self.charge(0, *n as u64);
             }
             read => {
                 if let Some(error) = read.as_ref().err().and_then(TlsError::of) {
@@ -72,5 +76,22 @@ pub(super) async fn read_now(reader: &mut (impl AsyncRead + Unpin), into: &mut B
     match looked {
         Poll::Ready(read) => Some(read),
         Poll::Pending => None,
+    }
+}
+
+/// Closes our half and reads until the peer closes its own: closing with octets unread would reset
+/// the connection, and the peer might never see our BYE.
+pub(super) async fn say_goodbye(reader: &mut (impl AsyncRead + Unpin), writer: &mut (impl AsyncWrite + Unpin)) {
+    if writer.shutdown().await.is_err() {
+        return;
+    }
+    // On the heap: an array would make every link's future that much larger.
+    let mut scrap = vec![0; READ];
+    let mut left = LAST_OCTETS;
+    while let Ok(n) = reader.read(&mut scrap).await
+        && n > 0
+        && n < left
+    {
+        left -= n;
     }
 }
