@@ -14,13 +14,13 @@ use dglb_core::{
     catalogue::ZoneCatalogue,
     proto::message::{BootId, Budget, BudgetShare, FleetStamp, Hello, Message, PeerRole},
 };
+use dglb_probe::shares::Share;
 use dglb_scenarios::configs;
 use dns_b::keeper::{Keeper as Server, LinkId, Outgoing, Verdict};
 use dns_lb::{
     keeper::{Event, Keeper as Lb, Settings},
     metrics::Metrics,
     registration::Claim,
-    shares::Share,
 };
 
 use crate::random::Random;

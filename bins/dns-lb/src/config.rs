@@ -17,8 +17,9 @@ use dglb_node::{
     config::{self, ConfigError, Loaded, Section, duration, integer, link_security, size, text},
     link::LinkSecurity,
 };
+use dglb_probe::prober;
 
-use crate::{addresses, prober, resolver};
+use crate::{addresses, resolver};
 
 /// Everything that dns-lb needs to know before it starts.
 #[derive(Clone, Debug, PartialEq)]

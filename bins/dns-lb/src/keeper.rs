@@ -28,18 +28,20 @@ use dglb_core::{
     proto::message::{Message, Resync, Welcome},
     report::Ranking,
 };
+use dglb_probe::{
+    prober::{Sample, Target},
+    shares::InForce,
+};
 
 pub use keep::{FILE, Restored, SCHEMA};
 
 use crate::{
     measurements::{Change, Measurements},
     metrics::{Metrics, ProbeLabels},
-    prober::{Sample, Target},
     proof::{LookUp, Proofs},
     registration::{Claim, Outgoing, Registration},
     reports::Reports,
     self_check::{Arrived, Check, SelfCheck},
-    shares::InForce,
 };
 use steering::Steering;
 use want::Wanted;

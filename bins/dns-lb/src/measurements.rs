@@ -17,8 +17,7 @@ use dglb_core::{
     rank::{differs, rank},
     report::Ranking,
 };
-
-use crate::{
+use dglb_probe::{
     probe::Outcome,
     prober::{Sample, Target, targets},
 };
@@ -218,8 +217,9 @@ pub(crate) mod tests {
         report::Health,
     };
 
+    use dglb_probe::probe::{Failure, Times};
+
     use super::*;
-    use crate::probe::{Failure, Times};
 
     const SETTLE: Duration = Duration::from_secs(5);
 

@@ -68,7 +68,7 @@ pub struct Metrics {
 pub struct ProbeLabels {
     /// `http` or `tcp`.
     pub kind: &'static str,
-    /// As [`crate::probe::Outcome::as_str`] has it.
+    /// As [`dglb_probe::probe::Outcome::as_str`] has it.
     pub outcome: &'static str,
 }
 

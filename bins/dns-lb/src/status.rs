@@ -3,14 +3,13 @@
 use std::time::Instant;
 
 use dglb_core::name::Name;
+use dglb_probe::{probe::OUTCOMES, shares::Share};
 use serde_json::{Value, json};
 
 use crate::{
     config::Config,
     keeper::Keeper,
     metrics::{Metrics, ProbeLabels},
-    probe::OUTCOMES,
-    shares::Share,
     uplink::Uplink,
 };
 

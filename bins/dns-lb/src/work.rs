@@ -10,6 +10,7 @@ use std::{
 
 use dglb_core::{directory::Directory, name::Name, published::Publisher};
 use dglb_node::{admin::Readiness, store::Committer};
+use dglb_probe::prober::{Prober, Sample};
 use serde_json::Value;
 use tokio::{
     sync::{mpsc, watch},
@@ -23,7 +24,6 @@ use crate::{
     isp::Asker,
     keeper::{Event, Keeper},
     metrics::Metrics,
-    prober::{Prober, Sample},
     registration::{Claim, Outgoing},
     resolver,
     status::status,

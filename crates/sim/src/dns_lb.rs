@@ -11,11 +11,13 @@ use dglb_core::{
     identity::Identity,
     proto::message::{BootId, Message, Welcome},
 };
+use dglb_probe::{
+    probe::{Failure, Outcome, Times},
+    prober::{Sample, Target},
+};
 use dns_lb::{
     keeper::{Effects, Event, Keeper, Settings},
     metrics::Metrics,
-    probe::{Failure, Outcome, Times},
-    prober::{Sample, Target},
     registration::Claim,
 };
 

@@ -12,13 +12,15 @@ use dglb_core::{
     dns::{Asked, Decision, Responder, Role, Transport, rcode},
     proto::message::{BootId, FleetStamp, Hello, Message, PeerRole, Ready},
 };
+use dglb_probe::{
+    probe::{Outcome, Times},
+    prober::Sample,
+};
 use dglb_scenarios::configs::{self, WWW, in_label};
 use dns_b::keeper::{CheckOutcome, Checked, Keeper as Server, LinkId, Outgoing, Verdict};
 use dns_lb::{
     keeper::{Event, Keeper as Lb, Settings},
     metrics::Metrics,
-    probe::{Outcome, Times},
-    prober::Sample,
     registration::Claim,
 };
 use hickory_proto::{

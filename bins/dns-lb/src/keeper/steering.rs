@@ -14,9 +14,9 @@ use dglb_core::{
     name::Name,
     proto::message::{Budget, BudgetAck, Message, Verdict},
 };
+use dglb_probe::shares::{InForce, Share, Shares};
 
 use super::{Effects, Keeper};
-use crate::shares::{InForce, Share, Shares};
 
 /// What the dns-bs say of probing.
 #[derive(Debug, Default)]

@@ -1,0 +1,15 @@
+//! How sites are measured (design section 5): what a probe does, when which site is probed, and how
+//! often at most. Whoever measures from a point of presence does it with this.
+//!
+//! ```text
+//! targets, shares ──▶ prober ──▶ turns ──▶ probe ──▶ site
+//!                        └──── samples ──▶ whoever estimates and ranks
+//! ```
+//!
+//! Nothing here decides which site is good: a sample says how one probe went.
+
+pub mod probe;
+pub mod prober;
+pub mod shares;
+mod tcp_info;
+mod turns;
