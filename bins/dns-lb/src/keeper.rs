@@ -19,7 +19,7 @@ use std::{
 };
 
 use dglb_core::{
-    catalogue::{ProbeKind, ZoneCatalogue},
+    catalogue::ZoneCatalogue,
     directory::{Directory, LbIndex, LbState},
     fleet::Fleet,
     identity::Identity,
@@ -222,12 +222,9 @@ impl Keeper {
     }
 
     fn sample(&mut self, sample: &Sample, effects: &mut Effects) {
-        let kind = match sample.target.probe.kind {
-            ProbeKind::Tcp { .. } => "tcp",
-            ProbeKind::Http { .. } => "http",
-        };
-        let labels = ProbeLabels { kind, outcome: sample.outcome.as_str() };
+        let labels = ProbeLabels { kind: sample.target.probe.kind.as_str(), outcome: sample.outcome.as_str() };
         self.metrics.probes.get_or_create(&labels).inc();
+        self.metrics.abnormal_ends.inc_by(sample.outcome.is_abnormal_end().into());
         if let Some(change) = self.measurements.record(sample) {
             self.ranked(vec![change], Vec::new(), effects);
         }

@@ -214,6 +214,7 @@ pub(crate) mod tests {
 
     use dglb_core::{
         catalogue::{Mode, Policy, Probe, ProbeKind, Site},
+        load::Told,
         report::Health,
     };
 
@@ -254,7 +255,7 @@ pub(crate) mod tests {
             Some(ms) => Outcome::Good(Times { connect: Duration::from_millis(ms), ..Times::default() }),
             None => Outcome::Failed(Failure::Refused),
         };
-        Sample { target: Arc::new(target), outcome, at }
+        Sample { target: Arc::new(target), outcome, told: Told::default(), at }
     }
 
     fn order(ranking: &Ranking) -> Vec<&str> {

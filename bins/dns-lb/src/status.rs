@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use dglb_core::name::Name;
+use dglb_core::{catalogue::ProbeKind, name::Name};
 use dglb_probe::{probe::OUTCOMES, shares::Share};
 use serde_json::{Value, json};
 
@@ -69,14 +69,14 @@ fn probe_shares(keeper: &Keeper) -> Vec<Value> {
     keeper.shares().into_iter().map(share).collect()
 }
 
-/// `{"http": {"ok": 17, …}, "tcp": {…}}`
+/// `{"http": {"ok": 17, …}, "tcp": {…}, …}`
 fn probes(metrics: &Metrics) -> Value {
-    let of = |kind| {
+    let of = |kind: &'static str| {
         let count = |outcome| metrics.probes.get(&ProbeLabels { kind, outcome }).map_or(0, |c| c.get());
         let counts = OUTCOMES.iter().map(|outcome| ((*outcome).to_owned(), count(outcome).into()));
         Value::Object(counts.filter(|(_, count): &(String, Value)| *count != 0).collect())
     };
-    json!({ "http": of("http"), "tcp": of("tcp") })
+    ProbeKind::NAMES.iter().map(|kind| ((*kind).to_owned(), of(kind))).collect()
 }
 
 /// The first of what differs between two configurations and only a restart can change.

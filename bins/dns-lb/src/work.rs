@@ -10,7 +10,10 @@ use std::{
 
 use dglb_core::{directory::Directory, name::Name, published::Publisher};
 use dglb_node::{admin::Readiness, store::Committer};
-use dglb_probe::prober::{Prober, Sample};
+use dglb_probe::{
+    prober::{Prober, Sample},
+    trust::Trust,
+};
 use serde_json::Value;
 use tokio::{
     sync::{mpsc, watch},
@@ -112,7 +115,7 @@ impl Work {
         let mut work = Self {
             keeper,
             uplink,
-            prober: Prober::new(config.probe.settings, sender),
+            prober: Prober::new(config.probe.settings, trust(config), sender),
             samples,
             asked,
             place: Place::of(config),
@@ -270,6 +273,16 @@ impl Work {
         let watchers = [tokio::spawn(of_resolvers), tokio::spawn(of_addresses)];
         Watched { resolvers, addresses, _watchers: watchers.map(AbortOnDropHandle::new) }
     }
+}
+
+/// Whose certificates HTTPS probes believe. The file was read when the configuration was.
+fn trust(config: &Config) -> Trust {
+    let file = config.probe.ca.as_deref().map(|file| Trust::read(file).map_err(|error| (file.to_owned(), error)));
+    file.unwrap_or_else(Trust::of_system).unwrap_or_else(|(file, error)| {
+        let file = file.display();
+        tracing::warn!(%file, %error, "no certificate is believed: HTTPS probes that verify them will fail");
+        Trust::nobody()
+    })
 }
 
 /// Waits until more is on the disk; for ever where nothing is kept.

@@ -8,8 +8,15 @@
 //!
 //! Nothing here decides which site is good: a sample says how one probe went.
 
+mod connection;
+mod dns;
+mod http;
+mod icmp;
+mod outcome;
 pub mod probe;
 pub mod prober;
+mod report;
 pub mod shares;
 mod tcp_info;
+pub mod trust;
 mod turns;

@@ -16,6 +16,7 @@ use std::{
 use dglb_core::{
     catalogue::{Probe, Service},
     estimate::ENOUGH,
+    load::Told,
     name::Name,
 };
 use rand::RngExt;
@@ -23,8 +24,9 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
-    probe::{Outcome, probe},
+    probe::{Means, Outcome, Seen, probe},
     shares::InForce,
+    trust::Trust,
     turns::{Turn, Turns},
 };
 
@@ -68,6 +70,8 @@ pub struct Sample {
     pub target: Arc<Target>,
     /// How it went.
     pub outcome: Outcome,
+    /// What the site said of itself.
+    pub told: Told,
     /// When it ended.
     pub at: Instant,
 }
@@ -76,6 +80,7 @@ pub struct Sample {
 #[derive(Debug)]
 pub struct Prober {
     settings: Settings,
+    means: Arc<Means>,
     running: HashMap<Arc<Target>, Running>,
     turns: Turns,
     all: Arc<Semaphore>,
@@ -113,10 +118,17 @@ pub fn targets(service: &Service) -> impl Iterator<Item = Target> {
 }
 
 impl Prober {
-    /// A prober without targets.
-    pub fn new(settings: Settings, samples: mpsc::Sender<Sample>) -> Self {
-        let all = Arc::new(Semaphore::new(settings.concurrency));
-        Self { settings, running: HashMap::new(), turns: Turns::default(), all, sites: HashMap::new(), samples }
+    /// A prober without targets, that believes the certificates of `trust`.
+    pub fn new(settings: Settings, trust: Trust, samples: mpsc::Sender<Sample>) -> Self {
+        Self {
+            settings,
+            means: Arc::new(Means { body_limit: settings.body_limit, trust }),
+            running: HashMap::new(),
+            turns: Turns::default(),
+            all: Arc::new(Semaphore::new(settings.concurrency)),
+            sites: HashMap::new(),
+            samples,
+        }
     }
 
     /// These are the shares of the addresses that have a ceiling.
@@ -155,7 +167,7 @@ impl Prober {
             target: Arc::clone(&target),
             due: Arc::clone(&due),
             turn: self.turns.of(target.address),
-            body_limit: self.settings.body_limit,
+            means: Arc::clone(&self.means),
             site: Arc::clone(site),
             all: Arc::clone(&self.all),
             samples: self.samples.clone(),
@@ -170,7 +182,7 @@ struct Task {
     target: Arc<Target>,
     due: Arc<Notify>,
     turn: Arc<Turn>,
-    body_limit: u64,
+    means: Arc<Means>,
     site: Arc<Semaphore>,
     all: Arc<Semaphore>,
     samples: mpsc::Sender<Sample>,
@@ -189,9 +201,10 @@ impl Task {
             turn.start();
             let started = tokio::time::Instant::now();
             let Target { address, probe: kind, host, .. } = &*self.target;
-            let outcome = probe(kind, *address, host, self.body_limit).await;
+            // On the heap while it lasts, so that who waits is small.
+            let Seen { outcome, told } = Box::pin(probe(kind, *address, host, &self.means)).await;
             due = started + pace.next(&outcome, rand::rng().random());
-            let sample = Sample { target: Arc::clone(&self.target), outcome, at: Instant::now() };
+            let sample = Sample { target: Arc::clone(&self.target), outcome, told, at: Instant::now() };
             if self.samples.send(sample).await.is_err() {
                 return;
             }
@@ -281,11 +294,11 @@ mod tests {
 
     const SETTINGS: Settings = Settings { concurrency: 16, per_site: 4, body_limit: 1_000 };
     const GOOD: Outcome =
-        Outcome::Good(Times { connect: Duration::ZERO, first_byte: None, whole: Duration::ZERO, bytes: 0 });
+        Outcome::Good(Times { connect: Duration::ZERO, tls: None, first_byte: None, whole: Duration::ZERO, bytes: 0 });
     const BAD: Outcome = Outcome::Failed(Failure::Refused);
 
     fn a_probe(port: u16) -> Probe {
-        let kind = ProbeKind::Http { port, path: "/".to_owned() };
+        let kind = ProbeKind::http(port, "/");
         Probe { kind, interval_ms: 10_000, timeout_ms: 400, fall: 3, rise: 2 }
     }
 
@@ -398,7 +411,7 @@ mod tests {
     async fn a_stuck_site_delays_no_other() {
         let stuck = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (tx, mut samples) = mpsc::channel(64);
-        let mut prober = Prober::new(SETTINGS, tx);
+        let mut prober = Prober::new(SETTINGS, Trust::nobody(), tx);
         // More targets than there are probes at a time, each hanging for much longer than its
         // interval.
         let hanging = Probe { interval_ms: 100, timeout_ms: 60_000, ..a_probe(stuck.local_addr().unwrap().port()) };
@@ -418,7 +431,7 @@ mod tests {
     async fn what_is_wanted_at_once_does_not_wait_for_its_interval() {
         let slow = Probe { interval_ms: 3_600_000, ..a_probe(good_site().await) };
         let (tx, mut samples) = mpsc::channel(64);
-        let mut prober = Prober::new(SETTINGS, tx);
+        let mut prober = Prober::new(SETTINGS, Trust::nobody(), tx);
         prober.set_targets([target("a", 0, slow.clone()), target("b", 0, slow)]);
         // Until both have what they need at first.
         let mut seen = HashMap::new();
@@ -437,7 +450,7 @@ mod tests {
     async fn a_ceiling_stretches_the_interval() {
         let probe = Probe { interval_ms: 100, ..a_probe(good_site().await) };
         let (tx, mut samples) = mpsc::channel(64);
-        let mut prober = Prober::new(SETTINGS, tx);
+        let mut prober = Prober::new(SETTINGS, Trust::nobody(), tx);
         let share = |share| Arc::new(HashMap::from([(IpAddr::from([127, 0, 0, 1]), share)]));
         prober.set_shares(share(Share::None));
         prober.set_targets([target("a", 0, probe.clone()), target("b", 0, probe)]);
@@ -455,7 +468,7 @@ mod tests {
     async fn targets_come_and_go() {
         let probe = Probe { interval_ms: 100, ..a_probe(good_site().await) };
         let (tx, mut samples) = mpsc::channel(64);
-        let mut prober = Prober::new(SETTINGS, tx);
+        let mut prober = Prober::new(SETTINGS, Trust::nobody(), tx);
         prober.set_targets([target("a", 0, probe.clone()), target("b", 0, probe.clone())]);
         let mut seen = HashSet::new();
         while seen.len() < 2 {

@@ -9,6 +9,7 @@ use std::{
 
 use dglb_core::{
     identity::Identity,
+    load::Told,
     proto::message::{BootId, Message, Welcome},
 };
 use dglb_probe::{
@@ -88,7 +89,7 @@ impl DnsLb {
                 Some(connect) => Outcome::Good(Times { connect, whole: connect, ..Times::default() }),
                 None => Outcome::Failed(Failure::Refused),
             };
-            self.handle(Event::Sample(Sample { target, outcome, at: now }), now);
+            self.handle(Event::Sample(Sample { target, outcome, told: Told::default(), at: now }), now);
         }
     }
 

@@ -10,6 +10,7 @@ use std::{
 use dglb_core::{
     directory::Directory,
     dns::{Asked, Decision, Responder, Role, Transport, rcode},
+    load::Told,
     proto::message::{BootId, FleetStamp, Hello, Message, PeerRole, Ready},
 };
 use dglb_probe::{
@@ -369,7 +370,8 @@ impl Play {
             let milliseconds = 10 + self.random.below(90) as u64;
             let times = Times { connect: Duration::from_millis(milliseconds), ..Times::default() };
             for _ in 0..3 {
-                let sample = Sample { target: Arc::new(target.clone()), outcome: Outcome::Good(times), at: self.now };
+                let (target, outcome) = (Arc::new(target.clone()), Outcome::Good(times));
+                let sample = Sample { target, outcome, told: Told::default(), at: self.now };
                 self.tell_lb(lb, Event::Sample(sample));
             }
         }
