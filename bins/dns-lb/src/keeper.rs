@@ -29,6 +29,7 @@ use dglb_core::{
     report::Ranking,
 };
 use dglb_probe::{
+    pace::calm,
     prober::{Sample, Target},
     shares::InForce,
 };
@@ -105,6 +106,8 @@ pub struct Effects {
     pub shares: Option<InForce>,
     /// Sites of services to be probed at once.
     pub probe_now: Vec<(Name, String)>,
+    /// These sites of these services, and no others of theirs, need not be probed often.
+    pub calm: Vec<(Name, BTreeSet<String>)>,
     /// Ask the DNS-ISP for these.
     pub look_ups: Vec<LookUp>,
     /// Ask the DNS-ISP for these, too, and see where the questions arrive.
@@ -143,6 +146,8 @@ pub struct Keeper {
     metrics: Metrics,
     kept: keep::Kept,
     steering: Steering,
+    /// The sites of each service that need not be probed often.
+    calm: BTreeMap<Name, BTreeSet<String>>,
 }
 
 impl Keeper {
@@ -176,6 +181,7 @@ impl Keeper {
             settings,
             kept: keep::Kept::default(),
             steering: Steering::default(),
+            calm: BTreeMap::new(),
         };
         keeper.gauge();
         keeper
@@ -292,6 +298,8 @@ impl Keeper {
     fn ranked(&mut self, changes: Vec<Change>, gone: Vec<Name>, effects: &mut Effects) {
         let mut reordered = Vec::new();
         for change in changes {
+            let (Change::Figures(ranking) | Change::Order(ranking)) = &change;
+            self.pace(ranking, effects);
             match change {
                 Change::Figures(ranking) => self.reports.refresh(ranking),
                 Change::Order(ranking) => reordered.push(ranking),
@@ -308,6 +316,17 @@ impl Keeper {
             self.keep_rankings(reordered.iter().map(|ranking| &ranking.service));
         }
         effects.send.extend(self.reports.change(reordered, gone, self.measurements.is_complete()));
+    }
+
+    /// Who need not be probed often, if those are others than before.
+    fn pace(&mut self, ranking: &Ranking, effects: &mut Effects) {
+        let service = self.catalogues.values().find_map(|zone| zone.service(&ranking.service));
+        let answers = service.map_or(1, |service| service.answers);
+        let calm: BTreeSet<String> = calm(ranking, answers).map(str::to_owned).collect();
+        let before = self.calm.insert(ranking.service.clone(), calm.clone());
+        if before.unwrap_or_default() != calm {
+            effects.calm.push((ranking.service.clone(), calm));
+        }
     }
 
     fn answer_with(&mut self, rankings: &[Ranking]) {

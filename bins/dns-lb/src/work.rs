@@ -186,9 +186,13 @@ impl Work {
         }
         if effects.targets {
             self.prober.set_targets(self.keeper.targets());
+            self.keeper.calm().for_each(|(service, calm)| self.prober.set_calm(service, calm));
         }
         for (service, site) in effects.probe_now {
             self.prober.probe_now(&service, &site);
+        }
+        for (service, calm) in effects.calm {
+            self.prober.set_calm(&service, &calm);
         }
         let identity = self.keeper.identity().as_str();
         effects.look_ups.into_iter().for_each(|look_up| self.asker.look_up(look_up));

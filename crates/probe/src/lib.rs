@@ -13,6 +13,7 @@ mod dns;
 mod http;
 mod icmp;
 mod outcome;
+pub mod pace;
 pub mod probe;
 pub mod prober;
 mod report;
