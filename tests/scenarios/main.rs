@@ -14,6 +14,7 @@ mod https;
 mod locate;
 mod lookup;
 mod matrix;
+mod measure;
 mod persistence;
 mod random;
 mod residence;
