@@ -12,6 +12,7 @@ mod echo;
 mod instructions;
 mod links;
 mod overload;
+mod probes;
 mod questions;
 mod random;
 mod serve;
@@ -44,6 +45,8 @@ enum Command {
     Churn(churn::Churn),
     /// Ten thousand DNS-LBs on one dns-b
     Links(links::Links),
+    /// A DNS-LB that probes ten thousand sites
+    Probes(probes::Probes),
     /// How many instructions an answer takes, against bounds
     Instructions(instructions::Instructions),
     /// Serve what the shows ask for (a child of the others)
@@ -64,6 +67,12 @@ enum Command {
     /// Open connections (a child of `connections`)
     #[command(hide = true)]
     Crowd(connections::Crowd),
+    /// Be sites (a child of `probes`)
+    #[command(hide = true)]
+    Sites(probes::Sites),
+    /// Probe them (a child of `probes`)
+    #[command(hide = true)]
+    Prober(probes::Measure),
     /// Become another program on one processor (a child of the others)
     #[command(hide = true)]
     Hold {
@@ -84,6 +93,9 @@ fn run(command: Command) -> io::Result<ExitCode> {
         Command::Compare(compare) => compare.run(),
         Command::Churn(churn) => churn.run(),
         Command::Links(links) => links.run(),
+        Command::Probes(probes) => probes.run(),
+        Command::Sites(sites) => probes::run_sites(&sites),
+        Command::Prober(wanted) => probes::run_prober(&wanted),
         Command::Instructions(instructions) => instructions.run(),
         Command::Serve(serve) => serve::run(serve),
         Command::Echo(shape) => echo::run(shape),
