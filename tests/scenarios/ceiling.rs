@@ -2,6 +2,8 @@
 //! each by itself, and every DNS-LB takes the lesser of its shares. The keepers are the real ones, the
 //! links are queues with delays, time is invented.
 
+mod storm;
+
 use std::{
     collections::VecDeque,
     net::{IpAddr, SocketAddr},

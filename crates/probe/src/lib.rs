@@ -17,6 +17,7 @@ pub mod pace;
 pub mod probe;
 pub mod prober;
 mod report;
+pub mod rhythm;
 pub mod shares;
 mod tcp_info;
 pub mod trust;
