@@ -189,7 +189,7 @@ impl Play {
             if let Verdict::Welcome(welcome) = self.servers[b].hello(id, &hello, from(), self.now) {
                 host.links[b] = Link { id: Some(id), ..Link::default() };
                 self.servers[b].established(id);
-                self.tell(n, Event::Up(server(b), welcome));
+                self.tell(n, Event::Up(server(b), welcome, FleetStamp::default()));
                 if self.eager {
                     let share = BudgetShare { address: *SITE, milliprobes_per_second: CEILING * 1_000 / 2 };
                     let budget = Budget { generation: 0, of: 2, shares: vec![share] };

@@ -191,6 +191,11 @@ impl Chain {
         self.servers[n - 1].files.path(name).display().to_string()
     }
 
+    /// Where a file of a DNS-LB is, beside its configuration.
+    pub fn path_lb(&self, n: usize, name: &str) -> std::path::PathBuf {
+        self.lbs[n - 1].files.path(name)
+    }
+
     /// Stops a DNS-LB in good order.
     ///
     /// # Panics

@@ -2,6 +2,7 @@
 //! comes here as an event, one at a time; nobody else changes any of it. What was issued is on the
 //! disk before it is on a link.
 
+mod fleet;
 mod leave;
 
 use std::{
@@ -13,14 +14,13 @@ use std::{
 use dglb_core::proto::Peer;
 use dglb_core::{
     catalogue::ZoneCatalogue,
-    fleet::Fleet,
     identity::Identity,
     name::Name,
-    proto::message::{Message, Resync},
+    proto::message::{FleetStamp, Message, Resync},
 };
 use dglb_node::{
     admin::Readiness,
-    link::{LinkEvent, LinkId, LinkSender, not_dialled},
+    link::{LinkEvent, LinkId, LinkSender, Named},
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -58,6 +58,8 @@ pub struct Inbox {
     pub readings: mpsc::Receiver<Result<Reading, SourceError>>,
     /// What happens on the links; a link's id is its dns-b's place in the configuration.
     pub links: mpsc::Receiver<(LinkId, LinkEvent)>,
+    /// Which fleet document the last HELLO of each link named.
+    pub named: Vec<Named>,
 }
 
 /// Where the keeper's results go.
@@ -67,6 +69,8 @@ pub struct Outbox {
     pub wanted: watch::Sender<BTreeMap<Name, Wanted>>,
     /// What the status shows.
     pub snapshot: watch::Sender<Arc<Snapshot>>,
+    /// The fleet document that the next HELLO names.
+    pub fleet: watch::Sender<FleetStamp>,
     /// Whether we are ready.
     pub readiness: Readiness,
     /// Where it is counted.
@@ -90,10 +94,12 @@ pub struct Keeper {
     leaving: BTreeMap<Name, Leaving>,
     outcomes: BTreeMap<Name, Outcome>,
     uplinks: Vec<Uplink>,
-    /// Serial of the newest fleet document, 0 before the first.
-    fleet_serial: u32,
+    /// The newest fleet document.
+    fleet: FleetStamp,
     /// The dns-bs that it names and that are not configured.
     not_dialled: Vec<Identity>,
+    /// Those that are linked and have another document.
+    disagree: Vec<Identity>,
     read: Option<(u32, Instant)>,
     source_error: Option<String>,
     state: Option<State>,
@@ -118,8 +124,9 @@ impl Keeper {
             origins,
             leaving: BTreeMap::new(),
             outcomes: BTreeMap::new(),
-            fleet_serial: 0,
+            fleet: FleetStamp::default(),
             not_dialled: Vec::new(),
+            disagree: Vec::new(),
             read: None,
             source_error: None,
             state,
@@ -141,7 +148,7 @@ impl Keeper {
             tokio::select! {
                 () = stop.cancelled() => return,
                 Some(reading) = inbox.readings.recv() => self.reading(reading),
-                Some((link, event)) = inbox.links.recv() => self.link(link, event),
+                Some((link, event)) = inbox.links.recv() => self.link(link, event, &inbox.named),
                 Ok(()) = inbox.config.changed() => self.configure(Arc::clone(&inbox.config.borrow_and_update())),
                 _ = tick.tick() => changed = self.uplinks.iter().any(Uplink::is_behind),
             }
@@ -220,12 +227,15 @@ impl Keeper {
         self.unsaved = true;
     }
 
-    fn link(&mut self, link: LinkId, event: LinkEvent) {
+    fn link(&mut self, link: LinkId, event: LinkEvent, named: &[Named]) {
         let Some(index) = usize::try_from(link.0).ok().filter(|i| *i < self.uplinks.len()) else { return };
         let knows = |zone: &Name| self.origins.contains_key(zone) || self.leaving.contains_key(zone);
         let uplink = &mut self.uplinks[index];
         match event {
-            LinkEvent::Up { peer, link, .. } => self.up(index, peer, link),
+            LinkEvent::Up { peer, link, .. } => {
+                let named = named.get(index).map(Named::stamp).unwrap_or_default();
+                self.up(index, (peer, named), link);
+            }
             LinkEvent::Down(down) => uplink.down(&down),
             LinkEvent::Message(Message::CatalogueAck(ack)) if knows(&ack.zone) => {
                 uplink.acknowledge(ack);
@@ -235,7 +245,7 @@ impl Keeper {
                 uplink.want(&zone);
             }
             LinkEvent::Message(Message::Fleet(fleet)) => {
-                uplink.fleet(fleet.serial);
+                uplink.fleet(fleet.stamp());
                 self.fleet(&fleet);
             }
             LinkEvent::Message(Message::Delegation(delegation)) if self.origins.contains_key(&delegation.zone) => {
@@ -244,30 +254,16 @@ impl Keeper {
             // Nobody dials us, and what else a dns-b may say is for other roles.
             LinkEvent::Hello { .. } | LinkEvent::Message(_) => {}
         }
+        self.compare_fleets();
     }
 
-    fn up(&mut self, index: usize, peer: Peer, link: LinkSender) {
+    fn up(&mut self, index: usize, peer: (Peer, FleetStamp), link: LinkSender) {
         if let Some(fleet) = self.uplinks[index].up(peer, link) {
-            // This side names no document in HELLO, so there is one.
             fleet.iter().for_each(|fleet| self.fleet(fleet));
             let zones: Vec<Name> = self.config.zones.iter().map(|z| z.name.clone()).collect();
             self.learn(index, &zones);
             self.say_goodbye(index);
         }
-    }
-
-    /// Looks at who is in the newest fleet document.
-    fn fleet(&mut self, fleet: &Fleet) {
-        if fleet.serial <= self.fleet_serial {
-            return;
-        }
-        let dialled: Vec<_> = self.uplinks.iter().map(|u| u.identity().clone()).collect();
-        let missing: Vec<_> = not_dialled(fleet, &dialled).cloned().collect();
-        if self.not_dialled != missing && !missing.is_empty() {
-            warn!(servers = ?missing, "the fleet document names dns-bs that are not in [[dns-b]]");
-        }
-        self.out.metrics.not_dialled(missing.len());
-        (self.fleet_serial, self.not_dialled) = (fleet.serial, missing);
     }
 
     /// Learns what a dns-b holds of these zones, and sees to it that it gets what it lacks.
@@ -375,6 +371,8 @@ impl Keeper {
             read: self.read,
             source_error: self.source_error.clone(),
             state_error: self.state_error.clone(),
+            fleet: self.fleet.serial,
+            disagree: self.disagree.clone(),
             not_dialled: self.not_dialled.clone(),
             zones: self.config.zones.iter().map(|z| zone(&z.name)).collect(),
             leaving: self.leaving.iter().map(|(zone, leaving)| (zone.clone(), leaving.current())).collect(),

@@ -28,10 +28,7 @@ use std::{collections::BTreeMap, ffi::OsString, path::Path, sync::Arc};
 use dglb_core::{
     name::Name,
     peer_name::PeerName,
-    proto::{
-        VERSION,
-        message::{FleetStamp, Hello, PeerRole},
-    },
+    proto::message::{FleetStamp, PeerRole},
 };
 use dglb_node::{
     admin::{Address, Admin, Readiness},
@@ -39,7 +36,7 @@ use dglb_node::{
     cli::{self, Exit},
     config::{ConfigError, Loaded},
     lifecycle::{Daemon, StartError, Tasks},
-    link::{Dialler, LinkEvent, LinkId, LinkMetrics, LinkSettings, with_certificate},
+    link::{Dialler, Greeting, LinkEvent, LinkId, LinkMetrics, LinkSettings, Named, with_certificate},
 };
 use tokio::sync::{mpsc, watch};
 
@@ -105,7 +102,8 @@ impl<const FORCE: bool> Daemon for DnsASync<FORCE> {
         let name = PeerName::new(PeerRole::DnsASync, config.identity.clone());
         let settings = config.security.start(name, &mut registry, tasks)?;
         let credentials = settings.tls.clone();
-        let links = dial(&config, boot, (&settings, &link_metrics), tasks);
+        let (fleet, held) = watch::channel(FleetStamp::default());
+        let (links, named) = dial(&config, (boot, held), (&settings, &link_metrics), tasks);
 
         let (config, config_out) = watch::channel(Arc::new(config));
         let (readings_in, readings) = mpsc::channel(1);
@@ -113,9 +111,9 @@ impl<const FORCE: bool> Daemon for DnsASync<FORCE> {
         let (snapshot, snapshot_out) = watch::channel(Arc::new(Snapshot::default()));
         let (outcome, delegations) = watch::channel(Delegations::new());
         tasks.spawn("reader", source::poll(config_out.clone(), readings_in, tasks.stop_token()));
-        let out = Outbox { wanted, snapshot, readiness: readiness.clone(), metrics: metrics.clone() };
+        let out = Outbox { wanted, snapshot, fleet, readiness: readiness.clone(), metrics: metrics.clone() };
         let keeper = Keeper::new(Arc::clone(&config_out.borrow()), origins, state, out);
-        let inbox = Inbox { config: config_out.clone(), readings, links };
+        let inbox = Inbox { config: config_out.clone(), readings, links, named };
         tasks.spawn("keeper", keeper.run(inbox, tasks.stop_token()));
         let delegator = Delegator { config: config_out.clone(), wanted: wanted_out, outcome, metrics: metrics.clone() };
         tasks.spawn("delegation", delegator.run(tasks.stop_token()));
@@ -153,14 +151,16 @@ fn restore(config: &Config) -> Result<(Option<State>, BTreeMap<Name, Origin>), S
     Ok((Some(state), origins))
 }
 
-/// Starts a link to every dns-b; its id is the dns-b's place in the configuration.
+/// Starts a link to every dns-b; its id is the dns-b's place in the configuration. HELLO names the fleet
+/// document that is `held`; what each of them named last comes back.
 fn dial(
     config: &Config,
-    boot: Boot,
+    (boot, held): (Boot, watch::Receiver<FleetStamp>),
     (settings, metrics): (&LinkSettings, &LinkMetrics),
     tasks: &mut Tasks,
-) -> mpsc::Receiver<(LinkId, LinkEvent)> {
+) -> (mpsc::Receiver<(LinkId, LinkEvent)>, Vec<Named>) {
     let (events, links) = mpsc::channel(EVENTS);
+    let mut named = Vec::with_capacity(config.servers.len());
     for (server, id) in config.servers.iter().zip(0..) {
         let dialler = Dialler {
             id: LinkId(id),
@@ -169,19 +169,11 @@ fn dial(
             settings: settings.clone(),
             metrics: metrics.clone(),
         };
-        let identity = config.identity.clone();
-        let hello = move || Hello {
-            version_min: VERSION,
-            version_max: VERSION,
-            role: PeerRole::DnsASync,
-            identity: identity.clone(),
-            boot: boot.id,
-            uptime_ms: boot.uptime_ms(),
-            features: 0,
-            fleet: FleetStamp::default(),
-        };
+        let name = PeerName::new(PeerRole::DnsASync, config.identity.clone());
+        let (greeting, last) = Greeting::new(name, boot, held.clone());
         let name = format!("link to {}", server.identity);
-        tasks.spawn(name, dialler.run(hello, events.clone(), tasks.stop_token()));
+        tasks.spawn(name, dialler.run(move || greeting.hello(), events.clone(), tasks.stop_token()));
+        named.push(last);
     }
-    links
+    (links, named)
 }

@@ -22,6 +22,8 @@ pub struct Metrics {
     held: Family<Zone, Gauge<u64, AtomicU64>>,
     unreadable: Family<Zone, Gauge<u64, AtomicU64>>,
     linked: Family<Peer, Gauge<u64, AtomicU64>>,
+    fleet_serial: Gauge<u64, AtomicU64>,
+    fleet_disagreements: Gauge<u64, AtomicU64>,
     not_dialled: Gauge<u64, AtomicU64>,
     acknowledged: Family<ZonePeer, Gauge<u64, AtomicU64>>,
     refused: Family<ZonePeer, Counter>,
@@ -91,6 +93,9 @@ impl Metrics {
         sync.register("held_services", "Services that keep old sites by a guard rail", self.held.clone());
         sync.register("unreadable_sites", "Sites whose answer from DNS-A is of no use", self.unreadable.clone());
         sync.register("link_up", "Whether the link to a dns-b is up", self.linked.clone());
+        sync.register("fleet_serial", "Serial of the newest fleet document", self.fleet_serial.clone());
+        let help = "Connected dns-bs with another fleet document";
+        sync.register("fleet_disagreements", help, self.fleet_disagreements.clone());
         let help = "Dns-bs of the fleet document that are not configured";
         sync.register("fleet_not_dialled", help, self.not_dialled.clone());
         let help = "Newest catalogue generation that a dns-b accepted";
@@ -128,6 +133,12 @@ impl Metrics {
     /// A link came up or went down.
     pub fn link(&self, peer: &Identity, up: bool) {
         self.linked.get_or_create(&Peer::of(peer)).set(u64::from(up));
+    }
+
+    /// The newest fleet document has this serial, and so many dns-bs have another one.
+    pub fn fleet(&self, serial: u32, others: usize) {
+        self.fleet_serial.set(u64::from(serial));
+        self.fleet_disagreements.set(others as u64);
     }
 
     /// So many dns-bs of the fleet document are not configured.

@@ -15,6 +15,10 @@ pub struct Snapshot {
     pub source_error: Option<String>,
     /// Why what was published is not on the disk.
     pub state_error: Option<String>,
+    /// Serial of the newest fleet document, 0 before the first.
+    pub fleet: u32,
+    /// The dns-bs that are linked and have another one.
+    pub disagree: Vec<Identity>,
     /// The dns-bs of the newest fleet document that are not configured.
     pub not_dialled: Vec<Identity>,
     /// In the order of the configuration.

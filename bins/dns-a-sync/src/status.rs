@@ -48,6 +48,7 @@ impl Sources {
                 "problem": snapshot.source_error,
             },
             "state": { "kept_in": config.state_dir, "problem": snapshot.state_error },
+            "fleet": { "serial": snapshot.fleet, "disagree": snapshot.disagree },
             "dns_bs_not_dialled": snapshot.not_dialled,
             "zones": zones.collect::<Vec<_>>(),
             "withdrawn": snapshot.leaving.iter().map(|zone| withdrawn(zone, &snapshot)).collect::<Vec<_>>(),

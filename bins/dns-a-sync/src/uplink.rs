@@ -13,7 +13,7 @@ use dglb_core::{
     name::Name,
     proto::{
         Peer,
-        message::{CatalogueAck, Delegation, Message, Welcome},
+        message::{CatalogueAck, Delegation, FleetStamp, Message, Welcome},
     },
 };
 use dglb_node::link::{Down, LinkSendError, LinkSender, expect};
@@ -43,7 +43,8 @@ pub struct Uplink {
     stranger: Option<LinkSender>,
     since: Instant,
     error: Option<String>,
-    fleet_serial: u32,
+    /// Its fleet document.
+    fleet: FleetStamp,
     /// What it holds of each zone, by WELCOME and what it accepted since.
     held: BTreeMap<Name, u64>,
     answers: BTreeMap<Name, Answer>,
@@ -82,7 +83,7 @@ impl Uplink {
             stranger: None,
             since: Instant::now(),
             error: None,
-            fleet_serial: 0,
+            fleet: FleetStamp::default(),
             held: BTreeMap::new(),
             answers: BTreeMap::new(),
             offers: BTreeMap::new(),
@@ -91,9 +92,10 @@ impl Uplink {
         }
     }
 
-    /// The link came up. Returns the fleet document that WELCOME brought, `None` where the dns-b is
-    /// not the one that was expected at this address: the link to another one is closed.
-    pub fn up(&mut self, peer: Peer, link: LinkSender) -> Option<Option<Fleet>> {
+    /// The link came up; HELLO named a fleet document. Returns the one that WELCOME brought where that is
+    /// another, `None` where the dns-b is not the one that was expected at this address: the link to another
+    /// one is closed.
+    pub fn up(&mut self, (peer, named): (Peer, FleetStamp), link: LinkSender) -> Option<Option<Fleet>> {
         let welcome = expect(&self.server.identity, peer, &link);
         let Welcome { identity, fleet, catalogues, .. } = match welcome {
             Ok(welcome) => *welcome,
@@ -104,12 +106,12 @@ impl Uplink {
                 return None;
             }
         };
-        info!(peer = %identity, fleet = fleet.as_ref().map(|f| f.serial), "link up");
+        self.fleet = fleet.as_ref().map_or(named, Fleet::stamp);
+        info!(peer = %identity, fleet = self.fleet.serial, "link up");
         self.metrics.link(&identity, true);
         self.link = Some(link);
         self.since = Instant::now();
         self.error = None;
-        self.fleet_serial = fleet.as_ref().map_or(0, |f| f.serial);
         self.held = catalogues.into_iter().map(|z| (z.zone, z.generation)).collect();
         self.pending.clear();
         Some(fleet)
@@ -192,8 +194,13 @@ impl Uplink {
     }
 
     /// It has another fleet document. Delegations that it gave before are of the old one.
-    pub fn fleet(&mut self, serial: u32) {
-        self.fleet_serial = serial;
+    pub fn fleet(&mut self, fleet: FleetStamp) {
+        self.fleet = fleet;
+    }
+
+    /// Whether it is linked and has another fleet document.
+    pub fn holds_other_than(&self, fleet: FleetStamp) -> bool {
+        self.link.is_some() && self.fleet != fleet
     }
 
     /// It says how a zone wants to be delegated. Returns whether that is heeded.
@@ -204,7 +211,7 @@ impl Uplink {
             self.error = Some(error);
             return false;
         }
-        let offer = Offer { serial: self.fleet_serial, delegation };
+        let offer = Offer { serial: self.fleet.serial, delegation };
         self.offers.insert(offer.delegation.zone.clone(), offer);
         true
     }
@@ -237,7 +244,7 @@ impl Uplink {
             up: self.link.is_some(),
             since: self.since,
             error: self.error.clone(),
-            fleet_serial: self.fleet_serial,
+            fleet_serial: self.fleet.serial,
             answers: self.answers.clone(),
         }
     }

@@ -145,7 +145,7 @@ fn read(section: &Section<'_>) -> Option<Config> {
     let admin = section.required_table("admin").and_then(|admin| admin.required("listen", text));
     let dns = Dns::read(section, identity.as_ref(), own.as_ref());
     let settings = read_settings(section, &peers);
-    let map = read_map(section, identity.as_ref());
+    let map = read_map(section, identity.as_ref(), &prove.unlisted);
     let anybody = map.as_ref().is_some_and(|map| map.dns_lbs == DnsLbs::Certified);
     let default_group = read_default_group(section, &peers, anybody);
     let check = read_check(section);
@@ -255,7 +255,7 @@ fn read_default_group(section: &Section<'_>, peers: &HashMap<Identity, Peer>, an
 
 const DNS_LBS: [(&str, DnsLbs); 2] = [("listed", DnsLbs::Listed), ("certified", DnsLbs::Certified)];
 
-fn read_map(section: &Section<'_>, identity: Option<&Identity>) -> Option<MapConfig> {
+fn read_map(section: &Section<'_>, identity: Option<&Identity>, unlisted: &ProveBounds) -> Option<MapConfig> {
     let map = section.required_table("map")?;
     let listen = map.required_list("listen", text);
     let security = link_security(Some(&map), PeerRole::DnsB, identity);
@@ -265,6 +265,12 @@ fn read_map(section: &Section<'_>, identity: Option<&Identity>) -> Option<MapCon
     let dns_lbs = map.or("dns-lbs", choice(&DNS_LBS), DnsLbs::default());
     if dns_lbs == DnsLbs::Certified && security.as_ref().is_some_and(|security| security.tls.is_none()) {
         map.problem("dns-lbs", "\"certified\" lets in whoever has a certificate, and without [map.tls] nobody has one");
+    }
+    if dns_lbs == DnsLbs::Certified && unlisted.allowed && unlisted.is_anywhere() {
+        map.warning(
+            "dns-lbs",
+            "nothing bounds where a DNS-LB without a [[peer]] may prove to be: see prove.unlisted-as",
+        );
     }
     let lease = map.or("lease", duration("5s", "1h"), Duration::from_secs(60));
     Some(MapConfig { listen: listen?, security: security?, dns_lbs, lease })

@@ -80,7 +80,7 @@ fn counters(f: &Figures) -> [Row; 26] {
     ]
 }
 
-fn gauges(f: &Figures) -> [Row; 7] {
+fn gauges(f: &Figures) -> [Row; 9] {
     [
         ("dglb_map_links", "Map links that are up", f.links),
         ("dglb_map_prefixes", "Prefixes mapped", f.prefixes),
@@ -88,6 +88,8 @@ fn gauges(f: &Figures) -> [Row; 7] {
         ("dglb_identities_duplicated", "Identities of which two processes are or were lately at work", f.duplicated),
         ("dglb_probe_budgets_starved", "Addresses whose ceiling leaves nothing to a DNS-LB", f.budgets_starved),
         ("dglb_zones", "Zones served", f.zones),
+        ("dglb_fleet_newer_at_peers", "Linked peers that hold a newer fleet document", f.fleet_newer),
+        ("dglb_fleet_other_at_peers", "Linked peers with another fleet document of this serial", f.fleet_other),
         ("dglb_presumed_own_fault", "1 while so many DNS-LBs fail that nobody is demoted", u64::from(f.own_fault)),
     ]
 }

@@ -135,6 +135,11 @@ impl Networks {
         self.open.contains(address)
     }
 
+    /// Whether there is a database of autonomous systems.
+    pub fn knows_systems(&self) -> bool {
+        self.numbers.is_some()
+    }
+
     /// The autonomous system that announces an address, as far as the database knows.
     pub fn number_of(&self, address: IpAddr) -> Option<u32> {
         let found = self.numbers.as_ref()?.lookup(address).ok()?;

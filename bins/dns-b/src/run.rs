@@ -124,7 +124,7 @@ impl Run {
                     // Whoever asked may have gone.
                     let _ = reply.send(self.keeper.request(path, &parameters, Instant::now()));
                 }
-                Some(networks) = self.networks.recv() => self.keeper.set_networks(networks),
+                Some(networks) = self.networks.recv() => self.keeper.set_networks(networks, Instant::now()),
                 durable = progress(&mut self.keeping) => peers.release(durable),
                 Some(outcome) = outcomes.recv() => self.keeper.checked(outcome, Instant::now()),
                 _ = tick.tick() => {

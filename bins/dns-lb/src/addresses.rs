@@ -16,10 +16,11 @@ use tokio::sync::mpsc;
 pub const POLL: Duration = Duration::from_millis(500);
 /// Most addresses that are said of one DNS-LB.
 const MAX_ADDRESSES: usize = 16;
-/// Where the kernel shows its IPv4 routes, those to its own addresses among them.
-const FIB_TRIE: &str = "/proc/net/fib_trie";
+/// Where the kernel shows its IPv4 routes, those to its own addresses among them; by thread, as threads may be
+/// in different network namespaces.
+const FIB_TRIE: &str = "/proc/thread-self/net/fib_trie";
 /// Where it lists IPv6 addresses with their flags.
-const IF_INET6: &str = "/proc/net/if_inet6";
+const IF_INET6: &str = "/proc/thread-self/net/if_inet6";
 /// Temporary, failed, deprecated or not sure yet (`IFA_F_…` in `linux/if_addr.h`): no address for glue.
 const UNFIT: u32 = 0x01 | 0x08 | 0x20 | 0x40;
 

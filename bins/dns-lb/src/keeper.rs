@@ -25,7 +25,7 @@ use dglb_core::{
     identity::Identity,
     index::Seed,
     name::Name,
-    proto::message::{Message, Resync, Welcome},
+    proto::message::{FleetStamp, Message, Resync, Welcome},
     report::Ranking,
 };
 use dglb_probe::{
@@ -79,8 +79,8 @@ pub enum Event {
     Arrived(IpAddr, Arrived),
     /// The configuration claims this now.
     Claim(Claim),
-    /// The link to a dns-b is up.
-    Up(Identity, Box<Welcome>),
+    /// The link to a dns-b is up; its HELLO named this fleet document.
+    Up(Identity, Box<Welcome>, FleetStamp),
     /// A dns-b said something.
     Said(Identity, Message),
     /// Somebody asked for this name, below our label, and we could not answer.
@@ -127,8 +127,10 @@ pub struct Keeper {
     linked: BTreeSet<Identity>,
     wanted: Wanted,
     fleet: Option<Arc<Fleet>>,
+    /// Which document that is.
+    stamp: FleetStamp,
     /// The fleet document of every dns-b that is connected.
-    fleets: BTreeMap<Identity, Arc<Fleet>>,
+    fleets: BTreeMap<Identity, FleetStamp>,
     /// The dns-bs whose operator drains this DNS-LB.
     drained_by: BTreeSet<Identity>,
     /// The dns-bs of the fleet document that this DNS-LB is not told to dial.
@@ -166,6 +168,7 @@ impl Keeper {
             linked: BTreeSet::new(),
             wanted: Wanted::default(),
             fleet: None,
+            stamp: FleetStamp::default(),
             fleets: BTreeMap::new(),
             drained_by: BTreeSet::new(),
             not_dialled: Vec::new(),
@@ -208,7 +211,7 @@ impl Keeper {
                 self.claim(claim, &mut effects);
             }
             Event::Claim(claim) => self.claim(claim, &mut effects),
-            Event::Up(server, welcome) => self.up(&server, *welcome, &mut effects),
+            Event::Up(server, welcome, named) => self.up(&server, *welcome, named, &mut effects),
             Event::Said(server, message) => self.said(server, message, now, &mut effects),
             Event::Asked(name) => self.asked(&name, now, &mut effects),
             Event::Down(server) => {
@@ -236,14 +239,14 @@ impl Keeper {
         }
     }
 
-    fn up(&mut self, server: &Identity, welcome: Welcome, effects: &mut Effects) {
+    fn up(&mut self, server: &Identity, welcome: Welcome, named: FleetStamp, effects: &mut Effects) {
         self.linked.insert(server.clone());
         // One that still drains this DNS-LB says so again.
         self.drained_by.remove(server);
         match welcome.fleet {
             Some(fleet) => self.adopt_fleet(server, fleet, effects),
-            // It holds the document that HELLO named.
-            None => self.fleets.extend(self.fleet.iter().map(|ours| (server.clone(), Arc::clone(ours)))),
+            // It holds the document that HELLO named, which may be an older one by now.
+            None => drop(self.fleets.insert(server.clone(), named)),
         }
         self.steering_up(server);
         self.compare_zones(server, &welcome.catalogues, effects);
@@ -420,8 +423,7 @@ impl Keeper {
         set(&m.map_generation, self.registration.generation());
         set(&m.registered, self.registration.is_ready().into());
         set(&m.fleet_serial, self.fleet.as_ref().map_or(0, |f| f.serial.into()));
-        let others = self.fleets.values().filter(|f| Some(*f) != self.fleet.as_ref()).count();
-        set(&m.fleet_disagreements, others as u64);
+        set(&m.fleet_disagreements, self.fleet_disagrees().count() as u64);
         set(&m.fleet_not_dialled, self.not_dialled.len() as u64);
         set(&m.catalogues_behind, self.behind.len() as u64);
         set(&m.isp_addresses_proven, self.proofs.mapped() as u64);

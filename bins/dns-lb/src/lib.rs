@@ -170,7 +170,8 @@ impl Daemon for DnsLb {
         let name = PeerName::new(PeerRole::DnsLb, daemon.config.identity.clone());
         let settings = daemon.config.map.security.start(name, &mut registry, tasks)?;
         let credentials = settings.tls.clone();
-        let uplink = Uplink::start(&daemon.config, boot, (settings, &links), tasks);
+        let held = keeper.fleet_stamp();
+        let uplink = Uplink::start(&daemon.config, (boot, held), (settings, &links), tasks);
         let work = Work::new(
             keeper,
             (uplink, asked),

@@ -126,9 +126,10 @@ impl Reports {
     pub fn up(&mut self, server: &Identity, held: u64) -> Vec<Outgoing> {
         let ours = self.servers.entry(server.clone()).or_default();
         ours.connected = true;
-        if held != 0 && held == ours.sent {
-            ours.acknowledged = held;
-        } else {
+        // What was sent and never acknowledged may have been lost, and the number used by another process of
+        // this identity meanwhile.
+        let is_ours = held != 0 && held == ours.sent && held == ours.acknowledged;
+        if !is_ours {
             *ours = Server { connected: true, leftovers: held != 0, ..Server::default() };
             if (1..MAX_GENERATION).contains(&held) {
                 ours.basis = Basis::Refreshed(held);
@@ -288,7 +289,7 @@ mod tests {
         let (b1, b2) = (id("b1"), id("b2"));
         r.up(&b1, 0);
         r.change(vec![ranking("a", "x"), ranking("b", "x")], vec![], true);
-        // The acknowledgement is lost with the link.
+        r.acknowledged(&b1, ack(1));
         r.down(&b1);
         assert_eq!(said(&r.change(vec![ranking("b", "y")], vec![], true)), NONE);
         assert_eq!(said(&r.up(&b1, 1)), ["b1 2←1 b.=y"]);
@@ -296,6 +297,21 @@ mod tests {
         // It restarted without its store, or with an older one.
         assert_eq!(said(&r.up(&b1, 0)), ["b1 2←0 a.=x b.=y"]);
         assert_eq!(said(&r.up(&b2, 0)), ["b2 2←0 a.=x b.=y"]);
+    }
+
+    /// What was never acknowledged may be another process's by that number.
+    #[test]
+    fn a_number_that_was_not_acknowledged_is_not_believed_to_be_ours() {
+        let mut r = Reports::default();
+        let b1 = id("b1");
+        r.up(&b1, 0);
+        assert_eq!(said(&r.change(vec![ranking("a", "x")], vec![], true)), ["b1 1←0 a.=x"]);
+        r.down(&b1);
+        assert_eq!(said(&r.up(&b1, 1)), ["b1 2←0 a.=x"], "all of it, by a number of its own");
+        assert_eq!(r.servers()[&b1].acknowledged, 0);
+        r.acknowledged(&b1, ack(2));
+        r.down(&b1);
+        assert_eq!(said(&r.up(&b1, 2)), NONE, "that one is");
     }
 
     #[test]

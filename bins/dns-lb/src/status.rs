@@ -55,7 +55,11 @@ pub(crate) fn status(keeper: &Keeper, uplink: &Uplink, metrics: &Metrics, now: I
             "dns_bs": reports.servers(),
         },
         "drained_by": keeper.drained_by(),
-        "fleet": { "serial": keeper.fleet().map(|f| f.serial), "not_dialled": keeper.not_dialled() },
+        "fleet": {
+            "serial": keeper.fleet().map(|f| f.serial),
+            "disagree": keeper.fleet_disagrees().collect::<Vec<_>>(),
+            "not_dialled": keeper.not_dialled(),
+        },
         "catalogues": catalogues,
         "catalogues_behind": behind.collect::<Vec<_>>(),
         "called_down": called_down(keeper),

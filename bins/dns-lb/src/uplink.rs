@@ -9,18 +9,22 @@ use std::time::Duration;
 
 use dglb_core::{
     identity::Identity,
+    peer_name::PeerName,
     proto::{
-        Config as SessionConfig, VERSION,
-        message::{Bye, ByeReason, FleetStamp, Hello, Message, PeerRole},
+        Config as SessionConfig,
+        message::{Bye, ByeReason, FleetStamp, Message, PeerRole},
     },
 };
 use dglb_node::{
     boot::Boot,
     lifecycle::Tasks,
-    link::{Dialler, LinkEvent, LinkId, LinkMetrics, LinkSender, LinkSettings, expect},
+    link::{Dialler, Greeting, LinkEvent, LinkId, LinkMetrics, LinkSender, LinkSettings, Named, expect},
 };
 use serde::Serialize;
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
 
 use crate::{
     config::{Config, Map, Server},
@@ -35,6 +39,8 @@ const EVENTS: usize = 256;
 #[derive(Debug)]
 pub struct Uplink {
     links: Vec<Link>,
+    /// The fleet document that the next HELLO names.
+    held: watch::Sender<FleetStamp>,
     events: mpsc::Receiver<(LinkId, LinkEvent)>,
 }
 
@@ -42,6 +48,8 @@ pub struct Uplink {
 #[derive(Debug)]
 struct Link {
     server: Server,
+    /// What its HELLO named.
+    named: Named,
     /// While there is a connection.
     sender: Option<LinkSender>,
     /// Whether nothing more is said over this connection.
@@ -70,10 +78,10 @@ pub struct LinkStatus {
 
 impl Uplink {
     /// Starts a task for each dns-b that keeps the link up until the daemon stops, and then leaves
-    /// with BYE.
+    /// with BYE. `held` is the fleet document that is known from before.
     pub fn start(
         config: &Config,
-        boot: Boot,
+        (boot, held): (Boot, FleetStamp),
         (links, metrics): (LinkSettings, &LinkMetrics),
         tasks: &mut Tasks,
     ) -> Self {
@@ -81,6 +89,7 @@ impl Uplink {
         let session = SessionConfig { ping_after: keep_alive, dead_after, ..links.session };
         let settings = LinkSettings { session, ..links };
         let (sender, events) = mpsc::channel(EVENTS);
+        let (hold, held) = watch::channel(held);
         let mut links = Vec::with_capacity(config.servers.len());
         for (number, server) in config.servers.iter().enumerate() {
             let dialler = Dialler {
@@ -90,22 +99,18 @@ impl Uplink {
                 settings: settings.clone(),
                 metrics: metrics.clone(),
             };
-            let identity = config.identity.clone();
-            let hello = move || Hello {
-                version_min: VERSION,
-                version_max: VERSION,
-                role: PeerRole::DnsLb,
-                identity: identity.clone(),
-                boot: boot.id,
-                uptime_ms: boot.uptime_ms(),
-                features: 0,
-                fleet: FleetStamp::default(),
-            };
-            let link = dialler.run(hello, sender.clone(), tasks.stop_token());
+            let name = PeerName::new(PeerRole::DnsLb, config.identity.clone());
+            let (greeting, named) = Greeting::new(name, boot, held.clone());
+            let link = dialler.run(move || greeting.hello(), sender.clone(), tasks.stop_token());
             tasks.spawn(format!("link-{}", server.identity), link);
-            links.push(Link::new(server.clone()));
+            links.push(Link::new(server.clone(), named));
         }
-        Self { links, events }
+        Self { links, held: hold, events }
+    }
+
+    /// From now on this fleet document is held.
+    pub fn hold(&self, fleet: FleetStamp) {
+        self.held.send_if_modified(|held| std::mem::replace(held, fleet) != fleet);
     }
 
     /// The next thing that the keeper has to know; `None` when all links are over for good. Safe
@@ -141,8 +146,8 @@ impl Uplink {
 }
 
 impl Link {
-    fn new(server: Server) -> Self {
-        Self { server, sender: None, closing: false, told: false, since: Instant::now(), reason: None }
+    fn new(server: Server, named: Named) -> Self {
+        Self { server, named, sender: None, closing: false, told: false, since: Instant::now(), reason: None }
     }
 
     fn handle(&mut self, event: LinkEvent) -> Option<Event> {
@@ -158,7 +163,7 @@ impl Link {
                         self.told = true;
                         self.since = Instant::now();
                         self.reason = None;
-                        Some(Event::Up(identity, welcome))
+                        Some(Event::Up(identity, welcome, self.named.stamp()))
                     }
                     Err(wrong) => {
                         tracing::warn!(address = %self.server.address, "wrong dns-b: {wrong}");

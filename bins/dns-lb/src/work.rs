@@ -175,6 +175,7 @@ impl Work {
         if effects.answers {
             self.outputs.publisher.publish(self.keeper.directory().clone());
             // There may be another fleet document.
+            self.uplink.hold(self.keeper.fleet_stamp());
             let relay: Arc<[SocketAddr]> = self.keeper.fallbacks().into();
             if *self.outputs.relay.borrow() != relay {
                 self.outputs.relay.send_replace(relay);

@@ -289,6 +289,9 @@ impl<'d> Asking<'d, '_> {
         if let Some(node) = node {
             return self.own_node(node);
         }
+        if self.directory.is_coming(relative, zone.name()) {
+            return Step::Answered(Answer::not_ready());
+        }
         let lb = self.directory.lb_of_label(hash, label);
         if below.is_some() || !(lb.is_some() || is_label(label)) {
             return Step::Answered(self.nxdomain());

@@ -11,6 +11,7 @@ use crate::{
     awaited::Awaited,
     catalogue::{CatalogueError, Service, ZoneCatalogue},
     chunked::Chunked,
+    coming::Coming,
     dns::qname::QName,
     fleet::Fleet,
     identity::Identity,
@@ -141,6 +142,7 @@ pub struct Directory {
     proofs: Arc<ProveZones>,
     filling: bool,
     awaited: Awaited,
+    coming: Coming,
     /// Numbers of services that are gone, to be given out again.
     free: Arc<Vec<ServiceId>>,
 }
@@ -169,6 +171,7 @@ impl Directory {
             proofs: Arc::default(),
             filling: false,
             awaited: Awaited::default(),
+            coming: Coming::default(),
             free: Arc::default(),
         }
     }
@@ -264,6 +267,12 @@ impl Directory {
     /// zones that are known, are refused.
     pub fn set_awaited(&mut self, zones: impl IntoIterator<Item = Name>) {
         self.awaited = Awaited::zones(zones, self.seed);
+    }
+
+    /// Says which services known zones will have once their next catalogues have come. Questions for them
+    /// are not denied.
+    pub fn set_coming(&mut self, services: BTreeSet<Name>) {
+        self.coming = Coming::services(services);
     }
 
     /// Says whether any name may be in a zone that is to come, or, as at first, only until there is a zone.
@@ -414,6 +423,12 @@ impl Directory {
     /// Whether a name outside of all zones may be in one whose catalogue has not come.
     pub(crate) fn awaits(&self, name: &QName) -> bool {
         self.awaited.holds(name, self.has_zones())
+    }
+
+    /// Whether the name of these labels in front of a zone is a service that is to come.
+    #[inline]
+    pub(crate) fn is_coming(&self, relative: &[u8], zone: &Name) -> bool {
+        self.coming.holds(relative, zone)
     }
 
     /// Every zone, in no order.

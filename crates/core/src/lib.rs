@@ -16,6 +16,7 @@ pub mod answer;
 mod awaited;
 pub mod catalogue;
 pub mod chunked;
+mod coming;
 pub mod directory;
 pub mod dns;
 pub mod estimate;

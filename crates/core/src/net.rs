@@ -77,6 +77,9 @@ pub fn mask(address: IpAddr, bits: u8) -> IpAddr {
 }
 
 impl Prefix {
+    /// 0.0.0.0/0.
+    pub const ALL_IPV4: Self = Self { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), bits: 0 };
+
     /// The prefix of `bits` bits that holds `address`; host bits are cleared.
     ///
     /// # Errors

@@ -38,7 +38,7 @@ pub use host::{Activity, HOST_VARIABLE, StartError};
 pub use interrupt::Interrupt;
 pub use lab::{HostError, Lab, Options, UpError};
 pub use marker::{Swept, VARIABLE as MARKER_VARIABLE, sweep};
-pub use net::{Backend, INTERFACE, MTU};
+pub use net::{Backend, INTERFACE, MTU, add_address, remove_address};
 pub use process::Signal;
 pub use runtime::RUNTIME_VARIABLE;
 pub use topology::{HostSpec, Latency, MOST_HOSTS, OneWay, RoundTrip, Topology, TopologyError};

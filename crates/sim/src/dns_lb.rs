@@ -10,7 +10,7 @@ use std::{
 use dglb_core::{
     identity::Identity,
     load::Told,
-    proto::message::{BootId, Message, Welcome},
+    proto::message::{BootId, FleetStamp, Message, Welcome},
 };
 use dglb_probe::{
     probe::{Failure, Outcome, Times},
@@ -58,7 +58,7 @@ impl DnsLb {
     pub fn up(&mut self, link: u64, welcome: Box<Welcome>, now: Instant) {
         let server = welcome.identity.clone();
         self.links.insert(server.clone(), link);
-        self.handle(Event::Up(server, welcome), now);
+        self.handle(Event::Up(server, welcome, FleetStamp::default()), now);
     }
 
     /// A dns-b said something.

@@ -307,7 +307,7 @@ impl Play {
                 self.links[lb][b] = Link { id: Some(id), up: true, era: self.era, ..Link::default() };
                 self.servers[b].established(id);
                 self.say(|| format!("lb{} connects to b{}", lb + 1, b + 1));
-                self.tell_lb(lb, Event::Up(server, welcome));
+                self.tell_lb(lb, Event::Up(server, welcome, FleetStamp::default()));
             }
             Verdict::Refuse(_) => self.tell_lb(lb, Event::Down(server)),
         }

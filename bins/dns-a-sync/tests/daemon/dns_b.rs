@@ -6,7 +6,7 @@ use dglb_core::{
     catalogue::{CatalogueUpdate, ZoneCatalogue},
     fleet::{Fleet, FleetServer, FleetTtls},
     name::Name,
-    proto::message::{BootId, CatalogueAck, Delegation, Message, PeerRole, Welcome, ZoneGeneration},
+    proto::message::{BootId, CatalogueAck, Delegation, FleetStamp, Message, PeerRole, Welcome, ZoneGeneration},
 };
 use dglb_node::link::{AcceptSettings, Acceptor, Decision, LinkEvent, LinkId, LinkMetrics, LinkSender};
 use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
@@ -21,7 +21,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct DnsB {
     identity: &'static str,
     pub(crate) address: SocketAddr,
-    serial: u32,
+    fleet: Fleet,
+    /// The fleet document that the last HELLO named.
+    pub(crate) named: FleetStamp,
     events: mpsc::Receiver<(LinkId, LinkEvent)>,
     link: Option<LinkSender>,
     stop: CancellationToken,
@@ -41,7 +43,7 @@ impl DnsB {
         let (sender, events) = mpsc::channel(64);
         let stop = CancellationToken::new();
         let task = tokio::spawn(acceptor.run(sender, stop.clone()));
-        Self { identity, address, serial: 1, events, link: None, stop, task }
+        Self { identity, address, fleet: fleet(1), named: FleetStamp::default(), events, link: None, stop, task }
     }
 
     /// Lets the next dns-a-sync in and says that it holds these generations.
@@ -52,6 +54,7 @@ impl DnsB {
             }
         };
         let (hello, remote, decision) = hello;
+        self.named = hello.fleet;
         assert_eq!((hello.role, hello.identity.as_str()), (PeerRole::DnsASync, "sync"));
         let welcome = Welcome {
             version: 1,
@@ -59,7 +62,7 @@ impl DnsB {
             boot: BootId([2; 16]),
             observed: remote,
             features: 0,
-            fleet: Some(fleet(self.serial)),
+            fleet: (hello.fleet != self.fleet.stamp()).then(|| self.fleet.clone()),
             map_generation: 0,
             report_generation: 0,
             catalogues: held.iter().map(zone_generation).collect(),
@@ -73,7 +76,7 @@ impl DnsB {
 
     /// Its fleet document has this serial from the next WELCOME on.
     pub(crate) fn with_serial(mut self, serial: u32) -> Self {
-        self.serial = serial;
+        self.fleet = fleet(serial);
         self
     }
 

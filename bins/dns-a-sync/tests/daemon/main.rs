@@ -5,4 +5,6 @@ mod dns_b;
 mod publishing;
 mod running;
 mod settings;
+/// The same as dns-lb's tests have.
+#[path = "../../../dns-lb/tests/daemon/tls.rs"]
 mod tls;

@@ -1,6 +1,6 @@
 //! What goes to the dns-bs, and when.
 
-use dglb_core::proto::message::{Message, Resync};
+use dglb_core::proto::message::{FleetStamp, Message, Resync};
 use dglb_node::lifecycle::Daemon;
 use dns_a_sync::DnsASync;
 
@@ -296,6 +296,39 @@ async fn the_newest_fleet_document_says_how_to_delegate_once_the_zone_is_served(
     b1.delegation(GLB, &[("b3.glb.foobar.test", "192.0.2.3")]).await;
     sync.until("changed", |s| lines(s).iter().any(|l| l.contains("b3")) && lines(s).len() == 3).await;
     assert_eq!(sync.status().await["dns_bs"][0]["fleet_serial"], 8);
+    sync.stop().await;
+}
+
+#[tokio::test]
+async fn fleet_documents_that_disagree_raise_an_alarm_and_hello_names_the_newest() {
+    let dns_a = three_sites().await;
+    let (b1, b2) = (DnsB::start("b1").await, DnsB::start("b2").await);
+    let (mut b1, mut b2) = (b1.with_serial(6), b2.with_serial(7));
+    let settings = Settings::new(dns_a.address, &[("b1", b1.address), ("b2", b2.address)]);
+    let sync: Sync = Sync::start(&settings.file()).await;
+    b1.welcome(&[]).await;
+    b2.welcome(&[]).await;
+    assert_eq!((b1.named, b1.accept().await.generation), (FleetStamp::default(), 1));
+    let is = |serial: u32, disagree: &[&str]| serde_json::json!({ "serial": serial, "disagree": disagree });
+    sync.until("the older one is behind", |s| s["fleet"] == is(7, &["b1"])).await;
+    assert_eq!(sync.metric("dglb_sync_fleet_serial").await, 7);
+    assert_eq!(sync.metric("dglb_sync_fleet_disagreements").await, 1);
+    b1.say(Message::Fleet(Box::new(fleet(7)))).await;
+    sync.until("agreement", |s| s["fleet"] == is(7, &[])).await;
+    // One serial, two documents.
+    let mut other = fleet(7);
+    other.ttl.retry = 1;
+    b1.say(Message::Fleet(Box::new(other))).await;
+    sync.until("the first one is kept", |s| s["fleet"] == is(7, &["b1"])).await;
+    // b1 comes back with the right one: it is named to it, so it does not say it again.
+    let b1 = b1.stop().await;
+    sync.until("down", |s| s["fleet"] == is(7, &[])).await;
+    let mut b1 = DnsB::start_at("b1", b1).await.with_serial(7);
+    b1.welcome(&[(GLB, 1)]).await;
+    assert_eq!(b1.named, fleet(7).stamp());
+    sync.until("up", |s| s["dns_bs"][0]["link"] == "up").await;
+    let status = sync.status().await;
+    assert_eq!((&status["fleet"], &status["dns_bs"][0]["fleet_serial"]), (&is(7, &[]), &7.into()));
     sync.stop().await;
 }
 

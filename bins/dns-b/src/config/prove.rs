@@ -1,6 +1,9 @@
 //! `[prove]`, and what a `[[peer]]` may prove.
 
-use dglb_core::{net::Prefix, residence::Pace};
+use dglb_core::{
+    net::Prefix,
+    residence::{MAX_LEARNT, Pace},
+};
 use dglb_node::config::{Section, boolean, duration, integer, text};
 
 use crate::networks::{Networks, Sources};
@@ -16,12 +19,18 @@ pub struct ProveConfig {
     pub sources: Sources,
     /// What stands there now.
     pub networks: Networks,
+    /// What a DNS-LB may prove that is no `[[peer]]`, with `map.dns-lbs = "certified"`.
+    pub unlisted: ProveBounds,
 }
+
+/// Most addresses that a DNS-LB proves that is no `[[peer]]`, unless the operator says otherwise.
+const UNLISTED_MOST: usize = 8;
 
 impl Default for ProveConfig {
     fn default() -> Self {
         let (sources, networks) = (Sources::default(), Networks::default());
-        Self { pace: Pace::default(), v6_bits: 64, sources, networks }
+        let unlisted = ProveBounds { most: UNLISTED_MOST, ..ProveBounds::default() };
+        Self { pace: Pace::default(), v6_bits: 64, sources, networks, unlisted }
     }
 }
 
@@ -30,15 +39,24 @@ impl Default for ProveConfig {
 pub struct ProveBounds {
     /// Whether it may prove anything.
     pub allowed: bool,
+    /// Prefixes that it may have proven at a time.
+    pub most: usize,
     /// Prefixes in which its resolvers are; with `numbers` empty, too: anywhere.
     pub within: Vec<Prefix>,
     /// Autonomous systems that announce its resolvers.
     pub numbers: Vec<u32>,
 }
 
+impl ProveBounds {
+    /// Whether any address will do.
+    pub fn is_anywhere(&self) -> bool {
+        self.within.is_empty() && self.numbers.is_empty()
+    }
+}
+
 impl Default for ProveBounds {
     fn default() -> Self {
-        Self { allowed: true, within: Vec::new(), numbers: Vec::new() }
+        Self { allowed: true, most: MAX_LEARNT, within: Vec::new(), numbers: Vec::new() }
     }
 }
 
@@ -62,7 +80,18 @@ pub(super) fn read(section: &Section<'_>) -> ProveConfig {
     let interval = prove.or("interval", duration("1s", "1h"), default.pace.interval);
     let lapse_after = prove.or("lapse-after", integer(2..=100), default.pace.lapse_after);
     let v6_bits = prove.or("v6-bits", integer(48..=128), default.v6_bits);
-    ProveConfig { pace: Pace { interval, lapse_after }, v6_bits, sources, networks }
+    let unlisted = read_unlisted(&prove, sources.as_database.is_some());
+    ProveConfig { pace: Pace { interval, lapse_after }, v6_bits, sources, networks, unlisted }
+}
+
+fn read_unlisted(prove: &Section<'_>, has_numbers: bool) -> ProveBounds {
+    let most = prove.or("unlisted-most", integer(0..=MAX_LEARNT as u32), UNLISTED_MOST as u32) as usize;
+    let within: Vec<Prefix> = prove.list("unlisted-within", text);
+    let numbers: Vec<u32> = prove.list("unlisted-as", integer(1..=u32::MAX));
+    if prove.has("unlisted-as") && !has_numbers {
+        prove.problem("unlisted-as", "needs a database of autonomous systems: as-database");
+    }
+    ProveBounds { allowed: most > 0, most, within, numbers }
 }
 
 /// Reads what a `[[peer]]` may prove.
@@ -79,5 +108,5 @@ pub(super) fn read_bounds(peer: &Section<'_>, is_dns_lb: bool, has_numbers: bool
             peer.problem(key, "needs a database of autonomous systems: as-database in [prove]");
         }
     }
-    ProveBounds { allowed, within, numbers }
+    ProveBounds { allowed, most: MAX_LEARNT, within, numbers }
 }

@@ -1,15 +1,20 @@
 //! Two hosts with one identity (design section 6): noticed by their boot ids, the one that started
 //! later stays, and an operator hears of it. Pure: what is known of one identity's processes.
 //!
-//! Invariant: when a process started is fixed when it is first heard of, so of two processes the same
-//! one is the newer for as long as both are known, however often they come back; and what
-//! alternates all the same is damped, so that a label is not handed to and fro for ever.
+//! When a process started follows from how long it has run and from when that is heard. A HELLO that was
+//! slow makes this too late, never too early, and by less than a handshake may take. So the earliest of what
+//! is heard of a process counts, and of two that started at about the same time the one with the greater
+//! boot id stays: by that all dns-bs decide alike, whichever HELLO was slow on its way to which of them.
+//!
+//! Invariant: two processes known at once do not take turns. What alternates all the same is damped, so
+//! that a label is not handed to and fro for ever.
 //!
 //! `uptime_ms` is believed. Who says it has the identity's certificate, and could say anything else in
 //! its name as well; a wrong one, from a clock that stood still in a suspended machine, say, costs
 //! the choice between two hosts of which one should not be there.
 
 use std::{
+    cmp::Ordering,
     collections::{HashMap, VecDeque},
     net::SocketAddr,
     time::{Duration, Instant},
@@ -25,6 +30,8 @@ const MOST: usize = 3;
 const KEEP: Duration = Duration::from_secs(60);
 /// For how long at most.
 const KEEP_MOST: Duration = Duration::from_secs(3_600);
+/// Starts that lie no further apart are in no order. A handshake takes 5 s at most, and its HELLO with it.
+const CLOSE: Duration = Duration::from_secs(10);
 /// Processes of one identity that are remembered, the present one among them.
 const REMEMBERED: usize = 4;
 
@@ -125,7 +132,11 @@ impl Processes {
         if present == comer.boot {
             return (Ok(()), false);
         }
-        let older = self.find(present).is_some_and(|p| p.started > comer.started);
+        let older = self.find(present).is_some_and(|p| match order(p.started, comer.started) {
+            // Whose link is down may be dead, so the other is given the benefit of the doubt.
+            Ordering::Equal => linked && p.boot.0 > comer.boot.0,
+            order => order == Ordering::Greater,
+        });
         // The dead do not speak: who was displaced and still does, or is older than who is here, lives
         // beside it.
         let twins = linked && (older || comer.displaced);
@@ -143,10 +154,13 @@ impl Processes {
         (may, news)
     }
 
-    /// Remembers a process, with the start that was first heard of it.
+    /// Remembers a process, with the earliest start that was heard of it.
     fn hear(&mut self, comer: Process) -> Process {
         let known = self.heard.iter().position(|p| p.boot == comer.boot).map(|at| self.heard.remove(at));
-        let comer = known.map_or(comer, |known| Process { from: comer.from, ..known });
+        let comer = known.map_or(comer, |known| {
+            let started = earliest(known.started, comer.started);
+            Process { from: comer.from, started, ..known }
+        });
         if self.heard.len() >= REMEMBERED {
             self.heard.remove(0);
         }
@@ -183,10 +197,30 @@ impl Processes {
     }
 }
 
+/// The earlier of two estimates for one process, unless the later one is out of reach of any delay: then it
+/// is some clock that is wrong, and the first one stands.
+fn earliest(first: Option<Instant>, again: Option<Instant>) -> Option<Instant> {
+    match (first, again) {
+        (Some(first), Some(again)) if first.saturating_duration_since(again) <= CLOSE => Some(first.min(again)),
+        _ => first,
+    }
+}
+
+/// Which of two processes started first, as far as that can be told.
+fn order(a: Option<Instant>, b: Option<Instant>) -> Ordering {
+    match (a, b) {
+        (Some(a), Some(b)) if a.saturating_duration_since(b).max(b.saturating_duration_since(a)) < CLOSE => {
+            Ordering::Equal
+        }
+        _ => a.cmp(&b),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    #[derive(Clone, Copy)]
     struct Host {
         boot: BootId,
         started: Instant,
@@ -247,6 +281,46 @@ mod tests {
         let _ = dials(&mut p, &new, Holder::Linked(old.boot), start + at(100));
         let younger = host(1, start + at(500));
         assert_eq!(dials(&mut p, &younger, Holder::Linked(new.boot), start + at(500)).0, Err(NotNow::Older));
+    }
+
+    /// Two processes that started seconds apart, and a HELLO that is slow on its way to one dns-b: whoever
+    /// comes first where, both dns-bs end up with the same one.
+    #[test]
+    fn a_slow_hello_does_not_have_two_dns_bs_keep_different_processes() {
+        let start = Instant::now();
+        for (first, second) in [(1, 2), (2, 1)] {
+            let (a, b) = (host(first, start), host(second, start + at(3)));
+            let kept = [0, 8].map(|delay| {
+                let mut p = Processes::default();
+                // It says that it has run for less than it has by the time that this is heard.
+                let slow = Host { started: a.started + at(delay), ..a };
+                let _ = dials(&mut p, &slow, Holder::Nobody, start + at(10));
+                let _ = match dials(&mut p, &b, Holder::Linked(a.boot), start + at(10)).0 {
+                    Ok(()) => dials(&mut p, &a, Holder::Linked(b.boot), start + at(11)),
+                    Err(_) => dials(&mut p, &b, Holder::Linked(a.boot), start + at(11)),
+                };
+                let present = if p.find(a.boot).is_some_and(|p| p.displaced) { b.boot } else { a.boot };
+                // While its link is down the other may come, and leaves again when it is back.
+                let (present, other) = if present == a.boot { (&a, &b) } else { (&b, &a) };
+                assert_eq!(dials(&mut p, other, Holder::Leased(present.boot), start + at(20)).0, Ok(()));
+                assert_eq!(dials(&mut p, present, Holder::Linked(other.boot), start + at(21)).0, Ok(()));
+                present.boot
+            });
+            assert_eq!(kept, [BootId([2; 16]); 2]);
+        }
+    }
+
+    #[test]
+    fn the_earliest_of_what_is_heard_of_a_process_counts() {
+        let start = Instant::now();
+        let (old, new) = (host(1, start), host(2, start + at(15)));
+        let mut p = Processes::default();
+        let slow = Host { started: start + at(9), ..old };
+        let _ = dials(&mut p, &slow, Holder::Nobody, start + at(30));
+        let _ = dials(&mut p, &old, Holder::Leased(old.boot), start + at(40));
+        assert_eq!(p.find(old.boot).unwrap().started, Some(start));
+        assert_eq!(dials(&mut p, &new, Holder::Linked(old.boot), start + at(50)).0, Ok(()));
+        assert_eq!(dials(&mut p, &old, Holder::Linked(new.boot), start + at(51)).0, Err(NotNow::Older));
     }
 
     /// Two supervisors that start a new process whenever theirs is refused.

@@ -308,6 +308,7 @@ impl Keeper {
             truth.check.passed = record.handed_out;
         }
         self.lbs.insert(index, truth);
+        self.give_voice(index, now);
         self.directory.update_lb(index, |lb| {
             lb.addresses = if stated.is_empty() { record.addresses.clone() } else { stated };
             (lb.handed_out, lb.drained) = (record.handed_out && live, record.drained);

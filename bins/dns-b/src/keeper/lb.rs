@@ -11,6 +11,7 @@ use dglb_core::{
     directory::LbIndex,
     identity::Identity,
     name::Name,
+    net::Prefix,
     proto::message::{
         BootId, EntryKind, Map, MapAck, MapEntry, Message, Ready, Refused, RefusedReason, Report, ReportAck, Resync,
         Unmap,
@@ -104,6 +105,7 @@ impl Keeper {
             self.directory.update_lb(index, |lb| lb.handed_out = false);
         }
         self.budgets.connected(index, restarted);
+        self.give_voice(index, now);
         self.hold_lease(index);
         if self.default_group.iter().any(|member| member.identity == *identity) {
             self.renew_default_group();
@@ -126,11 +128,8 @@ impl Keeper {
         let Some(truth) = self.lbs.get_mut(&index) else { return };
         let content = content_of(map);
         if let Some(text) = objection(map.generation, content, truth) {
-            let refuse = |e: &MapEntry| Refused { prefix: e.prefix, reason: RefusedReason::Stale, text: text.clone() };
-            self.figures.stale += 1;
-            let refused = map.entries.iter().map(refuse).collect();
-            let ack = MapAck { generation: map.generation, accepted: 0, refused };
-            self.send(link, Message::MapAck(ack));
+            let prefixes = map.entries.iter().map(|entry| entry.prefix);
+            self.refuse_stale(link, map.generation, prefixes.collect(), &text);
             return;
         }
         if map.generation > truth.map_generation {
@@ -158,11 +157,22 @@ impl Keeper {
         self.judge(index, now);
     }
 
+    /// What names no prefix is refused as if it had named all, or it would look accepted.
+    fn refuse_stale(&mut self, link: LinkId, generation: u64, mut prefixes: Vec<Prefix>, text: &str) {
+        self.figures.stale += 1;
+        if prefixes.is_empty() {
+            prefixes.push(Prefix::ALL_IPV4);
+        }
+        let refuse = |prefix| Refused { prefix, reason: RefusedReason::Stale, text: text.to_owned() };
+        let refused = prefixes.into_iter().map(refuse).collect();
+        self.send(link, Message::MapAck(MapAck { generation, accepted: 0, refused }));
+    }
+
     /// Entries that the operator's configuration allows, how many others are proven, and the rest with
     /// the reason.
     fn admit(&self, index: LbIndex, identity: &Identity, entries: &[MapEntry]) -> (Vec<MapEntry>, usize, Vec<Refused>) {
         let (allowed, may_prove) =
-            self.peers.get(identity).map_or((&[][..], true), |p| (&p.may_map[..], p.prove.allowed));
+            (self.peers.get(identity).map_or(&[][..], |p| &p.may_map[..]), self.bounds(identity).allowed);
         let is_proven = |prefix| self.lbs.get(&index).is_some_and(|truth| truth.learnt.covers(prefix));
         let (mut accepted, mut proven, mut refused) = (Vec::new(), 0, Vec::new());
         for entry in entries {
@@ -250,7 +260,8 @@ impl Keeper {
             self.publish_tables();
             self.keep_lb(index);
         } else {
-            self.figures.stale += 1;
+            let text = format!("generation {} is not greater than {}", unmap.generation, truth.map_generation);
+            return self.refuse_stale(link, unmap.generation, unmap.prefixes.clone(), &text);
         }
         let accepted = self.lbs.get(&index).map_or(0, |t| t.entries as u32);
         let ack = MapAck { generation: unmap.generation, accepted, refused: Vec::new() };
@@ -279,6 +290,7 @@ impl Keeper {
         for service in &gone {
             truth.rankings.remove(service);
             self.verdicts.ranked(index, service, None);
+            self.coming.known(index, service);
             self.directory.remove_ranking(index, service);
         }
         self.take_rankings(index, report.generation, report.rankings, now);
@@ -314,6 +326,10 @@ impl Keeper {
                 continue;
             }
             truth.unknown += usize::from(new && unknown);
+            match unknown {
+                true => self.coming.unknown(index, &ranking, &self.directory),
+                false => self.coming.known(index, &ranking.service),
+            }
             // Who ranks what is in no catalogue has no say.
             if !unknown && self.verdicts.ranked(index, &ranking.service, Some(&ranking)) {
                 weighed.push(ranking.service.clone());
@@ -321,6 +337,7 @@ impl Keeper {
             truth.rankings.insert(&mut self.outlines, &ranking);
         }
         self.directory.set_counted(index, true);
+        self.tell_of_coming();
         self.pronounce(&weighed, now);
     }
 

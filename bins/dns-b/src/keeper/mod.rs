@@ -5,10 +5,13 @@
 //! A DNS-LB's name is handed out only when it is *ready*: it said READY for its present MAP, its
 //! DNS side passed its checks, and it has ranked the service (design sections 3 and 4).
 
+mod admission;
 mod budget;
 mod check;
+mod coming;
 mod distribution;
 mod duplicates;
+mod fleet;
 mod keep;
 mod lb;
 mod lease;
@@ -24,6 +27,7 @@ mod sync;
 #[cfg(test)]
 mod tests;
 mod verdicts;
+mod voices;
 
 use std::{
     collections::HashMap,
@@ -38,7 +42,9 @@ use dglb_core::{
     index::Seed,
     proto::{
         Encoded,
-        message::{BootId, Bye, ByeReason, Hello, Message, PeerRole, Refuse, RefuseReason, Resync, Welcome},
+        message::{
+            BootId, Bye, ByeReason, FleetStamp, Hello, Message, PeerRole, Refuse, RefuseReason, Resync, Welcome,
+        },
     },
     table::{Member, Registry},
 };
@@ -52,8 +58,10 @@ pub use verdicts::Quorum;
 
 use crate::config::{CheckConfig, Config, DefaultMember, DnsLbs, Peer, ProveConfig};
 use budget::Budgets;
+use coming::Coming;
 use distribution::{Distribution, Followed};
-use duplicates::{Duplicates, Holder, Process};
+use duplicates::Duplicates;
+use fleet::Agreement;
 use keep::Kept;
 use lb::LbTruth;
 use liveness::Crowd;
@@ -77,6 +85,7 @@ pub struct Keeper {
     identity: Identity,
     boot: BootId,
     fleet: Fleet,
+    agreement: Agreement,
     peers: HashMap<Identity, Peer>,
     dns_lbs: DnsLbs,
     default_group: Vec<DefaultMember>,
@@ -103,6 +112,7 @@ pub struct Keeper {
     duplicates: Duplicates,
     crowd: Crowd,
     verdicts: Verdicts,
+    coming: Coming,
     quorum: Quorum,
     budgets: Budgets,
     outbox: Vec<(LinkId, Outgoing)>,
@@ -127,6 +137,8 @@ struct Link {
     boot: BootId,
     from: SocketAddr,
     since: Instant,
+    /// The fleet document that it holds, as far as is known.
+    fleet: FleetStamp,
     /// Of a DNS-LB: which zones it has.
     followed: Followed,
 }
@@ -144,11 +156,6 @@ pub enum Outgoing {
     Leave(Bye),
 }
 
-/// When a process started; `None` for before this host's clock began.
-fn started(hello: &Hello, now: Instant) -> Option<Instant> {
-    now.checked_sub(Duration::from_millis(hello.uptime_ms))
-}
-
 impl Keeper {
     /// With nobody connected and nothing published.
     pub fn new(config: &Config, boot: BootId, now: Instant) -> Self {
@@ -160,6 +167,7 @@ impl Keeper {
             identity: config.identity.clone(),
             boot,
             fleet: config.fleet.clone(),
+            agreement: Agreement::on(&config.fleet),
             peers: config.peers.clone(),
             dns_lbs: config.map.dns_lbs,
             default_group: config.default_group.clone(),
@@ -180,6 +188,7 @@ impl Keeper {
             duplicates: Duplicates::default(),
             crowd: Crowd::default(),
             verdicts: Verdicts::default(),
+            coming: Coming::default(),
             quorum: config.quorum,
             budgets: Budgets::default(),
             outbox: Vec::new(),
@@ -232,12 +241,14 @@ impl Keeper {
             .and_then(|index| self.lbs.get(&index))
             .map_or((0, 0), |lb| (lb.map_generation, lb.report_generation));
         self.replace_older_link(&hello.identity);
+        self.compare_fleet(&hello.identity, hello.fleet, now);
         let held = Link {
             identity: hello.identity.clone(),
             role: hello.role,
             boot: hello.boot,
             from,
             since: now,
+            fleet: self.agreement.held_after(hello.fleet),
             followed: self.distribution.welcome(),
         };
         self.links.insert(link, held);
@@ -251,40 +262,11 @@ impl Keeper {
             boot: self.boot,
             observed: from,
             features: 0,
-            fleet: (hello.fleet != self.fleet.stamp()).then(|| self.fleet.clone()),
+            fleet: self.agreement.is_other(hello.fleet).then(|| self.fleet.clone()),
             map_generation,
             report_generation,
             catalogues,
         }))
-    }
-
-    /// Whether who says so may be here; with certificates, it has shown that it is who it says.
-    pub(super) fn admission(&self, identity: &Identity, role: PeerRole) -> Result<(), String> {
-        let anybody = self.dns_lbs == DnsLbs::Certified && role == PeerRole::DnsLb;
-        match self.peers.get(identity) {
-            Some(peer) if peer.role == role => Ok(()),
-            Some(_) => Err(format!("\"{identity}\" has another role here")),
-            // The labels of the dns-bs are taken, whoever certifies.
-            None if anybody && self.fleet.server(identity).is_none() => Ok(()),
-            None => Err(format!("no [[peer]] \"{identity}\" is configured here")),
-        }
-    }
-
-    /// Whether a process may have the place of its identity: of two hosts with one identity the one
-    /// that started later is the one that was meant (design section 6).
-    fn take_place(&mut self, hello: &Hello, from: SocketAddr, now: Instant) -> Result<(), String> {
-        let linked = self.linked.get(&hello.identity).and_then(|link| self.links.get(link));
-        let linked = linked.map(|l| Holder::Linked(l.boot));
-        let truth = || self.directory.lb_of(&hello.identity).and_then(|index| self.lbs.get(&index));
-        let leased = || truth().filter(|t| t.gone_since.is_none()).map(|t| Holder::Leased(t.boot));
-        let holder = linked.or_else(leased).unwrap_or(Holder::Nobody);
-        let comer = Process { boot: hello.boot, started: started(hello, now), from, displaced: false };
-        let (may, news) = self.duplicates.of(&hello.identity).comes(comer, holder, now);
-        if news {
-            self.figures.duplicates += 1;
-            tracing::error!(identity = %hello.identity, %from, "two processes of one identity are at work");
-        }
-        may.map_err(|why| why.to_string())
     }
 
     /// Whether a link is still wanted; a newer one of the same identity may have taken its place.

@@ -5,6 +5,7 @@
 //! their time, that no open resolver has, and that lie within the bounds of its identity.
 
 use std::{
+    cell::Cell,
     net::IpAddr,
     time::{Duration, Instant},
 };
@@ -14,13 +15,13 @@ use dglb_core::{
     identity::Identity,
     net::{Prefix, family_bits},
     proto::message::{Challenge, EntryKind, Map, Message, Proof, RefusedReason, Seen, SeenOutcome},
-    residence::{ASK_WITHIN, MAX_LEARNT, Nonce, Refusal},
+    residence::{ASK_WITHIN, Nonce, Refusal},
     table::{Claim, Source},
 };
 
 use super::{Keeper, LinkId};
 use crate::{
-    config::ProveBounds,
+    config::{Peer, ProveBounds},
     networks::Networks,
     nonces::{self, Nonces},
 };
@@ -50,9 +51,10 @@ impl Keeper {
     }
 
     /// What the files about networks say has changed.
-    pub fn set_networks(&mut self, networks: Networks) {
+    pub fn set_networks(&mut self, networks: Networks, now: Instant) {
         self.prove.networks = networks;
         self.judge_proofs();
+        self.give_voices(now);
     }
 
     /// Sends a challenge to every linked DNS-LB for which one is due.
@@ -116,6 +118,7 @@ impl Keeper {
     /// Maps what was proven, or says why not.
     fn admit_proof(&mut self, identity: &Identity, address: IpAddr, now: Instant) -> Result<Prefix, Refused> {
         let prefix = self.may_prove(identity, address)?;
+        let most = self.bounds(identity).most;
         let index = self.directory.lb_of(identity);
         let Some((index, truth)) = index.and_then(|index| Some((index, self.lbs.get_mut(&index)?))) else {
             return Err((RefusedReason::NotAllowed, "no DNS-LB of this identity is known".to_owned()));
@@ -123,8 +126,9 @@ impl Keeper {
         if truth.map_generation == 0 {
             return Err((RefusedReason::Stale, "nothing is mapped: say MAP again".to_owned()));
         }
-        match truth.learnt.prove(prefix, now) {
-            None => Err((RefusedReason::Limit, format!("more than {MAX_LEARNT} proven prefixes"))),
+        let full = truth.learnt.len() >= most && !truth.learnt.covers(&prefix);
+        match (!full).then(|| truth.learnt.prove(prefix, now)).flatten() {
+            None => Err((RefusedReason::Limit, format!("more than {most} proven prefixes"))),
             Some(false) => Ok(prefix),
             Some(true) => {
                 let (terms, generation) = (truth.terms, truth.map_generation);
@@ -172,18 +176,31 @@ impl Keeper {
         }
         let bits = if address.is_ipv6() { self.prove.v6_bits } else { family_bits(address) };
         let prefix = Prefix::containing(address, bits).unwrap_or_else(|_| Prefix::host(address));
-        let anywhere = bounds.within.is_empty() && bounds.numbers.is_empty();
+        if !self.peers.contains_key(identity)
+            && let Some(of) = self.operators_word_on(&prefix)
+        {
+            let text = format!("{prefix} lies where the configuration places \"{of}\"");
+            return Err((RefusedReason::NotAllowed, text));
+        }
         let within = || bounds.within.iter().any(|bound| bound.covers(&prefix));
         let number = || self.prove.networks.number_of(address);
-        if anywhere || within() || number().is_some_and(|number| bounds.numbers.contains(&number)) {
+        if bounds.is_anywhere() || within() || number().is_some_and(|number| bounds.numbers.contains(&number)) {
             return Ok(prefix);
         }
         Err((RefusedReason::OutsideBounds, format!("{address} is outside of where \"{identity}\" may prove to be")))
     }
 
-    /// Of who has no `[[peer]]` and is here all the same: those of everybody.
-    fn bounds(&self, identity: &Identity) -> ProveBounds {
-        self.peers.get(identity).map_or_else(ProveBounds::default, |peer| peer.prove.clone())
+    /// Who has no `[[peer]]` and is here all the same has those of all of its kind.
+    pub(super) fn bounds(&self, identity: &Identity) -> &ProveBounds {
+        self.peers.get(identity).map_or(&self.prove.unlisted, |peer| &peer.prove)
+    }
+
+    /// The DNS-LB that the operator has placed beside these resolvers, if there is one. Nobody whom the
+    /// operator does not know by name may sit there: who can ask through a forwarder in somebody's home can
+    /// prove that ISP's resolver.
+    fn operators_word_on(&self, prefix: &Prefix) -> Option<&Identity> {
+        let placed = |peer: &Peer| peer.may_map.iter().chain(&peer.prove.within).any(|bound| bound.covers(prefix));
+        self.peers.iter().find(|(_, peer)| placed(peer)).map(|(identity, _)| identity)
     }
 
     /// Forgets what was not seen for too long.
@@ -205,7 +222,9 @@ impl Keeper {
             let Some(mut learnt) = self.lbs.get_mut(&index).map(|truth| std::mem::take(&mut truth.learnt)) else {
                 continue;
             };
-            let gone = learnt.retain(|prefix| self.may_still_hold(&identity, prefix));
+            let (most, kept) = (self.bounds(&identity).most, Cell::new(0));
+            let room = || kept.replace(kept.get() + 1) < most;
+            let gone = learnt.retain(|prefix| self.may_still_hold(&identity, prefix) && room());
             if let Some(truth) = self.lbs.get_mut(&index) {
                 truth.learnt = learnt;
             }

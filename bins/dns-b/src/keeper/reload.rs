@@ -24,6 +24,7 @@ impl Keeper {
         self.prove.clone_from(&config.prove);
         self.directory.set_settings(config.settings.clone());
         self.judge_proofs();
+        self.give_voices(now);
         self.dismiss_strangers(now);
         for (id, before) in before {
             let after = self.links.get(&id).filter(|l| l.role == PeerRole::DnsLb).map(|l| bounds(self, l));
@@ -32,14 +33,7 @@ impl Keeper {
             }
         }
         if self.fleet != config.fleet {
-            self.fleet = config.fleet.clone();
-            self.directory.set_fleet(self.fleet.clone());
-            self.keep_fleet();
-            let links: Vec<LinkId> = self.links.keys().copied().collect();
-            for link in links {
-                self.send(link, Message::Fleet(Box::new(self.fleet.clone())));
-                self.send_delegations(link, |_| true);
-            }
+            self.use_fleet(&config.fleet);
         }
         self.renew_default_group();
         self.await_zones();

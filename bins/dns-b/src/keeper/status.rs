@@ -79,6 +79,10 @@ pub struct Figures {
     pub prefixes: u64,
     /// Zones served.
     pub zones: u64,
+    /// Linked peers that hold a newer fleet document.
+    pub fleet_newer: u64,
+    /// Linked peers that hold another fleet document of the same serial.
+    pub fleet_other: u64,
 }
 
 /// Why proofs of residence are refused, as the metric's `reason` has it.
@@ -113,6 +117,7 @@ impl Keeper {
         figures.links = self.links.len() as u64;
         figures.prefixes = self.all.len() as u64;
         figures.zones = self.directory.zones().count() as u64;
+        (figures.fleet_newer, figures.fleet_other) = self.count_fleets();
         figures
     }
 
@@ -123,7 +128,7 @@ impl Keeper {
             now,
             identity: self.identity.clone(),
             boot: self.boot,
-            fleet: (self.fleet.serial, self.fleet.servers.len()),
+            fleet: self.fleet_status(),
             own_fault: self.figures.own_fault,
             duplicates: self.alarming_duplicates(now),
             steering: (self.standing_verdicts(), self.probe_budget()),
@@ -137,7 +142,7 @@ impl Keeper {
 
 impl Keeper {
     fn standing_verdicts(&self) -> Vec<Value> {
-        let verdict = |(service, site, pops, of): (&Name, &str, usize, usize)| json!({ "service": service, "site": site, "down_for": pops, "of": of });
+        let verdict = |(service, site, pops, of): (&Name, &str, u32, u32)| json!({ "service": service, "site": site, "down_for": pops, "of": of });
         self.verdicts.standing().map(verdict).collect()
     }
 
@@ -168,8 +173,8 @@ pub struct Status {
     now: Instant,
     identity: Identity,
     boot: BootId,
-    /// Serial and number of dns-bs.
-    fleet: (u32, usize),
+    /// The fleet document, and who has another.
+    fleet: Value,
     own_fault: bool,
     duplicates: Vec<Value>,
     /// Verdicts that stand, and how ceilings are shared.
@@ -227,7 +232,7 @@ impl Status {
             "daemon": "dns-b",
             "identity": self.identity,
             "boot": self.boot.to_string(),
-            "fleet": { "serial": self.fleet.0, "dns_bs": self.fleet.1 },
+            "fleet": self.fleet,
             "presumed_own_fault": self.own_fault,
             "filling": self.directory.is_filling(),
             "duplicates": self.duplicates,

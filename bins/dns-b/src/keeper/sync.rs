@@ -81,6 +81,7 @@ impl Keeper {
         self.distribution.publish(held, &catalogue).map_err(|error| error.to_string())?;
         let changed = self.with_other_sites(&catalogue);
         self.directory.set_zone(catalogue).map_err(tell)?;
+        self.came(&zone);
         self.adopted(&zone);
         self.reapply_rankings(&changed);
         Ok(())
@@ -96,6 +97,7 @@ impl Keeper {
         self.check_generation(&zone, generation)?;
         self.distribution.withdraw(&zone, generation).map_err(|error| error.to_string())?;
         self.directory.remove_zone(&zone);
+        self.came(&zone);
         self.await_zones();
         self.changed = true;
         tracing::warn!(%zone, generation, "zone withdrawn");

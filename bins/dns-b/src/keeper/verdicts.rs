@@ -3,10 +3,10 @@
 //!
 //! Invariant: a verdict moves nobody by itself. It goes out when a quorum is reached, so that all
 //! others probe the site at once instead of an interval later, and again when fewer than half of a
-//! quorum are left.
+//! quorum are left. An ISP has one voice, however many DNS-LBs it has.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::HashMap,
     time::{Duration, Instant},
 };
 
@@ -17,12 +17,15 @@ use dglb_core::{
     report::{Health, Ranking},
 };
 
-use super::{Keeper, LinkId, Outgoing};
+use super::{
+    Keeper, LinkId, Outgoing,
+    voices::{Speakers, Voice},
+};
 
 /// The same site is called down no more often: what is re-probed already need not be told again.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// How many POPs make a verdict.
+/// How many ISPs make a verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quorum {
     /// At least so many. Default 3.
@@ -47,18 +50,22 @@ impl Quorum {
 
 /// What all DNS-LBs say of all sites.
 #[derive(Debug, Default)]
-pub(super) struct Verdicts(HashMap<Name, Service>);
+pub(super) struct Verdicts {
+    services: HashMap<Name, Service>,
+    /// With whose voice each of them speaks; its own where nothing is said.
+    voices: HashMap<LbIndex, Voice>,
+}
 
 #[derive(Debug, Default)]
 struct Service {
     /// Who ranks it.
-    pops: BTreeSet<LbIndex>,
+    pops: Speakers,
     sites: HashMap<String, Site>,
 }
 
 #[derive(Debug, Default)]
 struct Site {
-    down: BTreeSet<LbIndex>,
+    down: Speakers,
     /// A verdict stands.
     called: bool,
     called_at: Option<Instant>,
@@ -68,35 +75,61 @@ impl Verdicts {
     /// A DNS-LB's ranking of a service is another now; `None`: it has none any more. Whether it says
     /// anything else of a site than before.
     pub(super) fn ranked(&mut self, lb: LbIndex, service: &Name, ranking: Option<&Ranking>) -> bool {
+        let voice = self.voice(lb);
         let Some(ranking) = ranking else {
-            let Some(held) = self.0.get_mut(service) else { return false };
-            let mut changed = held.pops.remove(&lb);
-            held.sites.values_mut().for_each(|site| changed |= site.down.remove(&lb));
+            let Some(held) = self.services.get_mut(service) else { return false };
+            let mut changed = held.pops.remove(lb, voice);
+            held.sites.values_mut().for_each(|site| changed |= site.down.remove(lb, voice));
             if held.pops.is_empty() {
-                self.0.remove(service);
+                self.services.remove(service);
             }
             return changed;
         };
-        let held = self.0.entry(service.clone()).or_default();
-        let mut changed = held.pops.insert(lb);
+        let held = self.services.entry(service.clone()).or_default();
+        let mut changed = held.pops.insert(lb, voice);
         let down = |name: &str| ranking.sites.iter().any(|s| s.site == name && s.health() == Health::Down);
         for (name, site) in &mut held.sites {
-            changed |= !down(name) && site.down.remove(&lb);
+            changed |= !down(name) && site.down.remove(lb, voice);
         }
         for down in ranking.sites.iter().filter(|s| s.health() == Health::Down) {
-            changed |= held.sites.entry(down.site.clone()).or_default().down.insert(lb);
+            changed |= held.sites.entry(down.site.clone()).or_default().down.insert(lb, voice);
         }
         changed
     }
 
+    /// Whether a DNS-LB was given a voice.
+    pub(super) fn has_voice(&self, lb: LbIndex) -> bool {
+        self.voices.contains_key(&lb)
+    }
+
+    pub(super) fn voice(&self, lb: LbIndex) -> Voice {
+        self.voices.get(&lb).copied().unwrap_or(Voice::Lb(lb))
+    }
+
+    /// From now on a DNS-LB speaks with this voice. Which of `services`, all that it ranks, are to be judged
+    /// anew.
+    pub(super) fn give_voice(&mut self, lb: LbIndex, voice: Voice, services: Vec<Name>) -> Vec<Name> {
+        let before = self.voice(lb);
+        self.voices.insert(lb, voice);
+        let mut judged = services;
+        judged.retain(|name| {
+            let Some(held) = self.services.get_mut(name) else { return false };
+            for site in held.sites.values_mut() {
+                site.down.moves(lb, before, voice);
+            }
+            held.pops.moves(lb, before, voice)
+        });
+        judged
+    }
+
     /// What is to be said of a service's sites now.
     fn due(&mut self, service: &Name, quorum: Quorum, now: Instant) -> Vec<Verdict> {
-        let Some(held) = self.0.get_mut(service) else { return Vec::new() };
-        let of = u32::try_from(held.pops.len()).unwrap_or(u32::MAX);
+        let Some(held) = self.services.get_mut(service) else { return Vec::new() };
+        let of = held.pops.voices();
         let wanted = quorum.of(of);
         let mut due = Vec::new();
         held.sites.retain(|name, site| {
-            let pops = u32::try_from(site.down.len()).unwrap_or(u32::MAX);
+            let pops = site.down.majorities_of(&held.pops);
             let rested = site.called_at.is_none_or(|at| now.duration_since(at) >= PAUSE);
             let down = if site.called { pops >= wanted.div_ceil(2) } else { pops >= wanted && rested };
             if down != site.called {
@@ -111,16 +144,17 @@ impl Verdicts {
     }
 
     /// The verdicts that stand: service, site, how many say so, of how many.
-    pub(super) fn standing(&self) -> impl Iterator<Item = (&Name, &str, usize, usize)> {
-        self.0.iter().flat_map(|(service, held)| {
+    pub(super) fn standing(&self) -> impl Iterator<Item = (&Name, &str, u32, u32)> {
+        self.services.iter().flat_map(|(service, held)| {
             let called = held.sites.iter().filter(|(_, site)| site.called);
-            called.map(move |(name, site)| (service, name.as_str(), site.down.len(), held.pops.len()))
+            let count = |site: &Site| site.down.majorities_of(&held.pops);
+            called.map(move |(name, site)| (service, name.as_str(), count(site), held.pops.voices()))
         })
     }
 
     /// Who measures a service.
     fn pops(&self, service: &Name) -> impl Iterator<Item = LbIndex> {
-        self.0.get(service).into_iter().flat_map(|held| held.pops.iter().copied())
+        self.services.get(service).into_iter().flat_map(|held| held.pops.iter())
     }
 }
 
@@ -148,6 +182,9 @@ impl Keeper {
         let services: Vec<Name> = self.lbs.get(&lb).map_or_else(Vec::new, |t| t.rankings.services().cloned().collect());
         let changed: Vec<Name> =
             services.into_iter().filter(|service| self.verdicts.ranked(lb, service, None)).collect();
+        self.verdicts.voices.remove(&lb);
+        self.coming.silence(lb);
+        self.tell_of_coming();
         self.pronounce(&changed, now);
     }
 }
@@ -219,6 +256,6 @@ mod tests {
         pops(&mut v, 0..3, &["s1", "s2"]);
         assert_eq!(v.due(&service(), Quorum::default(), now).len(), 2);
         assert!((0..3).all(|n| v.ranked(LbIndex(n), &service(), None)));
-        assert!(v.0.is_empty(), "nothing is left behind");
+        assert!(v.services.is_empty(), "nothing is left behind");
     }
 }

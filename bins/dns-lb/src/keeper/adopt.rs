@@ -7,7 +7,7 @@ use dglb_core::{
     fleet::Fleet,
     identity::Identity,
     name::Name,
-    proto::message::{CatalogueAck, Message, Resync, ZoneGeneration},
+    proto::message::{CatalogueAck, FleetStamp, Message, Resync, ZoneGeneration},
 };
 use dglb_node::link::not_dialled;
 use thiserror::Error;
@@ -36,18 +36,27 @@ impl Keeper {
     /// Takes over the fleet document of a dns-b, if it is newer than what is in use.
     pub(super) fn adopt_fleet(&mut self, server: &Identity, fleet: Fleet, effects: &mut Effects) {
         let fleet = match Fleet::new(fleet) {
-            Ok(fleet) => Arc::new(fleet),
+            Ok(fleet) => fleet,
             Err(error) => return tracing::warn!(%server, %error, "fleet document refused"),
         };
-        if let Some(ours) = self.fleet.as_ref().filter(|ours| ours.serial >= fleet.serial) {
-            if *ours != fleet {
-                tracing::warn!(%server, theirs = fleet.serial, ours = ours.serial, "fleet documents disagree");
-            }
-        } else {
-            self.use_fleet(Arc::clone(&fleet), effects);
+        let theirs = fleet.stamp();
+        if self.fleet.as_ref().is_none_or(|ours| ours.serial < fleet.serial) {
+            self.use_fleet(Arc::new(fleet), effects);
             self.keep_fleet();
+        } else if theirs != self.stamp {
+            tracing::warn!(%server, theirs = theirs.serial, ours = self.stamp.serial, "fleet documents disagree");
         }
-        self.fleets.insert(server.clone(), fleet);
+        self.fleets.insert(server.clone(), theirs);
+    }
+
+    /// Which fleet document is in use; the default where there is none.
+    pub fn fleet_stamp(&self) -> FleetStamp {
+        self.stamp
+    }
+
+    /// The connected dns-bs that hold another one.
+    pub fn fleet_disagrees(&self) -> impl Iterator<Item = &Identity> {
+        self.fleets.iter().filter(|(_, theirs)| **theirs != self.stamp).map(|(server, _)| server)
     }
 
     /// From now on this document holds.
@@ -62,6 +71,7 @@ impl Keeper {
             tracing::warn!(servers = ?not_dialled, "the fleet document names dns-bs that are not in [[dns-b]]");
         }
         self.not_dialled = not_dialled;
+        self.stamp = fleet.stamp();
         self.fleet = Some(fleet);
         effects.answers = true;
     }

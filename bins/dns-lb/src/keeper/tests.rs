@@ -72,18 +72,8 @@ impl Lb {
 
     /// Up to a dns-b that holds this report.
     fn up_holding(&mut self, server: &str, fleet: Fleet, report_generation: u64) -> Effects {
-        let welcome = Welcome {
-            version: 1,
-            identity: id(server),
-            boot: BootId([7; 16]),
-            observed: "203.0.113.9:4000".parse().unwrap(),
-            features: 0,
-            fleet: Some(fleet),
-            map_generation: 0,
-            report_generation,
-            catalogues: vec![],
-        };
-        self.handle(Event::Up(id(server), Box::new(welcome)))
+        let welcome = welcome(server, fleet, report_generation);
+        self.handle(Event::Up(id(server), Box::new(welcome), FleetStamp::default()))
     }
 
     fn said(&mut self, server: &str, message: Message) -> Effects {
@@ -107,6 +97,20 @@ impl Lb {
         let handled = Responder::with_defaults(self.keeper.directory()).respond(&asked, &mut reply);
         reply.truncate(handled.length);
         (handled, reply)
+    }
+}
+
+fn welcome(server: &str, fleet: Fleet, report_generation: u64) -> Welcome {
+    Welcome {
+        version: 1,
+        identity: id(server),
+        boot: BootId([7; 16]),
+        observed: "203.0.113.9:4000".parse().unwrap(),
+        features: 0,
+        fleet: Some(fleet),
+        map_generation: 0,
+        report_generation,
+        catalogues: vec![],
     }
 }
 
@@ -417,6 +421,26 @@ fn the_newest_fleet_document_wins_and_disagreement_is_an_alarm() {
     broken.servers.clear();
     assert!(!lb.said("b2", Message::Fleet(Box::new(broken))).answers);
     assert_eq!(lb.metrics.fleet_serial.get(), 6);
+}
+
+/// A WELCOME without a document speaks of the one that HELLO named, which may not be the newest any more.
+#[test]
+fn a_dns_b_that_has_what_hello_named_is_behind_once_a_newer_one_has_come() {
+    let mut lb = Lb::new();
+    lb.up("b1", fleet(5));
+    let five = lb.keeper.fleet_stamp();
+    assert_eq!(five, fleet(5).stamp());
+    // Between the HELLO to b2 and its WELCOME, b1 brings a newer one.
+    lb.said("b1", Message::Fleet(Box::new(fleet(6))));
+    let mut welcome = welcome("b2", fleet(5), 0);
+    welcome.fleet = None;
+    lb.handle(Event::Up(id("b2"), Box::new(welcome.clone()), five));
+    assert_eq!((lb.metrics.fleet_serial.get(), lb.metrics.fleet_disagreements.get()), (6, 1));
+    assert_eq!(lb.keeper.fleet_disagrees().collect::<Vec<_>>(), [&id("b2")]);
+    // On the next link it is told the newer one's name, and has it, too.
+    lb.handle(Event::Down(id("b2")));
+    lb.handle(Event::Up(id("b2"), Box::new(welcome), lb.keeper.fleet_stamp()));
+    assert_eq!(lb.metrics.fleet_disagreements.get(), 0);
 }
 
 #[test]

@@ -13,7 +13,8 @@ use dglb_core::{
     proto::{
         CloseReason,
         message::{
-            BootId, CatalogueAck, Hello, Map, MapAck, Message, Ready, Refuse, RefuseReason, Report, ReportAck, Welcome,
+            BootId, CatalogueAck, FleetStamp, Hello, Map, MapAck, Message, Ready, Refuse, RefuseReason, Report,
+            ReportAck, Welcome,
         },
     },
 };
@@ -74,7 +75,7 @@ pub(crate) fn fleet(serial: u32) -> Fleet {
 }
 
 impl State {
-    fn welcome(&self, observed: SocketAddr) -> Decision {
+    fn welcome(&self, named: FleetStamp, observed: SocketAddr) -> Decision {
         if !self.welcomes {
             return Decision::Refuse(Refuse { reason: RefuseReason::Busy, text: "not now".to_owned() });
         }
@@ -84,7 +85,7 @@ impl State {
             boot: BootId([3; 16]),
             observed,
             features: 0,
-            fleet: Some(self.fleet.clone()),
+            fleet: (named != self.fleet.stamp()).then(|| self.fleet.clone()),
             map_generation: self.held.0,
             report_generation: self.held.1,
             catalogues: vec![],
@@ -125,6 +126,8 @@ impl State {
                 self.catalogue_acks.push(ack);
                 None
             }
+            // Somebody asked between WELCOME and the catalogue.
+            Message::Want(_) => None,
             other => {
                 self.violations.push(format!("{other:?}"));
                 None
@@ -207,9 +210,10 @@ async fn listen(mut events: mpsc::Receiver<(dglb_node::link::LinkId, LinkEvent)>
         let mut state = state.lock().unwrap();
         match event {
             LinkEvent::Hello { hello, remote, decision } => {
+                let named = hello.fleet;
                 state.hellos.push(hello);
                 // The link may be gone again.
-                let _ = decision.send(state.welcome(remote));
+                let _ = decision.send(state.welcome(named, remote));
             }
             LinkEvent::Up { link, .. } => {
                 for catalogue in state.catalogues.clone() {

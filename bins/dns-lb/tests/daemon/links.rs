@@ -1,6 +1,6 @@
 //! Registration and reports over links that come and go.
 
-use dglb_core::proto::message::{EntryKind, Message, Resync};
+use dglb_core::proto::message::{EntryKind, FleetStamp, Message, Resync};
 use dglb_node::lifecycle::{Daemon, Stopped};
 use dns_lb::DnsLb;
 use hickory_proto::rr::RecordType;
@@ -144,8 +144,34 @@ async fn fleet_documents_that_disagree_raise_an_alarm() {
     let lb = Lb::start(&[&b1, &b2]).await;
     eventually("the alarm", || lb.metric("dglb_lb_fleet_disagreements") == 1).await;
     assert_eq!(lb.metric("dglb_lb_fleet_serial"), 2);
+    let shown = serde_json::json!({ "serial": 2, "disagree": ["b1"], "not_dialled": [] });
+    eventually("the status says so, too", || lb.status()["fleet"] == shown).await;
     b1.say(Message::Fleet(Box::new(fleet(2))));
     eventually("agreement", || lb.metric("dglb_lb_fleet_disagreements") == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hello_names_the_fleet_document_that_is_held() {
+    let mut b1 = Backbone::start("b1", vec![]).await;
+    b1.state().fleet = fleet(4);
+    let lb = Lb::start(&[&b1]).await;
+    eventually("the document", || lb.metric("dglb_lb_fleet_serial") == 4).await;
+    assert_eq!(b1.state().hellos[0].fleet, FleetStamp::default());
+    b1.restart().await;
+    eventually("another HELLO", || b1.state().hellos.len() > 1).await;
+    assert_eq!(b1.state().hellos.last().unwrap().fleet, fleet(4).stamp());
+    eventually("the link", || lb.status()["links"][0]["state"] == "up").await;
+    // WELCOME had no document, and none was needed.
+    assert_eq!((lb.metric("dglb_lb_fleet_serial"), lb.metric("dglb_lb_fleet_disagreements")), (4, 0));
+    // One serial, two documents: its own stays.
+    let mut other = fleet(4);
+    other.ttl.retry = 1;
+    b1.say(Message::Fleet(Box::new(other)));
+    eventually("the alarm", || lb.metric("dglb_lb_fleet_disagreements") == 1).await;
+    b1.restart().await;
+    eventually("a third HELLO", || b1.state().hellos.len() > 2).await;
+    assert_eq!(b1.state().hellos.last().unwrap().fleet, fleet(4).stamp());
+    no_violations(&[&b1]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -70,6 +70,12 @@ impl<'d> Asking<'d, '_> {
         };
         Step::Answered(match (ours, zone.node(inner)) {
             (Some(ours), _) => ours,
+            // Another dns-b has a newer catalogue, and may have handed this out.
+            (None, node)
+                if node.is_none_or(|node| node.service().is_none()) && self.directory.is_coming(inner, zone.name()) =>
+            {
+                Answer::not_ready()
+            }
             (None, Some(node)) => match node.service() {
                 Some(service) => return Step::Ranked(self.place, service, cut),
                 None if node.leads_to_service() || inner.is_empty() => nodata(),

@@ -4,10 +4,12 @@
 //! No bridge, no address resolution, no offloads: what leaves a host's stack is one IP packet of at
 //! most [`MTU`] octets with true checksums, whichever [`Backend`] carries it.
 
+mod addresses;
 mod attach;
 mod namespace;
 mod netlink;
 
+pub use addresses::{add_address, remove_address};
 pub(crate) use attach::Backbone;
 pub(crate) use namespace::Namespace;
 

@@ -18,6 +18,7 @@ const NLM_F_NEW: u16 = 0x400 | 0x200;
 
 const RTM_NEWLINK: u16 = 16;
 const RTM_NEWADDR: u16 = 20;
+const RTM_DELADDR: u16 = 21;
 const RTM_NEWROUTE: u16 = 24;
 
 const IFLA_ADDRESS: u16 = 1;
@@ -114,13 +115,12 @@ impl Netlink {
 
     /// Gives an interface an address of its own and nobody else's: /32 or /128, usable at once.
     pub(crate) fn add_address(&mut self, index: u32, address: IpAddr) -> io::Result<()> {
-        let (family, octets) = family_and_octets(address);
-        let bits = if address.is_ipv4() { 32 } else { 128 };
-        let mut header = vec![family, bits, IFA_F_NODAD, RT_SCOPE_UNIVERSE];
-        header.extend_from_slice(&index.to_ne_bytes());
-        let mut message = Message::new(&header);
-        message.bytes(IFA_LOCAL, &octets).bytes(IFA_ADDRESS, &octets);
-        self.request(RTM_NEWADDR, NLM_F_NEW, &message)
+        self.request(RTM_NEWADDR, NLM_F_NEW, &of_address(index, address))
+    }
+
+    /// Takes such an address away.
+    pub(crate) fn remove_address(&mut self, index: u32, address: IpAddr) -> io::Result<()> {
+        self.request(RTM_DELADDR, 0, &of_address(index, address))
     }
 
     /// The default route of `source`'s family leads out of the interface, with that source address
@@ -188,6 +188,17 @@ fn interface_header(index: u32, flags: u32) -> [u8; 16] {
     header[8..12].copy_from_slice(&flags.to_ne_bytes());
     header[12..16].copy_from_slice(&flags.to_ne_bytes());
     header
+}
+
+/// `struct ifaddrmsg` with the address.
+fn of_address(index: u32, address: IpAddr) -> Message {
+    let (family, octets) = family_and_octets(address);
+    let bits = if address.is_ipv4() { 32 } else { 128 };
+    let mut header = vec![family, bits, IFA_F_NODAD, RT_SCOPE_UNIVERSE];
+    header.extend_from_slice(&index.to_ne_bytes());
+    let mut message = Message::new(&header);
+    message.bytes(IFA_LOCAL, &octets).bytes(IFA_ADDRESS, &octets);
+    message
 }
 
 fn family_and_octets(address: IpAddr) -> (u8, Vec<u8>) {

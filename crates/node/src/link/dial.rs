@@ -37,12 +37,12 @@ pub struct Dialler {
 
 impl Dialler {
     /// Dials until `stop` is cancelled or nobody listens to `events`; then leaves with BYE. `hello`
-    /// is asked for what to say at each attempt. Attempts are spaced by [`Backoff`], which starts
+    /// is asked for what to say on each connection. Attempts are spaced by [`Backoff`], which starts
     /// over once a link was up for a second. Every failed attempt is a [`LinkEvent::Down`].
-    pub async fn run(self, hello: impl Fn() -> Hello + Send, events: Events, stop: CancellationToken) {
+    pub async fn run(self, hello: impl Fn() -> Hello + Send + Sync, events: Events, stop: CancellationToken) {
         let mut backoff = Backoff::default();
         while !stop.is_cancelled() && !events.is_closed() {
-            match self.attempt(hello(), &events, &stop).await {
+            match self.attempt(&hello, &events, &stop).await {
                 Ok(up_for) if up_for.is_some_and(|up| up >= STEADY) => backoff.reset(),
                 Ok(_) => {}
                 Err(reason) => {
@@ -63,7 +63,7 @@ impl Dialler {
     /// One connection; how long its link was up.
     async fn attempt(
         &self,
-        hello: Hello,
+        hello: &(impl Fn() -> Hello + Send + Sync),
         events: &Events,
         stop: &CancellationToken,
     ) -> Result<Option<Duration>, DownReason> {
@@ -82,7 +82,8 @@ impl Dialler {
             DownReason::Connect { peer, error }
         })?;
         self.metrics.connections.inc();
-        let session = Session::dial(self.settings.session.clone(), hello, Instant::now())
+        // Only now: what it says of its age is to be as young as can be.
+        let session = Session::dial(self.settings.session.clone(), hello(), Instant::now())
             .map_err(|error| DownReason::Connect { peer, error: io::Error::other(error) })?;
         let driver = Driver {
             id: self.id,

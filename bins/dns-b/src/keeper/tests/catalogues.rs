@@ -4,6 +4,7 @@ use dglb_core::{
     catalogue::{CatalogueUpdate, Withdrawal},
     proto::message::{CatalogueAck, Want, ZoneGeneration},
 };
+use hickory_proto::op::ResponseCode;
 
 use super::*;
 
@@ -218,4 +219,57 @@ fn a_delta_is_taken_from_the_origin_too() {
     assert_eq!(refused(&lab.say(100, update(delta.clone()))), None);
     assert_eq!(lab.keeper.catalogue_of(&ZONE.parse().unwrap()), Some(&changed(2).normalised()));
     assert!(refused(&lab.say(100, update(delta))).unwrap().contains("changes generation 1"));
+}
+
+/// Another dns-b has a newer catalogue, and sends clients to what is new in it.
+#[test]
+fn a_service_of_a_newer_catalogue_is_not_denied_before_that_comes() {
+    let mut lab = Lab::with_catalogue();
+    lab.join(1, [10, 20]);
+    let new = |catalogue| Ranking { service: "new.glb.test".parse().unwrap(), catalogue, ..ranking([10, 20]) };
+    let asked = |lab: &Lab, name: &str, role| {
+        let (decision, reply) = lab.ask_for(name, "10.1.0.1", role);
+        (decision, reply.metadata.response_code)
+    };
+    let denied = (Decision::Authority, ResponseCode::NXDomain);
+    let not_ready = (Decision::NotReady, ResponseCode::ServFail);
+    assert_eq!(asked(&lab, "new.lb1.glb.test", Role::Fallback), denied);
+    // By the generation that is held here it may be an old one.
+    lab.report(1, 2, 0, vec![ranking([10, 20]), new(1)]);
+    assert_eq!(asked(&lab, "new.lb1.glb.test", Role::Fallback), denied);
+    lab.report(1, 3, 0, vec![ranking([10, 20]), new(2)]);
+    for (name, role) in [
+        ("new.lb1.glb.test", Role::Fallback),
+        ("new.lb2.glb.test", Role::Fallback),
+        ("new.unheard-of.glb.test", Role::Referral),
+        ("new.glb.test", Role::Referral),
+    ] {
+        assert_eq!(asked(&lab, name, role), not_ready, "{name}");
+    }
+    assert_eq!(asked(&lab, "other.lb1.glb.test", Role::Fallback), denied);
+    assert_eq!(asked(&lab, "www.lb1.glb.test", Role::Fallback).0, Decision::Label);
+    // It comes.
+    let mut next = zone(2);
+    next.services.push(Service { name: "new.glb.test".parse().unwrap(), ..next.services[0].clone() });
+    lab.say(100, Message::snapshot(next));
+    assert_eq!(asked(&lab, "new.lb1.glb.test", Role::Fallback).0, Decision::Label);
+    // It goes again, and whoever still ranks it is behind.
+    lab.say(100, Message::snapshot(zone(3)));
+    assert_eq!(asked(&lab, "new.lb1.glb.test", Role::Fallback), denied);
+}
+
+#[test]
+fn names_that_are_made_up_are_denied_again_when_nobody_says_them_any_more() {
+    let mut lab = Lab::with_catalogue();
+    (1..=2).for_each(|n| lab.join(n, [10, 20]));
+    let made_up = Ranking { service: "x.glb.test".parse().unwrap(), catalogue: 9, ..ranking([10, 20]) };
+    let decision = |lab: &Lab| lab.ask_for("x.lb1.glb.test", "10.1.0.1", Role::Fallback).0;
+    lab.report(1, 2, 0, vec![made_up.clone()]);
+    lab.report(2, 2, 1, vec![made_up]);
+    assert_eq!(decision(&lab), Decision::NotReady);
+    lab.report(1, 3, 0, vec![]);
+    assert_eq!(decision(&lab), Decision::NotReady, "lb2 still does");
+    lab.keeper.closed(LinkId(2), lab.now);
+    lab.pass(60);
+    assert_eq!(decision(&lab), Decision::Authority);
 }

@@ -202,3 +202,21 @@ fn hello() -> Hello {
         fleet: FleetStamp::default(),
     }
 }
+
+/// It would look accepted if nothing were refused by name.
+#[test]
+fn what_names_no_prefix_is_refused_as_stale_all_the_same() {
+    let mut lab = Lab::with_catalogue();
+    lab.join(1, [10, 20]);
+    lab.map(1, 5, &["10.1.0.1/32"]);
+    let refused = |said: &[Message]| match said {
+        [Message::MapAck(ack)] => {
+            (ack.accepted, ack.refused.iter().map(|r| (r.prefix.to_string(), r.reason)).collect::<Vec<_>>())
+        }
+        other => panic!("{other:?}"),
+    };
+    let all = (0, vec![("0.0.0.0/0".to_owned(), RefusedReason::Stale)]);
+    assert_eq!(refused(&lab.map(1, 4, &[])), all);
+    assert_eq!(refused(&lab.say(1, Message::Unmap(Unmap { generation: 5, prefixes: vec![] }))), all);
+    assert_eq!((lab.keeper.figures().stale, lab.keeper.figures().prefixes), (2, 1));
+}

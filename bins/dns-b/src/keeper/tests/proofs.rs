@@ -222,7 +222,7 @@ fn an_identity_may_be_bound_to_an_autonomous_system() {
     let list = directory.path().join("open");
     std::fs::write(&list, "198.51.100.0/24\n").unwrap();
     let sources = Sources { open_resolvers: Some(list), as_database: None };
-    lab.keeper.set_networks(Networks::read(&sources).unwrap());
+    lab.keeper.set_networks(Networks::read(&sources).unwrap(), lab.now);
     assert_eq!(lab.held(), [("192.0.2.153/32".to_owned(), Source::Proven)]);
 }
 
@@ -345,4 +345,45 @@ fn what_was_proven_before_a_restart_holds_for_its_time() {
     let mut other = config();
     other.peers.get_mut(&"lb1".parse::<Identity>().unwrap()).unwrap().prove.allowed = false;
     assert_eq!(held(&disk.start(&other, lab.now)), [""; 0], "the operator has changed its mind meanwhile");
+}
+
+/// With `map.dns-lbs = "certified"`: a certificate alone is not the operator's word.
+#[test]
+fn who_is_no_peer_proves_little_and_nothing_that_is_anothers() {
+    let mut lab = Lab::with_catalogue();
+    let mut config = config();
+    config.map.dns_lbs = DnsLbs::Certified;
+    config.prove.networks = Networks::read(&Sources::default()).unwrap();
+    // The tests' helper speaks as lb1, which is nobody's [[peer]] here; lb2 and lb3 are.
+    config.peers.remove(&"lb1".parse::<Identity>().unwrap());
+    config.peers.get_mut(&"lb3".parse::<Identity>().unwrap()).unwrap().prove.within =
+        vec!["192.0.2.0/25".parse().unwrap()];
+    lab.keeper.reconfigure(&config, lab.now);
+    lab.dial(1, "lb1", PeerRole::DnsLb, 1).unwrap();
+    lab.map(1, 1, &[RESOLVER]);
+    for (address, why) in [
+        ("10.2.0.1", RefusedReason::NotAllowed),
+        ("192.0.2.1", RefusedReason::NotAllowed),
+        ("8.8.8.8", RefusedReason::OpenResolver),
+    ] {
+        assert_eq!(reason(&lab.prove_from(address)), why, "{address}");
+    }
+    for n in 0..8 {
+        let address = format!("198.51.100.{n}");
+        assert_eq!(lab.prove_from(&address), mapped(&format!("{address}/32")), "eight by default");
+    }
+    assert_eq!(reason(&lab.prove_from("198.51.100.8")), RefusedReason::Limit);
+    assert_eq!(lab.prove_from("198.51.100.3"), mapped("198.51.100.3/32"), "what it has it keeps");
+    // Fewer, and elsewhere: what it has proven is judged by that.
+    config.prove.unlisted.most = 2;
+    lab.keeper.reconfigure(&config, lab.now);
+    assert_eq!(lab.held().len(), 2);
+    config.prove.unlisted.within = vec!["203.0.113.0/24".parse().unwrap()];
+    lab.keeper.reconfigure(&config, lab.now);
+    assert_eq!(lab.held(), []);
+    assert_eq!(reason(&lab.prove_from("198.51.100.3")), RefusedReason::OutsideBounds);
+    config.prove.unlisted.allowed = false;
+    lab.keeper.reconfigure(&config, lab.now);
+    lab.keeper.lbs.values_mut().for_each(|truth| truth.learnt.hurry());
+    assert!(lab.challenge(1).is_none(), "it is not even asked");
 }

@@ -5,8 +5,26 @@ use std::num::NonZeroU32;
 use dglb_core::proto::message::{Budget, BudgetAck};
 
 use super::*;
+use crate::{
+    keeper::voices::Voice,
+    networks::{Networks, Sources},
+};
 
 impl Lab {
+    /// As [`Lab::join`], with a link from this address.
+    fn join_from(&mut self, n: u8, from: &str) {
+        let identity = format!("lb{n}").parse().unwrap();
+        let (boot, fleet) = (BootId([1; 16]), FleetStamp::default());
+        let role = PeerRole::DnsLb;
+        let hello = Hello { version_min: 1, version_max: 1, role, identity, boot, uptime_ms: 0, features: 0, fleet };
+        let verdict = self.keeper.hello(LinkId(n.into()), &hello, SocketAddr::new(ip(from), 4_000), self.now);
+        assert!(matches!(verdict, Verdict::Welcome(_)), "{verdict:?}");
+        self.map(n, 1, &[&format!("10.{n}.0.1/32")]);
+        self.ready(n, 1);
+        self.report(n, 1, 0, vec![ranking([10, 20])]);
+        self.check(n, true);
+    }
+
     /// `lb<n>` reports that `site1` is down, or that both sites are up.
     fn reports_site1(&mut self, n: u8, generation: u64, down: bool) {
         let mut ranking = ranking([10, 20]);
@@ -85,6 +103,54 @@ fn a_quorum_of_pops_has_all_others_look_and_moves_nobody() {
     lab.reports_site1(2, 4, false);
     assert_eq!(lab.verdicts(), all.iter().map(|v| v.replace("down 3", "up 1")).collect::<Vec<_>>());
     assert_eq!(lab.keeper.figures().verdicts, 2);
+}
+
+/// Who has many certificates in one autonomous system has one voice.
+#[test]
+fn an_isp_has_one_voice_however_many_dns_lbs_it_has() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("asn.mmdb");
+    std::fs::write(&path, crate::networks::tests::database()).unwrap();
+    let known = Networks::read(&Sources { as_database: Some(path), ..Sources::default() }).unwrap();
+    let mut lab = Lab::with_catalogue();
+    lab.keeper.set_networks(known, lab.now);
+    // Five in AS 64500, two in one network that the database does not know, two in networks of their own.
+    (1..=5).for_each(|n| lab.join_from(n, &format!("198.51.100.{n}")));
+    for (n, from) in [(6, "192.0.2.6"), (7, "192.0.2.7"), (8, "203.0.113.8"), (9, "2001:db8::9")] {
+        lab.join_from(n, from);
+    }
+    lab.verdicts();
+    (1..=7).for_each(|n| lab.reports_site1(n, 2, true));
+    assert!(lab.verdicts().is_empty(), "seven certificates, two voices");
+    lab.reports_site1(8, 2, true);
+    assert_eq!(lab.verdicts(), (1..=9).map(|n| format!("{n} down 3/4")).collect::<Vec<_>>());
+    assert_eq!(lab.keeper.status(lab.now).document()["verdicts"][0]["down_for"], 3);
+    // Most of AS 64500 do not say so any more, and so it does not; the network of two is half of one.
+    (1..=3).for_each(|n| lab.reports_site1(n, 3, false));
+    lab.reports_site1(8, 3, false);
+    assert_eq!(lab.verdicts()[0], "1 up 1/4");
+    // Without the database every DNS-LB has its own: lb4 to lb7 still say so.
+    lab.keeper.set_networks(Networks::default(), lab.now);
+    assert!(lab.verdicts().is_empty(), "the site was called down a moment ago");
+    lab.now += Duration::from_secs(10);
+    lab.reports_site1(8, 4, true);
+    assert_eq!(lab.verdicts()[0], "1 down 5/9");
+}
+
+#[test]
+fn what_was_kept_of_many_has_one_voice_until_they_are_linked() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("asn.mmdb");
+    std::fs::write(&path, crate::networks::tests::database()).unwrap();
+    let known = Networks::read(&Sources { as_database: Some(path), ..Sources::default() }).unwrap();
+    let mut lab = Lab::with_catalogue();
+    (1..=5).for_each(|n| lab.join_from(n, &format!("198.51.100.{n}")));
+    (1..=5).for_each(|n| lab.keeper.closed(LinkId(n), lab.now));
+    lab.keeper.set_networks(known, lab.now);
+    for n in 1..=5 {
+        let lb = lab.keeper.directory().lb_of(&format!("lb{n}").parse().unwrap()).unwrap();
+        assert_eq!(lab.keeper.verdicts.voice(lb), Voice::Unheard);
+    }
 }
 
 #[test]

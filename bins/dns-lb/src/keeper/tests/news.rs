@@ -126,7 +126,7 @@ fn a_link_that_comes_up_hears_what_is_held_and_what_is_lacking() {
         report_generation: 0,
         catalogues: vec![offer(ZONE, true), offer("other.test", false), offer("third.test", true)],
     };
-    let effects = lb.handle(Event::Up(id("b2"), Box::new(welcome)));
+    let effects = lb.handle(Event::Up(id("b2"), Box::new(welcome), lb.keeper.fleet_stamp()));
     let resyncs: Vec<_> = effects.send.iter().filter(|(_, m)| matches!(m, Message::Resync(_))).cloned().collect();
     let resync = |zone: &str, held| (id("b2"), Message::Resync(Resync::Catalogue { zone: name(zone), held }));
     assert_eq!(resyncs, [resync(ZONE, 1), resync("other.test", 0)]);
