@@ -162,7 +162,7 @@ mod tests {
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "nothing is left lying about");
     }
 
-    /// Written before services could have HTTPS records.
+    /// Written before services could have HTTPS records and policies scales.
     #[test]
     fn what_an_older_version_wrote_is_read() {
         let directory = tempfile::tempdir().unwrap();
@@ -175,6 +175,7 @@ mod tests {
         let loaded = State::new(directory.path()).load().unwrap();
         let published = loaded.first_key_value().and_then(|(_, origin)| origin.current()).unwrap();
         assert_eq!((published.generation, published.services[0].https.as_ref()), (7, None));
+        assert_eq!(published.services[0].policy, dglb_core::catalogue::Policy::default(), "without scales");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf, time::Duration};
 
-use dglb_core::catalogue::{HttpProbe, HttpsRecord, Mode, ProbeKind, ProbeTls, StatusRange, ZoneStyle};
+use dglb_core::catalogue::{Form, HttpProbe, HttpsRecord, Mode, Policy, ProbeKind, ProbeTls, StatusRange, ZoneStyle};
 use dglb_node::{config::load, lifecycle::Daemon, link::PlainTcp};
 use dns_a_sync::{
     DnsASync,
@@ -181,6 +181,26 @@ fn a_service_has_an_https_record_if_it_says_so() {
 }
 
 /// A mistake stands at its own key, however deep.
+#[test]
+fn a_preset_is_what_is_not_written() {
+    let policy = |text: &str| {
+        let file = LEAST.replace("probe =", &format!("policy = {{ {text} }}\nprobe ="));
+        let (config, warnings) = Files::new(&[("sync.toml", &file)]).good();
+        assert!(warnings.is_empty(), "{warnings:?}");
+        config.zones[0].services[0].service.policy
+    };
+    assert_eq!(policy(""), Policy::FASTEST);
+    assert_eq!(policy("preset = 'cheapest'"), Policy::CHEAPEST);
+    let balanced = policy("preset = 'balanced', latency-scale = '50ms', cost-scale = 3.0, margin = '5ms'");
+    let expected = Policy { latency_scale_ms: 50.0, cost_scale: 3.0, margin_ms: 5, ..Policy::BALANCED };
+    assert_eq!(balanced, expected);
+    assert_eq!(policy("form = 'failover'").form, Form::Failover);
+    let file =
+        LEAST.replace("probe =", "policy = { preset = 'best', latency-scale = '0s', cost-scale = 0.0 }\nprobe =");
+    let mistakes = Files::new(&[("sync.toml", &file)]).mistakes();
+    assert_eq!(mistakes.len(), 3, "{mistakes:?}");
+}
+
 #[test]
 fn mistakes_of_an_https_record_stand_where_it_is() {
     let text = LEAST.replace("probe =", "https = { hints = true, alpn = [\"h 2\"] }\nprobe =");

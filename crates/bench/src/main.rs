@@ -8,6 +8,7 @@ mod client;
 mod compare;
 mod connections;
 mod cpu;
+mod decide;
 mod echo;
 mod instructions;
 mod links;
@@ -47,6 +48,8 @@ enum Command {
     Links(links::Links),
     /// A DNS-LB that probes ten thousand sites
     Probes(probes::Probes),
+    /// Whether clients are sent to the best site, on measured round trips
+    Decide(decide::Decide),
     /// How many instructions an answer takes, against bounds
     Instructions(instructions::Instructions),
     /// Serve what the shows ask for (a child of the others)
@@ -96,6 +99,7 @@ fn run(command: Command) -> io::Result<ExitCode> {
         Command::Probes(probes) => probes.run(),
         Command::Sites(sites) => probes::run_sites(&sites),
         Command::Prober(wanted) => probes::run_prober(&wanted),
+        Command::Decide(decide) => decide.run(),
         Command::Instructions(instructions) => instructions.run(),
         Command::Serve(serve) => serve::run(serve),
         Command::Echo(shape) => echo::run(shape),

@@ -2,6 +2,7 @@
 //! dns-a-sync, carried unchanged through every hop (design sections 2, 4 to 7).
 
 mod https;
+mod policy;
 mod probe;
 mod update;
 
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use https::{HttpsRecord, MAX_ALPN};
+pub use policy::{Form, Policy};
 pub use probe::{
     HttpProbe, MAX_BODY_MATCH, MAX_HEADERS, MAX_STATUS_RANGES, Method, Probe, ProbeKind, ProbeTls, StatusRange,
 };
@@ -115,25 +117,6 @@ pub enum Mode {
     Referral,
     /// dns-b answers from what the located DNS-LB reported.
     Direct,
-}
-
-/// How sites are compared. Data, never code.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Policy {
-    /// A new winner must be better by at least this many milliseconds. Default 10.
-    pub margin_ms: u32,
-    /// … and by at least this share of the present one's figure, in percent. Default 10.
-    pub margin_percent: u32,
-    /// Score per millisecond of latency. Default 1.
-    pub latency: f64,
-    /// Score per unit of the site's `cost`. Default 0.
-    pub cost: f64,
-}
-
-impl Default for Policy {
-    fn default() -> Self {
-        Self { margin_ms: 10, margin_percent: 10, latency: 1.0, cost: 0.0 }
-    }
 }
 
 /// One server location of a service.
@@ -289,6 +272,10 @@ impl ZoneCatalogue {
         let policy = &service.policy;
         range("policy latency", "0 to 1e9", policy.latency.to_string(), weight_fits(policy.latency));
         range("policy cost", "0 to 1e9", policy.cost.to_string(), weight_fits(policy.cost));
+        let scale_fits = |s: f64| s.is_finite() && (0.001..=1e9).contains(&s);
+        let (scale, cost_scale) = (policy.latency_scale_ms, policy.cost_scale);
+        range("policy latency-scale", "0.001 ms to 1e9 ms", scale.to_string(), scale_fits(scale));
+        range("policy cost-scale", "0.001 to 1e9", cost_scale.to_string(), scale_fits(cost_scale));
         for site in &service.sites {
             range("site cost", "0 to 1e9", site.cost.to_string(), weight_fits(site.cost));
             let distinct: HashSet<_> = site.addresses.iter().collect();

@@ -1,8 +1,12 @@
 //! What the probes of one address add up to: is it up, and how far away is it.
 //!
 //! Invariant: an estimate only ever comes from probes that went well, and a failure never changes
-//! it: what was last good stays known while an address is down (design section 5). Delay is only
-//! ever *added* to a round trip, so the figure is a low quantile, not a mean.
+//! it: what was last good stays known while an address is down (design section 5). It is a function
+//! of the last round trips alone, bounded in number and in time, and never lower for a higher one.
+//!
+//! Delay is only ever *added* to a round trip, so the figure follows what gets better quickly and
+//! what gets worse slowly; but not slower than [`FLOOR`] round trips, none of which is as good any
+//! more. `docs/choosing.md` says what it was held against.
 
 use std::{
     net::IpAddr,
@@ -17,11 +21,21 @@ use crate::{
 };
 
 /// Good round trips that are kept of one address.
-pub const WINDOW: usize = 9;
+pub const WINDOW: usize = 12;
 /// Fewer good round trips than this say nothing about the order of sites.
 pub const ENOUGH: usize = 3;
-/// Round trips older than this, or than four of the longest probe interval, are out of date.
-const LEAST_AGE: Duration = Duration::from_secs(300);
+/// When none of so many round trips running is as low as the figure, the figure is wrong.
+const FLOOR: usize = 4;
+/// The figures of so many round trips running make the range of an estimate. A path that got worse
+/// is left after `FLOOR + RUN - 1` round trips at the latest.
+const RUN: usize = 4;
+/// Of a lower round trip the figure takes this part of the difference at once …
+const DOWN: u64 = 2;
+/// … and of a higher one this part.
+const UP: u64 = 20;
+/// Round trips older than this, or than eight of the longest probe interval, are out of date. The
+/// interval alone will not do, since a ceiling of probes may make them rarer.
+const LEAST_AGE: Duration = Duration::from_secs(900);
 
 /// What one probe saw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +53,9 @@ pub struct Measured {
     pub figures: Figures,
     /// How many round trips the latency rests on.
     pub samples: usize,
+    /// The least and the greatest that the latency was taken for over the last round trips, in
+    /// microseconds: where sites are compared with what is in use, doubt is for that.
+    pub range_us: Option<(u32, u32)>,
 }
 
 /// Everything that was seen of one (service, site, address).
@@ -53,7 +70,7 @@ impl AddressEstimate {
     /// An address that was never probed, by the probes of its service.
     pub fn new(probes: &[Probe]) -> Self {
         let longest = probes.iter().map(|p| p.interval_ms).max().unwrap_or(0);
-        let max_age = LEAST_AGE.max(4 * Duration::from_millis(longest.into()));
+        let max_age = LEAST_AGE.max(8 * Duration::from_millis(longest.into()));
         Self { round_trips: RoundTrips::new(max_age), streaks: probes.iter().map(Streak::new).collect() }
     }
 
@@ -82,9 +99,10 @@ impl AddressEstimate {
 
     /// Health, latency and what the latency rests on, as of `now`.
     pub fn measured(&self, address: IpAddr, now: Instant) -> Measured {
-        let (latency, samples) = self.round_trips.estimate(now);
-        let latency_us = latency.map(|l| u32::try_from(l.as_micros()).unwrap_or(u32::MAX));
-        Measured { figures: Figures { address, health: self.health(), latency_us }, samples }
+        let (estimate, samples) = self.round_trips.estimate(now);
+        let latency_us = estimate.map(|e| e.figure);
+        let range_us = estimate.map(|e| (e.least, e.most));
+        Measured { figures: Figures { address, health: self.health(), latency_us }, samples, range_us }
     }
 
     /// Whether nothing more is to be waited for before a first ranking: it is down, or up with
@@ -101,15 +119,25 @@ impl AddressEstimate {
 impl Measured {
     /// An address of which nothing is known.
     pub fn unknown(address: IpAddr) -> Self {
-        Self { figures: Figures { address, health: Health::Unknown, latency_us: None }, samples: 0 }
+        Self { figures: Figures { address, health: Health::Unknown, latency_us: None }, samples: 0, range_us: None }
     }
+}
+
+/// What round trips add up to, in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Estimate {
+    figure: u32,
+    /// The least figure of the last [`RUN`] round trips.
+    least: u32,
+    /// The greatest of them.
+    most: u32,
 }
 
 /// The last good round trips of one address, bounded in number and in time.
 #[derive(Clone, Debug)]
 struct RoundTrips {
-    /// Oldest first.
-    kept: ArrayVec<(Instant, Duration), WINDOW>,
+    /// Oldest first, in microseconds.
+    kept: ArrayVec<(Instant, u32), WINDOW>,
     max_age: Duration,
 }
 
@@ -122,22 +150,39 @@ impl RoundTrips {
         if self.kept.is_full() {
             self.kept.remove(0);
         }
-        self.kept.push((now, round_trip));
+        self.kept.push((now, u32::try_from(round_trip.as_micros()).unwrap_or(u32::MAX)));
     }
 
-    /// The 25th percentile of the round trips that are not out of date, and how many those are.
-    /// Where all are out of date, the last good ones stand in.
-    fn estimate(&self, now: Instant) -> (Option<Duration>, usize) {
-        let recent = |(at, _): &&(Instant, Duration)| now.saturating_duration_since(*at) <= self.max_age;
-        let mut sorted: ArrayVec<Duration, WINDOW> = self.kept.iter().filter(recent).map(|(_, r)| *r).collect();
-        if sorted.is_empty() {
-            sorted = self.kept.iter().map(|(_, r)| *r).collect();
+    /// The estimate from the round trips that are not out of date, and how many those are. Where
+    /// all are out of date, the last good ones stand in.
+    fn estimate(&self, now: Instant) -> (Option<Estimate>, usize) {
+        let recent = |(at, _): &&(Instant, u32)| now.saturating_duration_since(*at) <= self.max_age;
+        let mut kept: ArrayVec<u32, WINDOW> = self.kept.iter().filter(recent).map(|(_, r)| *r).collect();
+        if kept.is_empty() {
+            kept = self.kept.iter().map(|(_, r)| *r).collect();
         }
-        sorted.sort_unstable();
-        // The lower neighbour of the quantile: of nine the third, of three the least.
-        let quantile = sorted.get(sorted.len().saturating_sub(1) / 4).copied();
-        (quantile, sorted.len())
+        (estimate(&kept), kept.len())
     }
+}
+
+/// The estimate from round trips, oldest first.
+fn estimate(round_trips: &[u32]) -> Option<Estimate> {
+    let mut average = *round_trips.first()?;
+    let mut figures = ArrayVec::<u32, WINDOW>::new();
+    for (at, round_trip) in round_trips.iter().take(WINDOW).enumerate() {
+        average = follow(average, *round_trip);
+        // Fewer than that say nothing about a change.
+        let floor = (at + 1).checked_sub(FLOOR).and_then(|from| round_trips[from..=at].iter().min());
+        figures.push(average.max(floor.copied().unwrap_or(0)));
+    }
+    let run = &figures[figures.len().saturating_sub(RUN)..];
+    Some(Estimate { figure: *run.last()?, least: *run.iter().min()?, most: *run.iter().max()? })
+}
+
+/// The average after one more round trip. Rounded so that it is monotone in both.
+fn follow(average: u32, round_trip: u32) -> u32 {
+    let (part, a, r) = (if round_trip < average { DOWN } else { UP }, u64::from(average), u64::from(round_trip));
+    u32::try_from((a * (part - 1) + r) / part).unwrap_or(u32::MAX)
 }
 
 /// The verdict of one probe kind on one address: it takes `fall` failures or `rise` successes in
@@ -194,39 +239,72 @@ mod tests {
         (m.figures.latency_us, m.samples)
     }
 
-    #[test]
-    fn the_estimate_is_the_third_least_of_the_last_nine() {
+    /// The figure and its range after each of these round trips, in ms.
+    fn after_each(trips: &[u64]) -> Vec<(f64, f64, f64)> {
         let now = Instant::now();
         let mut e = AddressEstimate::new(&[probe(2, 2)]);
-        assert_eq!(figure(&e, now), (None, 0));
-        // Two early and very good ones leave the window again.
-        for n in [1, 1, 50, 90, 20, 30, 80, 70, 60, 40, 500] {
-            e.record(0, ms(n), now);
-        }
-        assert_eq!(figure(&e, now), (Some(40_000), 9));
+        let in_ms = |us: u32| f64::from(us) / 1e3;
+        let each = trips.iter().map(|n| {
+            e.record(0, ms(*n), now);
+            let m = e.measured(IpAddr::from([192, 0, 2, 1]), now);
+            let (least, most) = m.range_us.unwrap();
+            (in_ms(m.figures.latency_us.unwrap()), in_ms(least), in_ms(most))
+        });
+        each.collect()
     }
 
     #[test]
-    fn one_spike_changes_nothing() {
+    fn what_gets_better_is_followed_quickly() {
+        let each = after_each(&[80, 80, 80, 80, 40, 40, 40, 40]);
+        assert_eq!(each[3], (80.0, 80.0, 80.0));
+        assert_eq!(each[4], (60.0, 60.0, 80.0));
+        assert_eq!(each[7], (42.5, 42.5, 60.0), "half of the difference with each");
+    }
+
+    #[test]
+    fn what_gets_worse_is_believed_when_nothing_contradicts() {
+        let each = after_each(&[20, 20, 20, 20, 100, 100, 100, 100, 100, 100, 100]);
+        assert_eq!(each[4], (24.0, 20.0, 24.0), "a twentieth");
+        assert_eq!(each[7].0, 100.0, "none of four is as good as that any more");
+        assert!(each[9].1 < 40.0, "but before that it was: {:?}", each[9]);
+        assert_eq!(each[10], (100.0, 100.0, 100.0), "beyond doubt after seven");
+        // One that is as good as ever contradicts.
+        let each = after_each(&[20, 20, 20, 20, 100, 100, 100, 20, 100, 100, 100]);
+        assert!(each.iter().all(|(figure, ..)| *figure < 40.0), "{each:?}");
+    }
+
+    #[test]
+    fn early_round_trips_leave_the_window_again() {
+        let mut trips = vec![1; 5];
+        trips.extend([50; WINDOW]);
+        assert_eq!(after_each(&trips).last(), Some(&(50.0, 50.0, 50.0)));
+    }
+
+    #[test]
+    fn one_spike_changes_little() {
         let now = Instant::now();
         let mut e = AddressEstimate::new(&[probe(2, 2)]);
         for n in [20, 21, 22] {
             e.record(0, ms(n), now);
         }
-        assert_eq!(figure(&e, now), (Some(20_000), 3));
-        e.record(0, ms(900), now);
-        assert_eq!(figure(&e, now), (Some(20_000), 4));
+        assert_eq!(figure(&e, now), (Some(20_147), 3));
+        e.record(0, ms(220), now);
+        assert_eq!(figure(&e, now), (Some(30_139), 4), "a twentieth of it");
+        e.record(0, ms(20), now);
+        e.record(0, ms(20), now);
+        assert_eq!(figure(&e, now), (Some(22_534), 6), "and not for long");
     }
 
     #[test]
     fn old_round_trips_give_way_to_one_new_but_not_to_none() {
         let start = Instant::now();
         let mut e = AddressEstimate::new(&[probe(2, 2)]);
-        for _ in 0..9 {
+        for _ in 0..20 {
             e.record(0, ms(20), start);
         }
+        assert_eq!(figure(&e, start + LEAST_AGE), (Some(20_000), WINDOW));
         let later = start + LEAST_AGE + Duration::from_secs(1);
-        assert_eq!(figure(&e, later), (Some(20_000), 9), "the last good ones stand in");
+        assert_eq!(figure(&e, later), (Some(20_000), WINDOW), "the last good ones stand in");
         e.record(0, ms(70), later);
         assert_eq!(figure(&e, later), (Some(70_000), 1));
     }
@@ -285,27 +363,32 @@ mod tests {
         e.record(1, Observation::Failed, now);
         e.record(0, ms(8), now);
         assert_eq!(e.health(), Health::Down);
-        assert_eq!(figure(&e, now), (Some(8_000), 3), "both kinds feed one window, failures none");
+        assert_eq!(figure(&e, now), (Some(8_025), 3), "both kinds feed one window, failures none");
         e.record(2, ms(1), now);
         assert_eq!(figure(&e, now).1, 3, "there is no third kind");
     }
 
     proptest! {
-        /// Raising any round trip never lowers the estimate, and it lies within what was seen.
+        /// Raising any round trip never lowers anything, and all lies within what was seen.
         #[test]
-        fn the_estimate_is_monotone(
-            trips in prop::collection::vec((1_u64..1_000, 0_u64..500), 1..20),
+        fn the_estimate_is_monotone(trips in prop::collection::vec((0_u32..1_000, 0_u32..500), 1..=WINDOW)) {
+            let low: Vec<u32> = trips.iter().map(|(base, _)| *base).collect();
+            let high: Vec<u32> = trips.iter().map(|(base, extra)| base + extra).collect();
+            let (l, h) = (estimate(&low).unwrap(), estimate(&high).unwrap());
+            prop_assert!(l.figure <= h.figure && l.least <= h.least && l.most <= h.most);
+            prop_assert!(l.least <= l.figure && l.figure <= l.most);
+            prop_assert!(low.iter().min() <= Some(&l.least) && Some(&l.most) <= low.iter().max());
+        }
+
+        /// Whatever was before: after seven round trips at one place, that is where it is.
+        #[test]
+        fn a_change_for_the_worse_is_beyond_doubt_in_time(
+            before in prop::collection::vec(0_u32..100_000, 0..=WINDOW), now in 100_000_u32..1_000_000,
         ) {
-            let now = Instant::now();
-            let (mut low, mut high) = (AddressEstimate::new(&[probe(2, 2)]), AddressEstimate::new(&[probe(2, 2)]));
-            for (base, extra) in &trips {
-                low.record(0, ms(*base), now);
-                high.record(0, ms(base + extra), now);
-            }
-            let (l, h) = (figure(&low, now).0.unwrap(), figure(&high, now).0.unwrap());
-            prop_assert!(l <= h);
-            let seen: Vec<u64> = trips.iter().rev().take(WINDOW).map(|t| t.0 * 1_000).collect();
-            prop_assert!(seen.contains(&u64::from(l)));
+            let mut trips = before;
+            trips.extend([now; FLOOR + RUN - 1]);
+            let window = &trips[trips.len().saturating_sub(WINDOW)..];
+            prop_assert_eq!(estimate(window), Some(Estimate { figure: now, least: now, most: now }));
         }
 
         /// The verdict follows from the longest run at the end, whatever came before.

@@ -2,12 +2,13 @@
 //!
 //! Invariant: a site that is up stands before one that is not known, and that before one that is
 //! down; the present order is only ever kept among sites of one such class, and never among dead
-//! ones. The result is a function of its arguments alone.
+//! ones. The result is a function of its arguments alone: that another site was better several times
+//! running shows in the ranges of what was [measured](Measured::range_us), not in a state.
 
 use std::{cmp::Ordering, collections::HashMap, net::IpAddr};
 
 use crate::{
-    catalogue::{Policy, Service, Site},
+    catalogue::{Form, Policy, Service, Site},
     estimate::{ENOUGH, Measured},
     report::{Figures, Health, RankedSite, Ranking},
 };
@@ -15,11 +16,13 @@ use crate::{
 /// Orders the sites of `service`, as `measured` knows their addresses, for catalogue generation
 /// `catalogue`.
 ///
-/// Sites are compared by health, then by the policy's composite of latency and cost; a site whose
+/// Sites are compared by health, then by the policy's composite of latency and cost, or where it says
+/// [`Form::Failover`] by the customer's order alone, and nothing of what follows applies. A site whose
 /// latency rests on fewer than [`ENOUGH`] round trips comes after those that were measured, in
 /// the customer's order. A site's figure is that of its best usable address, since A and AAAA are
 /// chosen jointly. At every place the site that `previous` had foremost is kept unless another
-/// one is better by more than the policy's margin.
+/// one is better by more than the policy's margin: the worst that this one was lately taken for than
+/// the best that the present one was.
 pub fn rank(
     service: &Service,
     catalogue: u64,
@@ -29,7 +32,7 @@ pub fn rank(
     let sites = service.sites.iter().enumerate().filter(|(_, site)| !site.addresses.is_empty());
     let mut candidates: Vec<_> = sites.map(|(at, site)| Candidate::new(at, site, &service.policy, &measured)).collect();
     candidates.sort_by(Candidate::compare);
-    if let Some(previous) = previous {
+    if let Some(previous) = previous.filter(|_| service.policy.form == Form::Best) {
         candidates = keep_present(candidates, previous, &service.policy);
     }
     let sites = candidates.into_iter().map(|c| c.ranked).collect();
@@ -54,10 +57,20 @@ pub fn differs(a: &Ranking, b: &Ranking) -> bool {
 struct Candidate {
     ranked: RankedSite,
     health: Health,
-    /// Whether the score rests on enough round trips to be compared.
-    sure: bool,
+    /// The score to be compared, none before enough was measured.
+    sure: Option<Score>,
     /// Place in the customer's order.
     wish: usize,
+}
+
+/// A composite that rests on enough round trips, lower is better.
+#[derive(Clone, Copy, Debug)]
+struct Score {
+    now: f64,
+    /// The least that it lately was.
+    least: f64,
+    /// The greatest that it lately was.
+    most: f64,
 }
 
 impl Candidate {
@@ -66,31 +79,28 @@ impl Candidate {
         // Stable: among equals the customer's order, so that one site's addresses do not flap.
         addresses.sort_by_key(|m| m.figures.health);
         let health = addresses.first().map_or(Health::Unknown, |m| m.figures.health);
-        let usable = addresses.iter().filter(|m| m.figures.health == health);
-        // Sure figures first, then the least.
-        let best = usable.filter_map(|m| m.figures.latency_us.map(|l| (m.samples < ENOUGH, l))).min();
-        let score = best.map(|(_, l)| policy.latency * f64::from(l) / 1_000.0 + policy.cost * site.cost);
-        Self {
-            ranked: RankedSite {
-                site: site.name.clone(),
-                score,
-                addresses: addresses.into_iter().map(|m| m.figures).collect(),
-            },
-            health,
-            sure: best.is_some_and(|(unsure, _)| !unsure),
-            wish,
-        }
-    }
-
-    /// The score to be compared; none before enough was measured.
-    fn sure_score(&self) -> Option<f64> {
-        self.ranked.score.filter(|_| self.sure)
+        let usable = || addresses.iter().filter(|m| m.figures.health == health);
+        let composite = |us: u32| policy.score(us, site.cost);
+        let score = |sure: bool| {
+            let samples = move |m: &&Measured| (m.samples >= ENOUGH) == sure;
+            let latencies = usable().filter(samples).filter_map(|m| m.figures.latency_us.map(|l| (l, m.range_us)));
+            // Each is the least of the addresses': the site is as good as its best one.
+            let each = latencies.map(|(l, range)| (l, range.unwrap_or((l, l))));
+            each.map(|(l, (least, most))| [l, least, most])
+                .reduce(|a, b| [a[0].min(b[0]), a[1].min(b[1]), a[2].min(b[2])])
+        };
+        let sure = score(true).map(|us| us.map(composite)).map(|[now, least, most]| Score { now, least, most });
+        let score = sure.map(|s| s.now).or_else(|| score(false).map(|us| composite(us[0])));
+        // Without a score nobody compares it, here or where reports of many are put together.
+        let (sure, score) = if policy.form == Form::Failover { (None, None) } else { (sure, score) };
+        let addresses = addresses.iter().map(|m| m.figures).collect();
+        Self { ranked: RankedSite { site: site.name.clone(), score, addresses }, health, sure, wish }
     }
 
     /// Total: two candidates of one service never have the same wish.
     fn compare(&self, other: &Self) -> Ordering {
-        let by_score = || match (self.sure_score(), other.sure_score()) {
-            (Some(a), Some(b)) => a.total_cmp(&b),
+        let by_score = || match (self.sure, other.sure) {
+            (Some(a), Some(b)) => a.now.total_cmp(&b.now),
             (Some(_), None) => Ordering::Less,
             (None, Some(_)) => Ordering::Greater,
             (None, None) => Ordering::Equal,
@@ -98,27 +108,28 @@ impl Candidate {
         self.health.cmp(&other.health).then_with(by_score).then_with(|| self.wish.cmp(&other.wish))
     }
 
-    /// Whether this one, in place, stays before `best`, which compares better.
-    fn holds_against(&self, best: &Self, policy: &Policy) -> bool {
-        if self.health != best.health || self.health == Health::Down {
-            return false;
-        }
+    /// Whether this one, in place, stays before `rival`, of the same health.
+    fn holds_against(&self, rival: &Self, policy: &Policy) -> bool {
         // What was not measured yet cannot be beaten yet either.
-        let (Some(mine), Some(theirs)) = (self.sure_score(), best.sure_score()) else { return true };
-        let margin =
-            (policy.latency * f64::from(policy.margin_ms)).max(mine * f64::from(policy.margin_percent) / 100.0);
-        mine - theirs <= margin
+        let (Some(mine), Some(theirs)) = (self.sure, rival.sure) else { return true };
+        mine.least - theirs.most <= policy.margin(mine.least)
     }
 }
 
 /// Fills the places from the first to the last: each goes to the one that had stood foremost, if
-/// it holds against the best that is left, else to that best.
+/// it holds against the strongest that is left, else to that. Where none had stood or all are dead,
+/// it goes to the best.
 fn keep_present(sorted: Vec<Candidate>, previous: &Ranking, policy: &Policy) -> Vec<Candidate> {
     let places: HashMap<&str, usize> = previous.sites.iter().zip(0..).map(|(s, at)| (s.site.as_str(), at)).collect();
     let place = |(at, c): (usize, &Candidate)| Some((c.health, *places.get(c.ranked.site.as_str())?, at));
     let mut present: Vec<_> = sorted.iter().enumerate().filter_map(place).collect();
     present.sort_unstable();
+    // The strongest is who was at worst the best.
+    let mut rivals: Vec<usize> = (0..sorted.len()).filter(|at| sorted[*at].sure.is_some()).collect();
+    let most = |at: &usize| sorted[*at].sure.map_or(f64::INFINITY, |s| s.most);
+    rivals.sort_by(|a, b| sorted[*a].health.cmp(&sorted[*b].health).then(most(a).total_cmp(&most(b))));
     let mut present = present.into_iter().map(|(_, _, at)| at).peekable();
+    let mut rivals = rivals.into_iter().peekable();
     let mut left: Vec<Option<Candidate>> = sorted.into_iter().map(Some).collect();
     let mut kept = Vec::with_capacity(left.len());
     let mut foremost = 0;
@@ -128,9 +139,16 @@ fn keep_present(sorted: Vec<Candidate>, previous: &Ranking, policy: &Policy) -> 
             continue;
         };
         while present.next_if(|at| left[*at].is_none()).is_some() {}
-        // One of a worse class never holds, and none of a better one is left.
-        let holds = |at: &usize| left[*at].as_ref().is_some_and(|c| c.holds_against(best, policy));
-        let taken = present.peek().copied().filter(holds).unwrap_or(foremost);
+        while rivals.next_if(|at| left[*at].is_none()).is_some() {}
+        // None of a better class is left, and nothing is kept of a worse one.
+        let of_class = |at: &usize| left[*at].as_ref().filter(|c| c.health == best.health && c.health != Health::Down);
+        let standing = present.peek().and_then(|at| Some((*at, of_class(at)?)));
+        let rival = rivals.peek().and_then(|at| Some((*at, of_class(at)?)));
+        let taken = match (standing, rival) {
+            (None, _) => foremost,
+            (Some((_, mine)), Some((at, theirs))) if !mine.holds_against(theirs, policy) => at,
+            (Some((at, _)), _) => at,
+        };
         kept.extend(left[taken].take());
     }
     kept
@@ -147,6 +165,8 @@ mod tests {
 
     /// What is known of each site, by its number in the customer's order: one address each.
     type Known = (Health, Option<u32>, usize);
+    /// How far below and above the figure the estimate lately was, in microseconds.
+    type Doubt = (u32, u32);
 
     fn address(site: usize) -> IpAddr {
         IpAddr::from([192, 0, 2, u8::try_from(site).unwrap()])
@@ -175,12 +195,18 @@ mod tests {
         }
     }
 
+    fn measured(address: IpAddr, (health, latency_us, samples): Known, (below, above): Doubt) -> Measured {
+        let range_us = latency_us.map(|l| (l.saturating_sub(below), l + above));
+        Measured { figures: Figures { address, health, latency_us }, samples, range_us }
+    }
+
     fn ranked(service: &Service, known: &[Known], previous: Option<&Ranking>) -> Ranking {
-        let known: HashMap<IpAddr, Known> = known.iter().enumerate().map(|(n, k)| (address(n), *k)).collect();
-        let look_up = |_: &Site, address| {
-            let (health, latency_us, samples) = known[&address];
-            Measured { figures: Figures { address, health, latency_us }, samples }
-        };
+        doubted(service, known, &vec![(0, 0); known.len()], previous)
+    }
+
+    fn doubted(service: &Service, known: &[Known], doubts: &[Doubt], previous: Option<&Ranking>) -> Ranking {
+        let number = |at| (0..known.len()).find(|n| address(*n) == at).unwrap();
+        let look_up = |_: &Site, address| measured(address, known[number(address)], doubts[number(address)]);
         rank(service, 7, look_up, previous)
     }
 
@@ -281,7 +307,7 @@ mod tests {
                     a if a == address(0) => (Health::Up, 20),
                     _ => (Health::Up, 60),
                 };
-                Measured { figures: Figures { address: a, health, latency_us: Some(ms * 1_000) }, samples: 9 }
+                measured(a, (health, Some(ms * 1_000), 9), (0, 0))
             }
         };
         let well = rank(&service, 1, look_up(Health::Up), None);
@@ -302,14 +328,54 @@ mod tests {
         assert_eq!(names(&ranked(&service, &[NOTHING, NOTHING], None)), ["s1"]);
     }
 
-    /// Who is where by the definition: at each place the foremost of before, or else the best.
+    #[test]
+    fn failover_goes_by_the_customers_order_and_returns_at_once() {
+        let service = service(3, Policy { form: Form::Failover, ..Policy::default() });
+        let first = ranked(&service, &[up(90), up(10), up(50)], None);
+        assert_eq!(names(&first), ["s0", "s1", "s2"]);
+        let dead = ranked(&service, &[down(90), up(10), up(50)], Some(&first));
+        assert_eq!(names(&dead), ["s1", "s2", "s0"]);
+        let back = ranked(&service, &[up(90), up(10), up(50)], Some(&dead));
+        assert_eq!(names(&back), ["s0", "s1", "s2"]);
+        assert!(back.sites.iter().all(|s| s.score.is_none()), "a dns-b that adds reports up finds no other order");
+    }
+
+    #[test]
+    fn doubt_is_for_who_is_in_place() {
+        let service = service(2, Policy::default());
+        let first = ranked(&service, &[up(50), up(90)], None);
+        let now = |doubts: &[Doubt]| names(&doubted(&service, &[up(50), up(30)], doubts, Some(&first))).join(" ");
+        assert_eq!(now(&[(0, 0), (0, 0)]), "s1 s0");
+        assert_eq!(now(&[(0, 0), (0, 9_999)]), "s1 s0");
+        assert_eq!(now(&[(0, 0), (0, 10_000)]), "s0 s1", "it was at 40 ms just now");
+        assert_eq!(now(&[(10_000, 0), (0, 0)]), "s0 s1", "the present one was at 40 ms just now");
+        assert_eq!(now(&[(0, 900_000), (30_000, 0)]), "s1 s0", "that it was worse yet is no doubt");
+    }
+
+    #[test]
+    fn the_place_goes_to_who_is_better_beyond_doubt() {
+        let service = service(3, Policy::default());
+        let first = ranked(&service, &[up(50), up(90), up(90)], None);
+        let known = [up(50), up(10), up(20)];
+        let then = doubted(&service, &known, &[(0, 0), (0, 90_000), (0, 0)], Some(&first));
+        assert_eq!(names(&then), ["s2", "s0", "s1"]);
+    }
+
+    /// Who is where by the definition: at each place the foremost of before, or who beats it by the
+    /// worst that it was taken for, or else the best.
     fn keep_by_definition(mut left: Vec<Candidate>, previous: &Ranking, policy: &Policy) -> Vec<Candidate> {
         let mut kept = Vec::new();
         while let Some(best) = left.first() {
             let place = |c: &Candidate| previous.sites.iter().position(|s| s.site == c.ranked.site);
-            let rivals = left.iter().enumerate().filter(|(_, c)| c.health == best.health);
-            let present = rivals.filter_map(|(at, c)| Some((place(c)?, at))).min();
-            let taken = present.filter(|(_, at)| left[*at].holds_against(best, policy)).map_or(0, |(_, at)| at);
+            let class = || left.iter().enumerate().filter(|(_, c)| c.health == best.health);
+            let present =
+                class().filter_map(|(at, c)| Some((place(c)?, at))).min().filter(|_| best.health != Health::Down);
+            let taken = present.map_or(0, |(_, present)| {
+                let beats = |(_, c): &(usize, &Candidate)| !left[present].holds_against(c, policy);
+                let most = |c: &Candidate| c.sure.map_or(f64::INFINITY, |s| s.most);
+                let strongest = class().filter(beats).min_by(|a, b| most(a.1).total_cmp(&most(b.1)));
+                strongest.map_or(present, |(at, _)| at)
+            });
             kept.push(left.remove(taken));
         }
         kept
@@ -322,10 +388,7 @@ mod tests {
         let name = |n: usize| format!("a-site-with-a-long-name-of-which-the-end-alone-differs-{n}");
         let site = |n| Site { name: name(n), addresses: vec![address(0)], cost: 0.0 };
         service.sites = (0..20_000).map(site).collect();
-        let look_up = |_: &Site, address| Measured {
-            figures: Figures { address, health: Health::Up, latency_us: Some(1_000) },
-            samples: 9,
-        };
+        let look_up = |_: &Site, address| measured(address, (Health::Up, Some(1_000), 9), (0, 0));
         let first = rank(&service, 1, look_up, None);
         let started = Instant::now();
         let second = rank(&service, 1, look_up, Some(&first));
@@ -340,24 +403,27 @@ mod tests {
             .prop_map(|(h, latency, samples)| (h, latency, if latency.is_some() { samples.max(1) } else { 0 }))
     }
 
-    fn case() -> impl Strategy<Value = (Service, Vec<Known>, Vec<Known>)> {
+    /// A service, what was known before, what is known now, and how sure that is.
+    fn case() -> impl Strategy<Value = (Service, Vec<Known>, Vec<Known>, Vec<Doubt>)> {
         let policy = (0_u32..30, 0_u32..30, 0_u8..3, 0_u8..3).prop_map(|(margin_ms, margin_percent, l, c)| Policy {
             margin_ms,
             margin_percent,
             latency: f64::from(l),
             cost: f64::from(c) * 10.0,
+            ..Policy::default()
         });
         (policy, 1_usize..8).prop_flat_map(|(policy, n)| {
             let all = || prop::collection::vec(known(), n);
-            (Just(service(n, policy)), all(), all())
+            let doubts = prop::collection::vec((0_u32..60_000, 0_u32..60_000), n);
+            (Just(service(n, policy)), all(), all(), doubts)
         })
     }
 
     proptest! {
         #[test]
-        fn every_site_once_and_none_dead_before_one_alive((service, before, now) in case()) {
+        fn every_site_once_and_none_dead_before_one_alive((service, before, now, doubts) in case()) {
             let previous = ranked(&service, &before, None);
-            for ranking in [&previous, &ranked(&service, &now, Some(&previous))] {
+            for ranking in [&previous, &doubted(&service, &now, &doubts, Some(&previous))] {
                 let mut all = names(ranking);
                 prop_assert!(ranking.sites.is_sorted_by_key(RankedSite::health));
                 all.sort_unstable();
@@ -366,35 +432,33 @@ mod tests {
         }
 
         #[test]
-        fn places_are_kept_by_the_definition((service, before, now) in case(), known_of in 0_usize..8) {
+        fn places_are_kept_by_the_definition((service, before, now, doubts) in case(), known_of in 0_usize..8) {
             let mut previous = ranked(&service, &before, None);
             // Some sites are new.
             previous.sites.truncate(known_of);
             let fresh = ranked(&service, &now, None);
             let candidates: Vec<_> = fresh.sites.iter().map(|s| {
                 let wish = s.site[1..].parse().unwrap();
-                let (health, latency_us, samples) = now[wish];
-                let figures = |address| Measured { figures: Figures { address, health, latency_us }, samples };
-                Candidate::new(wish, &service.sites[wish], &service.policy, |_, a| figures(a))
+                Candidate::new(wish, &service.sites[wish], &service.policy, |_, a| measured(a, now[wish], doubts[wish]))
             }).collect();
             let expected = keep_by_definition(candidates, &previous, &service.policy);
             let expected: Vec<_> = expected.into_iter().map(|c| c.ranked).collect();
-            prop_assert_eq!(ranked(&service, &now, Some(&previous)).sites, expected);
+            prop_assert_eq!(doubted(&service, &now, &doubts, Some(&previous)).sites, expected);
         }
 
         #[test]
-        fn the_same_again_is_the_same((service, before, now) in case()) {
+        fn the_same_again_is_the_same((service, before, now, doubts) in case()) {
             let previous = ranked(&service, &before, None);
-            let one = ranked(&service, &now, Some(&previous));
-            prop_assert_eq!(&one, &ranked(&service, &now, Some(&previous)));
+            let one = doubted(&service, &now, &doubts, Some(&previous));
+            prop_assert_eq!(&one, &doubted(&service, &now, &doubts, Some(&previous)));
             // Nothing new: nothing changes.
-            let again = ranked(&service, &now, Some(&one));
+            let again = doubted(&service, &now, &doubts, Some(&one));
             prop_assert_eq!(names(&one), names(&again));
         }
 
         /// Without a past the order is total: no pair depends on what else there is.
         #[test]
-        fn leaving_one_site_out_moves_no_other((service, known, _) in case(), out in 0_usize..8) {
+        fn leaving_one_site_out_moves_no_other((service, known, ..) in case(), out in 0_usize..8) {
             let whole = ranked(&service, &known, None);
             let mut less = service.clone();
             less.sites.retain(|s| s.name != format!("s{out}"));
@@ -402,15 +466,31 @@ mod tests {
             prop_assert_eq!(names(&whole).into_iter().filter(|n| *n != format!("s{out}")).collect::<Vec<_>>(), names(&rest));
         }
 
+        /// In failover latency, doubt and the past do not count, health alone moves a site.
         #[test]
-        fn hysteresis_keeps_nobody_beaten_by_more_than_the_margin((service, before, now) in case()) {
+        fn failover_is_the_customers_order_of_each_health((mut service, before, now, doubts) in case()) {
+            service.policy.form = Form::Failover;
             let previous = ranked(&service, &before, None);
-            let ranking = ranked(&service, &now, Some(&previous));
+            let ranking = doubted(&service, &now, &doubts, Some(&previous));
+            let mut expected: Vec<usize> = (0..now.len()).collect();
+            expected.sort_by_key(|n| now[*n].0);
+            let expected: Vec<_> = expected.into_iter().map(|n| format!("s{n}")).collect();
+            prop_assert_eq!(names(&ranking), expected);
+        }
+
+        #[test]
+        fn hysteresis_keeps_nobody_beaten_by_more_than_the_margin((service, before, now, doubts) in case()) {
+            let previous = ranked(&service, &before, None);
+            let ranking = doubted(&service, &now, &doubts, Some(&previous));
             let winner = &ranking.sites[0];
             let policy = service.policy;
-            let sure = |n: &str| now[n[1..].parse::<usize>().unwrap()].2 >= ENOUGH;
+            let number = |site: &RankedSite| site.site[1..].parse::<usize>().unwrap();
+            let in_ms = |us: u32| policy.latency * f64::from(us) / 1e3;
             for other in ranking.sites[1..].iter().filter(|o| o.health() == winner.health()) {
-                if let (Some(w), Some(o)) = (winner.score, other.score) && sure(&winner.site) && sure(&other.site) {
+                let sure = |site: &RankedSite| site.score.filter(|_| now[number(site)].2 >= ENOUGH);
+                if let (Some(w), Some(o)) = (sure(winner), sure(other)) {
+                    let low = now[number(winner)].1.unwrap_or(0).min(doubts[number(winner)].0);
+                    let (w, o) = (w - in_ms(low), o + in_ms(doubts[number(other)].1));
                     let margin = (policy.latency * f64::from(policy.margin_ms)).max(w * f64::from(policy.margin_percent) / 100.0);
                     let bound = if winner.health() == Health::Down { 0.0 } else { margin };
                     prop_assert!(w - o <= bound, "{} kept at {w} against {} at {o}", winner.site, other.site);
@@ -420,16 +500,16 @@ mod tests {
 
         /// Getting faster or healthier never costs a site a place.
         #[test]
-        fn better_is_never_worse((service, before, now) in case(), pick in 0_usize..8, gain in 0_u32..100_000) {
+        fn better_is_never_worse((service, before, now, doubts) in case(), pick in 0_usize..8, gain in 0_u32..100_000) {
             let pick = pick % service.sites.len();
             let previous = ranked(&service, &before, None);
             let place = |r: &Ranking| r.sites.iter().position(|s| s.site == format!("s{pick}")).unwrap();
-            let was = place(&ranked(&service, &now, Some(&previous)));
+            let was = place(&doubted(&service, &now, &doubts, Some(&previous)));
             let mut better = now.clone();
             better[pick].1 = better[pick].1.map(|l| l.saturating_sub(gain));
-            prop_assert!(place(&ranked(&service, &better, Some(&previous))) <= was);
+            prop_assert!(place(&doubted(&service, &better, &doubts, Some(&previous))) <= was);
             better[pick].0 = Health::Up;
-            prop_assert!(place(&ranked(&service, &better, Some(&previous))) <= was);
+            prop_assert!(place(&doubted(&service, &better, &doubts, Some(&previous))) <= was);
         }
     }
 }

@@ -145,9 +145,6 @@ impl RankedSites {
 
 /// Whether a site is so near the best that it may stand beside it in an answer.
 fn within_margin(service: &Service, best: f32, score: f32) -> bool {
-    let policy = &service.policy;
-    let share = f64::from(best) * f64::from(policy.margin_percent) / 100.0;
-    let margin = share.max(f64::from(policy.margin_ms) * policy.latency);
     // NaN compares false: what was not measured is not near anything.
-    f64::from(score) - f64::from(best) <= margin
+    f64::from(score) - f64::from(best) <= service.policy.margin(f64::from(best))
 }

@@ -8,7 +8,9 @@ use std::{
 };
 
 use dglb_core::{
-    catalogue::{CatalogueError, HttpsRecord, Mode, Policy, Service, Site, StaticRecord, ZoneCatalogue, ZoneStyle},
+    catalogue::{
+        CatalogueError, Form, HttpsRecord, Mode, Policy, Service, Site, StaticRecord, ZoneCatalogue, ZoneStyle,
+    },
     name::Name,
 };
 use dglb_node::config::{Section, boolean, choice, duration, integer, number, seconds, text};
@@ -96,13 +98,20 @@ fn https(section: &Section<'_>) -> HttpsRecord {
 }
 
 fn policy(section: &Section<'_>) -> Policy {
-    let default = Policy::default();
+    let presets = [("fastest", Policy::FASTEST), ("cheapest", Policy::CHEAPEST), ("balanced", Policy::BALANCED)];
+    let default = section.or("preset", choice(&presets), Policy::default());
+    let forms = [("best", Form::Best), ("failover", Form::Failover)];
+    let scale = duration("1us", "1day");
+    let scale = section.optional("latency-scale", scale).map(|s: Duration| s.as_secs_f64() * 1e3);
     let margin = section.or("margin", duration("0s", "10s"), Duration::from_millis(u64::from(default.margin_ms)));
     Policy {
+        form: section.or("form", choice(&forms), default.form),
         margin_ms: milliseconds(margin),
         margin_percent: section.or("margin-percent", integer(0..=1000), default.margin_percent),
         latency: section.or("latency", number(0.0..=1e9), default.latency),
+        latency_scale_ms: scale.unwrap_or(default.latency_scale_ms),
         cost: section.or("cost", number(0.0..=1e9), default.cost),
+        cost_scale: section.or("cost-scale", number(0.001..=1e9), default.cost_scale),
     }
 }
 

@@ -235,7 +235,7 @@ pub(crate) fn catalogue() -> ZoneCatalogue {
             mode: Mode::Direct,
             ttl: 300,
             answers: 2,
-            policy: Policy { margin_ms: 10, margin_percent: 11, latency: 1.0, cost: 0.5 },
+            policy: Policy { margin_ms: 10, margin_percent: 11, latency: 1.0, cost: 0.5, ..Policy::default() },
             probes: vec![
                 Probe { kind: ProbeKind::http(8_080, "/up"), interval_ms: 10_000, timeout_ms: 1_000, fall: 2, rise: 3 },
                 Probe { kind: ProbeKind::Tcp { port: 443 }, interval_ms: 20_000, timeout_ms: 900, fall: 4, rise: 5 },

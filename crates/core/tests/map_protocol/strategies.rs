@@ -7,8 +7,8 @@ use std::{
 
 use dglb_core::{
     catalogue::{
-        CatalogueDelta, CatalogueUpdate, HttpProbe, HttpsRecord, Method, Mode, Policy, Probe, ProbeKind, ProbeTls,
-        Service, Site, StaticRecord, StatusRange, Withdrawal, ZoneCatalogue, ZoneStyle,
+        CatalogueDelta, CatalogueUpdate, Form, HttpProbe, HttpsRecord, Method, Mode, Policy, Probe, ProbeKind,
+        ProbeTls, Service, Site, StaticRecord, StatusRange, Withdrawal, ZoneCatalogue, ZoneStyle,
     },
     fleet::{Fleet, FleetLabel, FleetServer, FleetTtls},
     identity::Identity,
@@ -376,8 +376,20 @@ fn http_probe() -> impl Strategy<Value = HttpProbe> {
 }
 
 fn service() -> impl Strategy<Value = Service> {
-    let policy = (any::<(u32, u32)>(), double(), double())
-        .prop_map(|((margin_ms, margin_percent), latency, cost)| Policy { margin_ms, margin_percent, latency, cost });
+    // None is 1, so nothing else may be 0.
+    let scale = || double().prop_map(|scale| if scale == 0.0 { 1.0 } else { scale });
+    let form = prop_oneof![Just(Form::Best), Just(Form::Failover)];
+    let policy = (any::<(u32, u32)>(), double(), double(), scale(), scale(), form).prop_map(
+        |((margin_ms, margin_percent), latency, cost, latency_scale_ms, cost_scale, form)| Policy {
+            form,
+            margin_ms,
+            margin_percent,
+            latency,
+            latency_scale_ms,
+            cost,
+            cost_scale,
+        },
+    );
     let kind = prop_oneof![
         any::<u16>().prop_map(|port| ProbeKind::Tcp { port }),
         http_probe().prop_map(|http| ProbeKind::Http(Box::new(http))),

@@ -11,7 +11,7 @@ use super::{
     required, u8_field, u16_field, u32_field,
 };
 use crate::{
-    catalogue::{self, Mode},
+    catalogue::{self, Form, Mode},
     proto::{
         body::BodyError,
         scan::{Kind, Shape, many, one},
@@ -94,6 +94,9 @@ const POLICY: Shape = Shape {
         u32_field(2, "margin_percent"),
         one(3, "latency", Kind::Double),
         one(4, "cost", Kind::Double),
+        u32_field(5, "form"),
+        one(6, "latency_scale_ms", Kind::Double),
+        one(7, "cost_scale", Kind::Double),
     ],
 };
 
@@ -107,6 +110,13 @@ struct Policy {
     latency: f64,
     #[prost(double, tag = "4")]
     cost: f64,
+    #[prost(uint32, tag = "5")]
+    form: u32,
+    /// Absent is 1, so that what has no scale has the octets that it always had.
+    #[prost(double, tag = "6")]
+    latency_scale_ms: f64,
+    #[prost(double, tag = "7")]
+    cost_scale: f64,
 }
 
 const SITE: Shape = Shape {
@@ -132,7 +142,6 @@ impl From<&catalogue::Service> for Service {
     fn from(service: &catalogue::Service) -> Self {
         let site =
             |s: &catalogue::Site| Site { name: s.name.clone(), addresses: from_addresses(&s.addresses), cost: s.cost };
-        let catalogue::Policy { margin_ms, margin_percent, latency, cost } = service.policy;
         Self {
             name: from_name(&service.name),
             host: from_name(&service.host),
@@ -142,12 +151,41 @@ impl From<&catalogue::Service> for Service {
             },
             ttl: service.ttl,
             answers: service.answers.into(),
-            policy: Some(Policy { margin_ms, margin_percent, latency, cost }),
+            policy: Some(Policy::from(service.policy)),
             probes: service.probes.iter().map(Probe::from).collect(),
             sites: service.sites.iter().map(site).collect(),
             https: service.https.as_ref().map(HttpsRecord::from),
             probe_ceiling: service.probe_ceiling.map_or(0, NonZeroU32::get),
         }
+    }
+}
+
+impl From<catalogue::Policy> for Policy {
+    fn from(policy: catalogue::Policy) -> Self {
+        let catalogue::Policy { form, margin_ms, margin_percent, latency, latency_scale_ms, cost, cost_scale } = policy;
+        let form = match form {
+            Form::Best => 0,
+            Form::Failover => 1,
+        };
+        let absent = |scale: f64| if scale == 1.0 { 0.0 } else { scale };
+        let (latency_scale_ms, cost_scale) = (absent(latency_scale_ms), absent(cost_scale));
+        Self { margin_ms, margin_percent, latency, cost, form, latency_scale_ms, cost_scale }
+    }
+}
+
+impl TryFrom<Policy> for catalogue::Policy {
+    type Error = BodyError;
+
+    fn try_from(wire: Policy) -> Result<Self, BodyError> {
+        let Policy { margin_ms, margin_percent, latency, cost, form, latency_scale_ms, cost_scale } = wire;
+        let form = match form {
+            0 => Form::Best,
+            1 => Form::Failover,
+            value => return Err(BodyError::Enum { field: "form", value }),
+        };
+        let present = |scale: f64| if scale == 0.0 { 1.0 } else { scale };
+        let (latency_scale_ms, cost_scale) = (present(latency_scale_ms), present(cost_scale));
+        Ok(Self { form, margin_ms, margin_percent, latency, latency_scale_ms, cost, cost_scale })
     }
 }
 
@@ -162,7 +200,6 @@ impl TryFrom<Service> for catalogue::Service {
     type Error = BodyError;
 
     fn try_from(wire: Service) -> Result<Self, BodyError> {
-        let Policy { margin_ms, margin_percent, latency, cost } = required("policy", wire.policy)?;
         Ok(Self {
             name: name("name", &wire.name)?,
             host: name("host", &wire.host)?,
@@ -173,7 +210,7 @@ impl TryFrom<Service> for catalogue::Service {
             },
             ttl: wire.ttl,
             answers: narrow("answers", wire.answers)?,
-            policy: catalogue::Policy { margin_ms, margin_percent, latency, cost },
+            policy: required("policy", wire.policy)?.try_into()?,
             probes: convert(wire.probes)?,
             sites: convert(wire.sites)?,
             https: wire.https.map(catalogue::HttpsRecord::try_from).transpose()?,
