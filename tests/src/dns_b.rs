@@ -109,7 +109,9 @@ impl State {
                 self.maps.push(map);
                 self.acknowledges.then_some(ack)
             }
-            Message::Report(report) => Some(Message::ReportAck(ReportAck { generation: report.generation })),
+            Message::Report(report) => {
+                Some(Message::ReportAck(ReportAck { generation: report.generation, refused: 0 }))
+            }
             Message::Ready(ready) => {
                 self.readies.push(ready);
                 None

@@ -1,6 +1,7 @@
 //! The configuration file of dns-b. `config/dns-b.toml` shows every key.
 
 mod prove;
+mod quota;
 
 use std::{
     collections::HashMap,
@@ -27,6 +28,7 @@ use dglb_node::{
 
 use crate::keeper::Quorum;
 pub use prove::{ProveBounds, ProveConfig};
+pub use quota::{Held, Quotas};
 
 /// Everything that dns-b needs to know before it starts.
 #[derive(Clone, Debug)]
@@ -85,6 +87,8 @@ pub struct MapConfig {
     pub dns_lbs: DnsLbs,
     /// The longest lease that a DNS-LB gets, whatever it asks for.
     pub lease: Duration,
+    /// What one peer may say and have held.
+    pub quotas: Quotas,
 }
 
 /// Which DNS-LBs are let in.
@@ -273,7 +277,8 @@ fn read_map(section: &Section<'_>, identity: Option<&Identity>, unlisted: &Prove
         );
     }
     let lease = map.or("lease", duration("5s", "1h"), Duration::from_secs(60));
-    Some(MapConfig { listen: listen?, security: security?, dns_lbs, lease })
+    let quotas = quota::read(&map);
+    Some(MapConfig { listen: listen?, security: security?, dns_lbs, lease, quotas })
 }
 
 fn read_check(section: &Section<'_>) -> CheckConfig {

@@ -183,7 +183,9 @@ async fn keeper(
     Ok((keeper, Some(opened)))
 }
 
-async fn bind_map(config: &Config, link: LinkSettings, metrics: &LinkMetrics) -> Result<Vec<Acceptor>, StartError> {
+async fn bind_map(config: &Config, mut link: LinkSettings, metrics: &LinkMetrics) -> Result<Vec<Acceptor>, StartError> {
+    link.quota = config.map.quotas.link;
+    link.session.max_measured = config.map.quotas.message;
     let mut acceptors = Vec::new();
     for address in &config.map.listen {
         let settings = AcceptSettings { link: link.clone(), ..AcceptSettings::default() };

@@ -10,7 +10,7 @@ use prometheus_client::{
 };
 
 use crate::{
-    keeper::{Figures, PROOF_REFUSALS},
+    keeper::{Figures, PROOF_REFUSALS, QUOTAS},
     run::SharedShown,
 };
 
@@ -42,6 +42,11 @@ impl Collector for KeeperMetrics {
         let mut refused = encoder.encode_descriptor("dglb_proofs_refused", help, None, MetricType::Counter)?;
         for (reason, count) in PROOF_REFUSALS.into_iter().zip(figures.proofs_refused) {
             ConstCounter::new(count).encode(refused.encode_family(&[("reason", reason)])?)?;
+        }
+        let help = "What was too much for one peer and not taken in, or put off, by what it was";
+        let mut over = encoder.encode_descriptor("dglb_over_quota", help, None, MetricType::Counter)?;
+        for (quota, count) in QUOTAS.into_iter().zip(figures.over_quota) {
+            ConstCounter::new(count).encode(over.encode_family(&[("quota", quota)])?)?;
         }
         Ok(())
     }

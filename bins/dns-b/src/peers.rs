@@ -8,11 +8,11 @@ use dglb_node::link::{LinkId, LinkSendError, LinkSender};
 
 use crate::keeper::Outgoing;
 
-/// Messages that may wait for a peer beside its link's own queue; more, and it starts over.
+/// Messages that may wait for a peer beside its link's own queue, by [`weight`]; more, and it starts over.
 const BACKLOG: usize = 100_000;
-/// Acknowledgements of one peer that may wait for the store; more, and it starts over. One that goes
-/// by the protocol has one or two under way.
-const WAITING: usize = 1_000;
+/// Acknowledgements of one peer that may wait for the store, by [`weight`]; more, and it starts over. One
+/// that goes by the protocol has one or two under way.
+const WAITING: usize = 20_000;
 /// A backlog that has had room for more is given back once it is empty.
 const KEEP: usize = 64;
 
@@ -29,16 +29,17 @@ pub(crate) struct Peers {
 #[derive(Debug)]
 struct Peer {
     sender: LinkSender,
-    /// What its link has had no room for.
+    /// What its link has had no room for, and what it weighs.
     backlog: VecDeque<Outgoing>,
-    /// How many of its messages wait for the store.
+    behind: usize,
+    /// What those of its messages weigh that wait for the store.
     waiting: usize,
 }
 
 impl Peers {
     /// A link is up.
     pub(crate) fn insert(&mut self, link: LinkId, sender: LinkSender) {
-        self.by_link.entry(link).or_insert_with(|| Peer { sender, backlog: VecDeque::new(), waiting: 0 });
+        self.by_link.entry(link).or_insert_with(|| Peer { sender, backlog: VecDeque::new(), behind: 0, waiting: 0 });
     }
 
     /// A link is gone.
@@ -66,7 +67,7 @@ impl Peers {
                     peer.sender.close(Bye { reason: ByeReason::Slow, text });
                     return;
                 }
-                peer.waiting += 1;
+                peer.waiting += weight(&message);
                 self.waiting.push_back((number, link, message));
             }
             message => self.push(link, message),
@@ -77,7 +78,7 @@ impl Peers {
     pub(crate) fn release(&mut self, durable: u64) {
         while let Some((_, link, message)) = self.waiting.pop_front_if(|(number, ..)| *number <= durable) {
             if let Some(peer) = self.by_link.get_mut(&link) {
-                peer.waiting -= 1;
+                peer.waiting = peer.waiting.saturating_sub(weight(&message));
                 self.push(link, Outgoing::One(message));
             }
         }
@@ -91,12 +92,13 @@ impl Peers {
 
     fn push(&mut self, link: LinkId, message: Outgoing) {
         let Some(peer) = self.by_link.get_mut(&link) else { return };
-        if peer.backlog.len() >= BACKLOG {
+        if peer.behind >= BACKLOG {
             // A peer that does not read as fast as it is spoken to starts over: on its next link it
             // gets everything.
             peer.sender.close(Bye { reason: ByeReason::Slow, text: "the queue is full".into() });
             return;
         }
+        peer.behind += weight_of(&message);
         peer.backlog.push_back(message);
         if !self.behind.contains(&link) && !peer.flush() {
             self.behind.insert(link);
@@ -117,15 +119,38 @@ impl Peer {
                 }
             };
             match sent {
-                Ok(()) => drop(self.backlog.pop_front()),
+                Ok(()) => {
+                    let gone = self.backlog.pop_front();
+                    self.behind = self.behind.saturating_sub(gone.as_ref().map_or(0, weight_of));
+                }
                 Err(LinkSendError::Full) => return false,
                 // The link's end is on its way.
-                Err(LinkSendError::Closed) => self.backlog.clear(),
+                Err(LinkSendError::Closed) => {
+                    self.backlog.clear();
+                    self.behind = 0;
+                }
             }
         }
         if self.backlog.capacity() > KEEP {
             self.backlog = VecDeque::new();
         }
         true
+    }
+}
+
+/// What a message counts where those that wait are bounded: one for itself, and one for each entry that it
+/// refuses, since a peer could have many made.
+fn weight(message: &Message) -> usize {
+    match message {
+        Message::MapAck(ack) => 1 + ack.refused.len(),
+        _ => 1,
+    }
+}
+
+fn weight_of(outgoing: &Outgoing) -> usize {
+    match outgoing {
+        Outgoing::One(message) | Outgoing::After(_, message) => weight(message),
+        // Encoded once for all, or the last.
+        Outgoing::Shared(_) | Outgoing::Leave(_) => 1,
     }
 }

@@ -6,6 +6,7 @@
 //! refused message changes nothing.
 
 mod adopt;
+mod asked;
 mod keep;
 mod residence;
 mod steering;
@@ -44,6 +45,7 @@ use crate::{
     reports::Reports,
     self_check::{Arrived, Check, SelfCheck},
 };
+use asked::{Asked, Wish};
 use steering::Steering;
 use want::Wanted;
 
@@ -150,6 +152,7 @@ pub struct Keeper {
     steering: Steering,
     /// The sites of each service that need not be probed often.
     calm: BTreeMap<Name, BTreeSet<String>>,
+    asked: Asked,
 }
 
 impl Keeper {
@@ -185,6 +188,7 @@ impl Keeper {
             kept: keep::Kept::default(),
             steering: Steering::default(),
             calm: BTreeMap::new(),
+            asked: Asked::default(),
         };
         keeper.gauge();
         keeper
@@ -220,6 +224,7 @@ impl Keeper {
                 self.behind.retain(|(behind, _), _| *behind != server);
                 self.reports.down(&server);
                 self.steering_down(&server);
+                self.asked.down(&server);
                 self.settle_shares(now, &mut effects);
                 self.proofs.down(&server);
                 effects.send.extend(self.registration.down(&server));
@@ -267,12 +272,10 @@ impl Keeper {
             Message::Challenge(challenge) => self.challenged(&server, &challenge, now, effects),
             Message::Seen(seen) => self.seen(&server, seen, now),
             Message::ReportAck(ack) => effects.send.extend(self.reports.acknowledged(&server, ack)),
-            Message::Resync(Resync::Map) => effects.send.extend(self.registration.resync(&server)),
-            Message::Resync(Resync::Report) | Message::GetReport => {
-                effects.send.extend(self.reports.resync(&server));
-            }
+            Message::Resync(Resync::Map) => self.wished(&server, Wish::Map, now, effects),
+            Message::Resync(Resync::Report) | Message::GetReport => self.wished(&server, Wish::Report, now, effects),
             Message::Catalogue(update) => self.news(server, *update, now, effects),
-            Message::Verdict(verdict) => self.verdict(&server, verdict, effects),
+            Message::Verdict(verdict) => self.verdict(&server, verdict, now, effects),
             Message::Budget(budget) => self.budget(&server, &budget, now, effects),
             Message::Drain(true) => drop(self.drained_by.insert(server)),
             Message::Drain(false) => drop(self.drained_by.remove(&server)),
@@ -284,6 +287,7 @@ impl Keeper {
     fn tick(&mut self, now: Instant, effects: &mut Effects) {
         self.settle_shares(now, effects);
         self.look_after_residence(now, effects);
+        self.grant_due(now, effects);
         let due = self.measurements.due(now);
         self.ranked(due, Vec::new(), effects);
         if now >= self.next_digest {

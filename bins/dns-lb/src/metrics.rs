@@ -43,6 +43,8 @@ pub struct Metrics {
     pub verdicts: Counter,
     /// Times that a majority of them had a site probed at once.
     pub probed_at_once: Counter,
+    /// What dns-bs asked for and got later, having asked too often.
+    pub put_off: Counter,
     /// Addresses that have a ceiling.
     pub ceilings: Gauge,
     /// Those of them that are not probed for want of a share: an alarm if it lasts.
@@ -105,6 +107,7 @@ impl Metrics {
             ("reports_acknowledged", "Reports acknowledged by dns-bs", &self.reports_acknowledged),
             ("verdicts", "Verdicts on sites heard from dns-bs", &self.verdicts),
             ("probed_at_once", "Sites probed at once by a majority of verdicts", &self.probed_at_once),
+            ("requests_put_off", "Requests of dns-bs that came too soon", &self.put_off),
             ("wants", "Times that dns-bs were asked for a zone that is not known here", &self.wants),
             ("catalogue_conflicts", "Catalogues of one generation that differ", &self.catalogue_conflicts),
         ];

@@ -47,6 +47,8 @@ pub struct Server {
     pub sent: u64,
     /// The newest generation that it acknowledged; 0 for none.
     pub acknowledged: u64,
+    /// How many rankings of that it did not keep, being too many.
+    pub refused: u32,
     /// What the next REPORT builds on.
     #[serde(skip)]
     basis: Basis,
@@ -155,7 +157,10 @@ impl Reports {
             && ack.generation > server.acknowledged
             && ack.generation <= server.sent
         {
-            server.acknowledged = ack.generation;
+            if ack.refused > 0 && server.refused == 0 {
+                tracing::warn!(refused = ack.refused, "a dns-b keeps fewer rankings than are reported to it");
+            }
+            (server.acknowledged, server.refused) = (ack.generation, ack.refused);
             self.acknowledged.inc();
         }
         self.tell()
@@ -231,7 +236,7 @@ mod tests {
     }
 
     fn ack(generation: u64) -> ReportAck {
-        ReportAck { generation }
+        ReportAck { generation, refused: 0 }
     }
 
     /// `b1 3←2 a=x b=y -c`.

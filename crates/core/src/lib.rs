@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 pub mod aggregate;
+pub mod allowance;
 pub mod answer;
 mod awaited;
 pub mod catalogue;

@@ -17,6 +17,7 @@ mod expiry;
 mod greeting;
 mod identity;
 mod metrics;
+mod quota;
 mod security;
 mod tls;
 mod trust;
@@ -46,6 +47,7 @@ pub use expected::{WrongPeer, expect, not_dialled};
 pub use greeting::{Greeting, Named};
 pub use identity::{IdentityProblem, certified_name};
 pub use metrics::LinkMetrics;
+pub use quota::{Accounts, LinkQuota};
 pub use security::{LinkSecurity, Unsecured};
 pub use tls::{PROTOCOL, TlsError};
 
@@ -114,6 +116,10 @@ pub struct LinkSettings {
     pub linger: Duration,
     /// Messages that a [`LinkSender`] holds beside the session's own queue. Default 256.
     pub commands: usize,
+    /// How much a peer may say.
+    pub quota: LinkQuota,
+    /// What each holder of a certificate has said.
+    pub accounts: Accounts,
 }
 
 impl LinkSettings {
@@ -133,6 +139,8 @@ impl Default for LinkSettings {
             stall_timeout: Duration::from_secs(15),
             linger: Duration::from_secs(2),
             commands: 256,
+            quota: LinkQuota::default(),
+            accounts: Accounts::default(),
         }
     }
 }

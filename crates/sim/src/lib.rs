@@ -18,6 +18,7 @@ pub mod dns_b;
 pub mod dns_lb;
 pub mod endpoint;
 mod faults;
+pub mod hostile;
 mod invariants;
 mod links;
 pub mod net;

@@ -98,7 +98,7 @@ impl Bug {
             }
             (Some(Plant::DeafToReports), Message::Report(report)) => {
                 if self.reported.contains(from) {
-                    let ack = dglb_core::proto::message::ReportAck { generation: report.generation };
+                    let ack = dglb_core::proto::message::ReportAck { generation: report.generation, refused: 0 };
                     return Twisted::Answer(Message::ReportAck(ack));
                 }
                 self.reported.push(from.clone());

@@ -8,10 +8,13 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use dglb_core::{
+    allowance::Allowance,
     catalogue::{CatalogueUpdate, Withdrawal, ZoneCatalogue},
     name::Name,
     proto::{BodyError, Encoded, message::Message},
 };
+
+use super::quota::Holdings;
 
 /// Steps that are kept of each zone: who is further behind gets everything.
 const STEPS: usize = 8;
@@ -34,6 +37,8 @@ pub(super) struct Distributed {
     /// Everything; of a zone that is gone, that it is.
     whole: Encoded,
     withdrawn: bool,
+    /// What it takes of its publisher's quota.
+    holdings: Holdings,
     /// Each leads from its base to the next one's, the last one to `generation`.
     steps: VecDeque<Step>,
 }
@@ -48,11 +53,19 @@ struct Step {
 #[derive(Debug, Default)]
 pub(super) struct Followed {
     /// By zone number: the generation. Zones that are in here are kept up to date.
-    at: HashMap<u32, u64>,
+    at: HashMap<u32, At>,
     /// Of the distribution when the link was welcomed.
     welcomed: u64,
     /// Whether there is a way to send anything.
     established: bool,
+}
+
+/// Of one zone.
+#[derive(Debug, Default)]
+struct At {
+    generation: u64,
+    /// How often it was asked for.
+    asked: Allowance,
 }
 
 impl Distribution {
@@ -72,13 +85,9 @@ impl Distribution {
             None => None,
         };
         let zone = self.renew(&new.zone, new.generation, whole, false);
+        zone.holdings = Holdings::of(new);
         match step {
-            Some(step) => {
-                zone.steps.push_back(step);
-                if zone.steps.len() > STEPS {
-                    zone.steps.pop_front();
-                }
-            }
+            Some(step) => zone.keep(step),
             None => zone.steps.clear(),
         }
         Ok(())
@@ -91,15 +100,17 @@ impl Distribution {
     pub(super) fn withdraw(&mut self, zone: &Name, generation: u64) -> Result<(), BodyError> {
         let update = CatalogueUpdate::Withdrawn(Withdrawal { zone: zone.clone(), generation });
         let whole = Message::Catalogue(Box::new(update)).encode()?;
-        self.renew(zone, generation, whole, true).steps.clear();
+        let zone = self.renew(zone, generation, whole, true);
+        zone.steps.clear();
+        zone.holdings = Holdings::default();
         Ok(())
     }
 
     fn renew(&mut self, zone: &Name, generation: u64, whole: Encoded, withdrawn: bool) -> &mut Distributed {
         self.version += 1;
         let (number, version) = (self.zones.len() as u32, self.version);
-        let new =
-            || Distributed { number, generation, version, whole: whole.clone(), withdrawn, steps: VecDeque::new() };
+        let (holdings, steps) = (Holdings::default(), VecDeque::new());
+        let new = || Distributed { number, generation, version, whole: whole.clone(), withdrawn, holdings, steps };
         let zone = self.zones.entry(zone.clone()).or_insert_with(new);
         (zone.generation, zone.version, zone.whole, zone.withdrawn) = (generation, version, whole, withdrawn);
         zone
@@ -144,6 +155,21 @@ impl Distributed {
         &self.whole
     }
 
+    /// What it takes of its publisher's quota.
+    pub(super) fn holdings(&self) -> Holdings {
+        self.holdings
+    }
+
+    /// Keeps a step, and of those before what together with it is shorter than everything: nobody is
+    /// sent more.
+    fn keep(&mut self, step: Step) {
+        self.steps.push_back(step);
+        let length = |steps: &VecDeque<Step>| steps.iter().map(|step| step.encoded.body().len()).sum::<usize>();
+        while self.steps.len() > STEPS || !self.steps.is_empty() && length(&self.steps) >= self.whole.body().len() {
+            self.steps.pop_front();
+        }
+    }
+
     /// Whether the zone is gone.
     pub(super) fn is_withdrawn(&self) -> bool {
         self.withdrawn
@@ -171,16 +197,16 @@ impl Followed {
 
     /// What the DNS-LB says it holds, 0 for nothing.
     pub(super) fn says(&mut self, zone: &Distributed, held: u64) {
-        self.at.insert(zone.number, held);
+        self.at.entry(zone.number).or_default().generation = held;
     }
 
     /// It answered a CATALOGUE and holds this generation: believed when it holds less than what was
     /// sent, being refused, or more, from somebody else.
     pub(super) fn answers(&mut self, zone: &Distributed, held: u64, refused: bool) {
         if let Some(at) = self.at.get_mut(&zone.number)
-            && (refused || held > *at)
+            && (refused || held > at.generation)
         {
-            *at = held;
+            at.generation = held;
         }
     }
 
@@ -191,9 +217,19 @@ impl Followed {
             return Vec::new();
         }
         let at = self.at.entry(zone.number).or_default();
-        let way = zone.way(*at);
-        *at = zone.generation.max(*at);
+        let way = zone.way(at.generation);
+        at.generation = zone.generation.max(at.generation);
         way.into_iter().cloned().collect()
+    }
+
+    /// Whether there is anything that it could be sent.
+    pub(super) fn lacks(&self, zone: &Distributed) -> bool {
+        self.at.get(&zone.number).is_none_or(|at| at.generation < zone.generation)
+    }
+
+    /// How often it has asked for the zone, which it follows from now on.
+    pub(super) fn asked(&mut self, zone: &Distributed) -> &mut Allowance {
+        &mut self.at.entry(zone.number).or_default().asked
     }
 }
 

@@ -1,7 +1,6 @@
 //! DNS-LBs: what they say of themselves, how long it holds, and whether they may be handed out.
 
 use std::{
-    collections::HashSet,
     hash::{DefaultHasher, Hash, Hasher},
     net::IpAddr,
     time::{Duration, Instant},
@@ -10,18 +9,13 @@ use std::{
 use dglb_core::{
     directory::LbIndex,
     identity::Identity,
-    name::Name,
     net::Prefix,
-    proto::message::{
-        BootId, EntryKind, Map, MapAck, MapEntry, Message, Ready, Refused, RefusedReason, Report, ReportAck, Resync,
-        Unmap,
-    },
-    report::Ranking,
+    proto::message::{BootId, EntryKind, Map, MapAck, MapEntry, Message, Ready, Refused, RefusedReason, Unmap},
     residence::Learnt,
     table::{Claim, Source},
 };
 
-use super::{Keeper, LinkId, check::CheckState, proof, reported::Reported};
+use super::{Keeper, LinkId, check::CheckState, proof, quota::Quota, reported::Reported};
 
 /// What is known of a DNS-LB beyond the directory.
 #[derive(Debug)]
@@ -53,14 +47,8 @@ pub(super) struct LbTruth {
     pub(super) terms: (u16, u16),
 }
 
-/// Most entries of one DNS-LB, so that none can crowd out the others.
-const MAX_ENTRIES: usize = 10_000;
-/// Most services that one DNS-LB may rank.
-const MAX_RANKINGS: usize = 100_000;
-/// Most rankings kept of services that no zone has yet.
-const MAX_UNKNOWN: usize = 1_000;
 /// Generations from here on are nonsense: a peer that took one over could never count on from it.
-const MAX_GENERATION: u64 = 1 << 63;
+pub(super) const MAX_GENERATION: u64 = 1 << 63;
 /// Most addresses of one DNS-LB.
 const MAX_ADDRESSES: usize = 16;
 
@@ -140,10 +128,19 @@ impl Keeper {
         (truth.map_generation, truth.map_content) = (map.generation, Some(content));
         truth.terms = proof::terms(map);
         truth.lease = Duration::from_millis(u64::from(map.lease_ms)).min(self.max_lease);
-        let (stated, proven, refused) = self.admit(index, identity, &map.entries);
-        self.figures.refused_entries += refused.len() as u64;
+        let (taken, beyond) = map.entries.split_at(map.entries.len().min(self.quotas.entries));
+        let (stated, proven, mut refused) = self.admit(index, identity, taken);
+        self.figures.refused_entries += (refused.len() + beyond.len()) as u64;
+        if let Some(first) = beyond.first() {
+            self.over(link, Quota::Entries, beyond.len());
+            let (most, after) = (taken.len(), beyond.len() - 1);
+            let text = format!("{most} entries are taken; this one and the {after} behind it are too many");
+            refused.push(Refused { prefix: first.prefix, reason: RefusedReason::Limit, text });
+        }
         // What is still to be proven is no news.
-        if let Some(first) = refused.iter().find(|r| r.reason != RefusedReason::NotProven) {
+        if let Some(first) = refused.iter().find(|r| r.reason != RefusedReason::NotProven)
+            && self.may_log(link, now)
+        {
             let (count, prefix, reason) = (refused.len(), first.prefix, &first.text);
             tracing::warn!(dns_lb = %identity, count, %prefix, %reason, "map entries refused, this one first");
         }
@@ -157,9 +154,11 @@ impl Keeper {
         self.judge(index, now);
     }
 
-    /// What names no prefix is refused as if it had named all, or it would look accepted.
+    /// What names no prefix is refused as if it had named all, or it would look accepted; of what names more
+    /// than would be taken, the rest goes without saying.
     fn refuse_stale(&mut self, link: LinkId, generation: u64, mut prefixes: Vec<Prefix>, text: &str) {
         self.figures.stale += 1;
+        prefixes.truncate(self.quotas.entries);
         if prefixes.is_empty() {
             prefixes.push(Prefix::ALL_IPV4);
         }
@@ -178,10 +177,7 @@ impl Keeper {
         for entry in entries {
             let refuse = |reason, text: String| Refused { prefix: entry.prefix, reason, text };
             let is_resolver = entry.kind == EntryKind::Resolver;
-            if accepted.len() == MAX_ENTRIES {
-                let text = format!("more than {MAX_ENTRIES} entries");
-                refused.push(refuse(RefusedReason::Limit, text));
-            } else if allowed.iter().any(|p| p.covers(&entry.prefix)) {
+            if allowed.iter().any(|p| p.covers(&entry.prefix)) {
                 accepted.push(entry.clone());
             } else if is_resolver && is_proven(&entry.prefix) {
                 proven += 1;
@@ -266,89 +262,6 @@ impl Keeper {
         let accepted = self.lbs.get(&index).map_or(0, |t| t.entries as u32);
         let ack = MapAck { generation: unmap.generation, accepted, refused: Vec::new() };
         self.send_kept(link, Message::MapAck(ack));
-    }
-
-    pub(super) fn report(&mut self, link: LinkId, identity: &Identity, report: Report, now: Instant) {
-        let Some(index) = self.directory.lb_of(identity) else { return };
-        let Some(truth) = self.lbs.get_mut(&index) else { return };
-        let (held, offered) = (truth.report_generation, report.generation);
-        // Everything of the generation that is held may come again: that is how agreement is proven.
-        if offered < held || offered == held && report.base != 0 || offered >= MAX_GENERATION {
-            self.figures.stale += 1;
-            return;
-        }
-        if report.base != 0 && report.base != truth.report_generation {
-            self.send(link, Message::Resync(Resync::Report));
-            return;
-        }
-        self.figures.reports += 1;
-        let mut gone = report.removed;
-        if report.base == 0 {
-            let named: HashSet<&Name> = report.rankings.iter().map(|r| &r.service).collect();
-            gone.extend(truth.rankings.services().filter(|service| !named.contains(service)).cloned());
-        }
-        for service in &gone {
-            truth.rankings.remove(service);
-            self.verdicts.ranked(index, service, None);
-            self.coming.known(index, service);
-            self.directory.remove_ranking(index, service);
-        }
-        self.take_rankings(index, report.generation, report.rankings, now);
-        self.changed = true;
-        self.keep_report(index);
-        self.send(link, Message::ReportAck(ReportAck { generation: report.generation }));
-        self.judge(index, now);
-    }
-
-    /// New rankings, or others in the place of those that there are.
-    pub(super) fn take_rankings(
-        &mut self,
-        index: LbIndex,
-        generation: u64,
-        rankings: impl IntoIterator<Item = Ranking>,
-        now: Instant,
-    ) {
-        let Some(truth) = self.lbs.get_mut(&index) else { return };
-        truth.report_generation = generation;
-        truth.last_report = Some(now);
-        if truth.unknown > 0 {
-            // They may have got a zone since.
-            truth.unknown = truth.rankings.services().filter(|service| !self.directory.has_service(service)).count();
-        }
-        let mut weighed = Vec::new();
-        for ranking in rankings {
-            let unknown = self.directory.set_ranking(index, &ranking).is_err();
-            self.figures.unknown_rankings += u64::from(unknown);
-            let new = !truth.rankings.contains(&ranking.service);
-            // Unknown services stay in store: their zone's catalogue may be on its way.
-            if new && (truth.rankings.len() >= MAX_RANKINGS || unknown && truth.unknown >= MAX_UNKNOWN) {
-                self.figures.rankings_refused += 1;
-                continue;
-            }
-            truth.unknown += usize::from(new && unknown);
-            match unknown {
-                true => self.coming.unknown(index, &ranking, &self.directory),
-                false => self.coming.known(index, &ranking.service),
-            }
-            // Who ranks what is in no catalogue has no say.
-            if !unknown && self.verdicts.ranked(index, &ranking.service, Some(&ranking)) {
-                weighed.push(ranking.service.clone());
-            }
-            truth.rankings.insert(&mut self.outlines, &ranking);
-        }
-        self.directory.set_counted(index, true);
-        self.tell_of_coming();
-        self.pronounce(&weighed, now);
-    }
-
-    /// After a change of these services' sites: rankings that could not be used before, or not whole.
-    pub(super) fn reapply_rankings(&mut self, services: &[Name]) {
-        for (index, truth) in &self.lbs {
-            for ranking in services.iter().filter_map(|service| truth.rankings.get(service)) {
-                let _ = self.directory.set_ranking(*index, &ranking);
-            }
-        }
-        self.changed = true;
     }
 
     pub(super) fn ready(&mut self, identity: &Identity, ready: &Ready) {

@@ -20,7 +20,9 @@ mod neighbours;
 pub mod operator;
 mod proof;
 mod push;
+mod quota;
 mod reload;
+mod report;
 mod reported;
 mod status;
 mod sync;
@@ -52,11 +54,12 @@ use dglb_core::{
 pub use check::{CheckOutcome, Checked, Target};
 pub use dglb_node::link::LinkId;
 pub use keep::{Restored, RestoredReport};
+pub use quota::{Holdings, QUOTAS};
 pub use reload::refusal;
 pub use status::{Figures, PROOF_REFUSALS, Status};
 pub use verdicts::Quorum;
 
-use crate::config::{CheckConfig, Config, DefaultMember, DnsLbs, Peer, ProveConfig};
+use crate::config::{CheckConfig, Config, DefaultMember, DnsLbs, Held, Peer, ProveConfig};
 use budget::Budgets;
 use coming::Coming;
 use distribution::{Distribution, Followed};
@@ -67,6 +70,7 @@ use lb::LbTruth;
 use liveness::Crowd;
 use operator::Ages;
 use proof::Proofs;
+use quota::{PutOff, Used};
 use reported::Outlines;
 use verdicts::Verdicts;
 
@@ -128,6 +132,11 @@ pub struct Keeper {
     changed: bool,
     /// What goes to the store.
     kept: Kept,
+    /// How much of one peer is held.
+    quotas: Held,
+    put_off: PutOff,
+    /// When the last event came.
+    latest: Instant,
 }
 
 #[derive(Debug)]
@@ -141,6 +150,7 @@ struct Link {
     fleet: FleetStamp,
     /// Of a DNS-LB: which zones it has.
     followed: Followed,
+    used: Used,
 }
 
 /// Something to be sent.
@@ -199,6 +209,9 @@ impl Keeper {
             distribution: Distribution::default(),
             changed: true,
             kept: Kept::default(),
+            quotas: config.map.quotas.held,
+            put_off: PutOff::default(),
+            latest: now,
         };
         for label in &config.fleet.labels {
             keeper.directory.upsert_lb(&label.identity, &label.addresses);
@@ -250,6 +263,7 @@ impl Keeper {
             since: now,
             fleet: self.agreement.held_after(hello.fleet),
             followed: self.distribution.welcome(),
+            used: Used::default(),
         };
         self.links.insert(link, held);
         self.linked.insert(hello.identity.clone(), link);
@@ -284,6 +298,7 @@ impl Keeper {
             let bye = Bye { reason: ByeReason::Duplicate, text: "a newer link of the same identity has come".into() };
             self.outbox.push((old, Outgoing::Leave(bye)));
             self.links.remove(&old);
+            self.put_off.gone(old);
             self.withdraw_nonces(old);
         }
     }
@@ -304,6 +319,7 @@ impl Keeper {
 
     /// A peer said something. What its role may not say never gets here.
     pub fn message(&mut self, link: LinkId, message: Message, now: Instant) {
+        self.latest = now;
         let Some(from) = self.links.get(&link) else {
             return;
         };
@@ -326,6 +342,7 @@ impl Keeper {
     /// A link is gone.
     pub fn closed(&mut self, link: LinkId, now: Instant) {
         self.withdraw_nonces(link);
+        self.put_off.gone(link);
         // A link that a newer one replaced is not in the table any more.
         let Some(link) = self.links.remove(&link) else {
             return;
@@ -340,6 +357,8 @@ impl Keeper {
 
     /// Called every second or so: leases, liveness, neighbours.
     pub fn tick(&mut self, now: Instant) {
+        self.latest = now;
+        self.catch_up(now);
         self.expire(now);
         self.judge_all(now);
         self.end_filling(now);

@@ -95,6 +95,12 @@ impl Keeper {
 
     /// A DNS-LB brings a secret back.
     pub(super) fn proof(&mut self, link: LinkId, identity: &Identity, proof: &Proof, now: Instant) {
+        if !self.may_prove_more(link, now) {
+            let (reason, text) = (RefusedReason::Limit, "more proofs than challenges".to_owned());
+            self.figures.count_refused_proof(reason);
+            let outcome = SeenOutcome::Refused { reason, text };
+            return self.send(link, Message::Seen(Seen { nonce: proof.nonce, outcome }));
+        }
         let proven = self.proofs.nonces.lock().prove(link, &proof.nonce, &proof.secret.0, now);
         let outcome = match proven {
             Ok(address) => self.admit_proof(identity, address, now).map(|prefix| (address, prefix)),

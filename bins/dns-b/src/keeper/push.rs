@@ -81,7 +81,7 @@ impl Keeper {
     }
 
     /// Brings a DNS-LB up to date with a zone, from now on.
-    fn bring(&mut self, link: LinkId, zone: &Name) {
+    pub(super) fn bring(&mut self, link: LinkId, zone: &Name) {
         let (Some(peer), Some(held)) = (self.links.get_mut(&link), self.distribution.zone(zone)) else { return };
         let sent = peer.followed.bring(held);
         self.figures.catalogues_sent += sent.len() as u64;
@@ -92,7 +92,7 @@ impl Keeper {
     pub(super) fn resync(&mut self, link: LinkId, zone: &Name, held: u64) {
         let (Some(peer), Some(served)) = (self.links.get_mut(&link), self.distribution.zone(zone)) else { return };
         peer.followed.says(served, held);
-        self.bring(link, zone);
+        self.bring_asked(link, zone);
     }
 
     /// A DNS-LB was asked for a service that it does not know: it gets the zone that the name lies in.
@@ -100,7 +100,7 @@ impl Keeper {
         self.figures.wants += 1;
         let zone = self.directory.zone_of(&QName::from(service)).map(|(zone, _)| zone.name().clone());
         match zone {
-            Some(zone) => self.bring(link, &zone),
+            Some(zone) => self.bring_asked(link, &zone),
             None => self.figures.wants_unknown += 1,
         }
     }
@@ -112,7 +112,9 @@ impl Keeper {
             peer.followed.answers(served, *held, refused.is_some());
         }
         if let Some(reason) = refused {
-            tracing::warn!(dns_lb = %identity, %zone, held, %reason, "catalogue refused");
+            if self.may_log(link, self.latest) {
+                tracing::warn!(dns_lb = %identity, %zone, held, %reason, "catalogue refused");
+            }
             self.figures.catalogues_refused_by_lb += 1;
         }
     }

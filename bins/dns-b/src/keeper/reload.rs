@@ -21,6 +21,7 @@ impl Keeper {
         self.dns_lbs = config.map.dns_lbs;
         (self.check, self.max_lease, self.stale_after) = (config.check, config.map.lease, config.stale_after);
         self.quorum = config.quorum;
+        self.quotas = config.map.quotas.held;
         self.prove.clone_from(&config.prove);
         self.directory.set_settings(config.settings.clone());
         self.judge_proofs();
@@ -78,6 +79,7 @@ pub fn refusal(old: &Config, new: &Config) -> Result<(), String> {
         ("[dns]", old.serving.settings == new.serving.settings),
         ("map.listen", old.map.listen == new.map.listen),
         ("map.plain-tcp", old.map.security.plain_tcp == new.map.security.plain_tcp),
+        ("map.quota", old.map.quotas.link == new.map.quotas.link && old.map.quotas.message == new.map.quotas.message),
         ("map.tls", old.map.security.tls == new.map.security.tls),
         ("admin.listen", old.admin == new.admin),
         ("state-dir", old.state_dir == new.state_dir),

@@ -68,56 +68,96 @@ struct Packed {
 
 /// The rankings of one DNS-LB by service.
 #[derive(Debug, Default)]
-pub(super) struct Reported(BTreeSet<Packed>);
+pub(super) struct Reported {
+    rankings: BTreeSet<Packed>,
+    /// Their sites.
+    sites: usize,
+    /// What they take, about; what is shared counts for each.
+    octets: usize,
+}
+
+/// What a ranking or a site takes beside its texts and addresses, about.
+const OBJECT: usize = 48;
+
+/// The sites of a ranking, and the octets that it takes, about.
+pub(super) fn size_of(ranking: &Ranking) -> (usize, usize) {
+    let site = |site: &RankedSite| OBJECT + site.site.len() + 25 * site.addresses.len();
+    let octets = OBJECT + ranking.service.wire().len() + ranking.sites.iter().map(site).sum::<usize>();
+    (ranking.sites.len(), octets)
+}
 
 impl Reported {
     /// How many services are ranked.
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.rankings.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.rankings.is_empty()
     }
 
     pub(super) fn contains(&self, service: &Name) -> bool {
-        self.0.contains(service)
+        self.rankings.contains(service)
     }
 
     /// The services in order.
     pub(super) fn services(&self) -> impl Iterator<Item = &Name> {
-        self.0.iter().map(|packed| &packed.outline.service)
+        self.rankings.iter().map(|packed| &packed.outline.service)
     }
 
     /// Keeps a ranking in the place of an older one.
     pub(super) fn insert(&mut self, outlines: &mut Outlines, ranking: &Ranking) {
         let (outline, places) = outlines.of(ranking);
-        self.0.replace(Packed::new(outline, &places, ranking));
+        let (sites, octets) = size_of(ranking);
+        (self.sites, self.octets) = (self.sites + sites, self.octets + octets);
+        let before = self.rankings.replace(Packed::new(outline, &places, ranking));
+        self.count_off(before.as_ref());
     }
 
     pub(super) fn remove(&mut self, service: &Name) {
-        self.0.remove(service);
+        let before = self.rankings.take(service);
+        self.count_off(before.as_ref());
     }
 
     pub(super) fn clear(&mut self) {
-        self.0.clear();
+        *self = Self::default();
+    }
+
+    /// The sites of all rankings.
+    pub(super) fn sites(&self) -> usize {
+        self.sites
+    }
+
+    /// The octets that all rankings take, about.
+    pub(super) fn octets(&self) -> usize {
+        self.octets
+    }
+
+    /// The sites and octets of the ranking of one service.
+    pub(super) fn size_of(&self, service: &Name) -> (usize, usize) {
+        self.rankings.get(service).map_or((0, 0), Packed::size)
+    }
+
+    fn count_off(&mut self, packed: Option<&Packed>) {
+        let (sites, octets) = packed.map_or((0, 0), Packed::size);
+        (self.sites, self.octets) = (self.sites.saturating_sub(sites), self.octets.saturating_sub(octets));
     }
 
     /// The ranking of a service.
     pub(super) fn get(&self, service: &Name) -> Option<Ranking> {
-        self.0.get(service).map(Packed::ranking)
+        self.rankings.get(service).map(Packed::ranking)
     }
 
     /// All rankings as they were reported, by service.
     pub(super) fn iter(&self) -> impl Iterator<Item = Ranking> {
-        self.0.iter().map(Packed::ranking)
+        self.rankings.iter().map(Packed::ranking)
     }
 
     /// The mean difference of two DNS-LBs' latencies to the addresses that both have measured, in
     /// microseconds, over at most `services` that both rank; `None` where there is none.
     pub(super) fn distance(&self, other: &Self, services: usize) -> Option<f64> {
         let (mut sum, mut count) = (0_u64, 0_u32);
-        let (mut ours, mut theirs) = (self.0.iter().peekable(), other.0.iter().peekable());
+        let (mut ours, mut theirs) = (self.rankings.iter().peekable(), other.rankings.iter().peekable());
         let mut left = services;
         while left > 0
             && let (Some(a), Some(b)) = (ours.peek(), theirs.peek())
@@ -219,6 +259,13 @@ impl Packed {
             }));
         }
         Self { outline, catalogue: ranking.catalogue, cells: cells.into() }
+    }
+
+    /// The same as [`size_of`] of the ranking.
+    fn size(&self) -> (usize, usize) {
+        let site = |site: &Place| OBJECT + site.name.len() + 25 * site.addresses.len();
+        let Outline { service, sites } = &*self.outline;
+        (sites.len(), OBJECT + service.wire().len() + sites.iter().map(site).sum::<usize>())
     }
 
     /// The ranking as it was reported.
@@ -367,6 +414,9 @@ mod tests {
             }
             prop_assert_eq!(kept.iter().collect::<Vec<_>>(), oracle.values().cloned().collect::<Vec<_>>());
             prop_assert!(kept.services().eq(oracle.keys()));
+            let sizes: Vec<_> = oracle.values().map(size_of).collect();
+            prop_assert_eq!(kept.sites(), sizes.iter().map(|(sites, _)| sites).sum::<usize>());
+            prop_assert_eq!(kept.octets(), sizes.iter().map(|(_, octets)| octets).sum::<usize>());
             for (service, ranking) in &oracle {
                 prop_assert_eq!(kept.get(service), Some(ranking.clone()));
             }

@@ -12,7 +12,7 @@ use dglb_core::{
 };
 use serde_json::{Value, json};
 
-use super::{Keeper, duplicates::Process, lb::LbTruth};
+use super::{Keeper, QUOTAS, duplicates::Process, lb::LbTruth};
 
 /// Counts since the start, and a few present values.
 #[derive(Clone, Copy, Debug, Default)]
@@ -37,6 +37,8 @@ pub struct Figures {
     pub unknown_rankings: u64,
     /// Rankings not kept: too many, or too many of services that no zone has.
     pub rankings_refused: u64,
+    /// What was too much for one peer, in the order of [`QUOTAS`].
+    pub over_quota: [u64; QUOTAS.len()],
     /// Leases that ran out.
     pub leases_ended: u64,
     /// Rounds of checks that went well.

@@ -18,11 +18,13 @@ use crate::config::style_warning;
 impl Keeper {
     pub(super) fn catalogue(&mut self, link: LinkId, identity: &Identity, update: CatalogueUpdate) {
         let (zone, generation) = (update.zone().clone(), update.generation());
-        let refused = self.adopt(identity, update).err();
+        let refused = self.adopt(link, identity, update).err();
         match &refused {
             Some(reason) => {
                 self.figures.catalogues_refused += 1;
-                tracing::warn!(dns_a_sync = %identity, %zone, generation, %reason, "catalogue refused");
+                if self.may_log(link, self.latest) {
+                    tracing::warn!(dns_a_sync = %identity, %zone, generation, %reason, "catalogue refused");
+                }
             }
             None => self.figures.catalogues_adopted += 1,
         }
@@ -36,7 +38,7 @@ impl Keeper {
     }
 
     /// Takes the news of a zone in, or says why not. The same once more is no news and no mistake.
-    fn adopt(&mut self, identity: &Identity, update: CatalogueUpdate) -> Result<(), String> {
+    fn adopt(&mut self, link: LinkId, identity: &Identity, update: CatalogueUpdate) -> Result<(), String> {
         let zone = update.zone().clone();
         let may = self.peers.get(identity).is_some_and(|p| p.may_publish.contains(&zone));
         if !may {
@@ -59,6 +61,7 @@ impl Keeper {
             return Ok(());
         }
         self.check_generation(&zone, catalogue.generation)?;
+        self.too_much(link, identity, &catalogue)?;
         self.serve_zone(catalogue)?;
         self.keep_zone(&zone);
         Ok(())
@@ -101,7 +104,7 @@ impl Keeper {
         self.await_zones();
         self.changed = true;
         tracing::warn!(%zone, generation, "zone withdrawn");
-        self.push(&zone);
+        self.pass_on(&zone);
         // Somebody may be checked in another zone now, which it has to have.
         self.push_check_zones();
         Ok(())
@@ -164,7 +167,7 @@ impl Keeper {
         if let Some((_, lb)) = hidden {
             tracing::warn!(%zone, dns_lb = %lb.identity, "a name of the zone hides this DNS-LB's label");
         }
-        self.push(zone);
+        self.pass_on(zone);
     }
 
     /// To a dns-a-sync: how those of its zones that are served want to be delegated.

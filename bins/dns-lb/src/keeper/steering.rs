@@ -47,7 +47,7 @@ impl Keeper {
     }
 
     /// A quorum of POPs, as a dns-b sees it, says something of a site.
-    pub(super) fn verdict(&mut self, server: &Identity, verdict: Verdict, effects: &mut Effects) {
+    pub(super) fn verdict(&mut self, server: &Identity, verdict: Verdict, now: Instant, effects: &mut Effects) {
         self.metrics.verdicts.inc();
         let Verdict { service, site, down, .. } = verdict;
         // Only of what is measured here: there is no end of other names.
@@ -69,7 +69,7 @@ impl Keeper {
         let by = self.steering.down.entry(key.clone()).or_default();
         let before = by.len();
         by.insert(server.clone());
-        if by.len() * 2 > connected && before * 2 <= connected {
+        if by.len() * 2 > connected && before * 2 <= connected && self.asked.probe(&key, now) {
             let (service, site) = &key;
             tracing::info!(%service, site, by = by.len(), of = connected, "called down: it is probed at once");
             self.metrics.probed_at_once.inc();

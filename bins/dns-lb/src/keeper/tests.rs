@@ -1,3 +1,4 @@
+mod floods;
 mod keep;
 mod news;
 mod residence;
@@ -225,7 +226,7 @@ fn names_are_refused_only_when_all_zones_are_known() {
 #[test]
 fn a_dead_site_moves_answers_and_reports_at_once() {
     let (mut lb, www) = Lb::measured();
-    lb.said("b1", Message::ReportAck(ReportAck { generation: 1 }));
+    lb.said("b1", Message::ReportAck(ReportAck { generation: 1, refused: 0 }));
     assert_eq!(lb.sample(&www, 2, None), Effects::default(), "one failure is no verdict");
     let effects = lb.sample(&www, 2, None);
     let (_, delta) = report(&effects).unwrap();
@@ -279,10 +280,10 @@ fn after_a_restart_a_blackholed_service_delays_no_other_and_loses_nothing() {
     assert_eq!((first.generation, first.base, first.rankings.len()), (42, 41, 1), "what b1 holds of api stays");
     assert_eq!(lb.ask("www.sea1.glb.test").0.decision, Decision::Label);
     assert_eq!(lb.ask("api.sea1.other.test").0.decision, Decision::Relay);
-    lb.said("b1", Message::ReportAck(ReportAck { generation: 42 }));
+    lb.said("b1", Message::ReportAck(ReportAck { generation: 42, refused: 0 }));
     lb.now += DIGEST;
     assert_eq!(report(&lb.handle(Event::Tick)).unwrap().1.base, 42);
-    lb.said("b1", Message::ReportAck(ReportAck { generation: 43 }));
+    lb.said("b1", Message::ReportAck(ReportAck { generation: 43, refused: 0 }));
     lb.sample(&api, 1, None);
     let effects = lb.sample(&api, 1, None);
     let (_, whole) = report(&effects).unwrap();
@@ -305,7 +306,7 @@ fn a_slow_address_is_not_waited_for_for_ever() {
 #[test]
 fn everything_again_at_an_interval() {
     let (mut lb, www) = Lb::measured();
-    lb.said("b1", Message::ReportAck(ReportAck { generation: 1 }));
+    lb.said("b1", Message::ReportAck(ReportAck { generation: 1, refused: 0 }));
     for _ in 0..9 {
         assert_eq!(lb.sample(&www, 2, Some(25)), Effects::default(), "the order is the same");
     }
@@ -334,7 +335,7 @@ fn the_newest_catalogue_wins_wherever_it_comes_from() {
     assert_eq!(reason, "zone glb.test. has no service");
     assert_eq!(lb.keeper.catalogues()[&"glb.test".parse::<Name>().unwrap()].generation, 1);
 
-    lb.said("b1", Message::ReportAck(ReportAck { generation: 1 }));
+    lb.said("b1", Message::ReportAck(ReportAck { generation: 1, refused: 0 }));
     let (reason, effects) = offer(&mut lb, 3, vec![service("api.glb.test", 1)]);
     assert_eq!(reason, "accepted");
     assert!(effects.targets);

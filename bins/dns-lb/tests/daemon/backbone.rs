@@ -111,7 +111,7 @@ impl State {
                     self.violations.push(format!("REPORT {generation} on {base} after {}", self.held.1));
                 }
                 self.held.1 = report.generation;
-                let ack = ReportAck { generation: report.generation };
+                let ack = ReportAck { generation: report.generation, refused: 0 };
                 self.reports.push(report);
                 self.acknowledges.then_some(Message::ReportAck(ack))
             }

@@ -310,6 +310,8 @@ pub struct Report {
 pub struct ReportAck {
     /// Of the REPORT.
     pub generation: u64,
+    /// How many of its rankings are not kept: they are more than one DNS-LB may have.
+    pub refused: u32,
 }
 
 /// BYE.
@@ -336,6 +338,8 @@ pub enum ByeReason {
     Slow,
     /// The peer's certificate, or its right to be here, was taken back.
     Identity,
+    /// The peer has said more than it may, for too long.
+    Quota,
     /// A reason of a later version.
     Other(u32),
 }

@@ -58,7 +58,7 @@ pub(crate) fn all() -> Vec<Message> {
             },
         }),
         Message::Report(report()),
-        Message::ReportAck(ReportAck { generation: 9 }),
+        Message::ReportAck(ReportAck { generation: 9, refused: 2 }),
         Message::GetReport,
         Message::LabelRanking(Box::new(label_ranking())),
         Message::snapshot(catalogue()),

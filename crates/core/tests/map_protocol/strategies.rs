@@ -46,7 +46,7 @@ pub(crate) fn session_message() -> impl Strategy<Value = Message> {
             .prop_map(|(generation, prefixes)| Message::Unmap(Unmap { generation, prefixes })),
         residence(),
         report().prop_map(Message::Report),
-        any::<u64>().prop_map(|generation| Message::ReportAck(ReportAck { generation })),
+        any::<(u64, u32)>().prop_map(|(generation, refused)| Message::ReportAck(ReportAck { generation, refused })),
         update().prop_map(|u| Message::Catalogue(Box::new(u))),
         (name(), any::<(u64, u64)>(), option::of(text())).prop_map(|(zone, (generation, held), refused)| {
             Message::CatalogueAck(CatalogueAck { zone, generation, held, refused })
@@ -163,9 +163,10 @@ fn bye() -> impl Strategy<Value = Bye> {
             ByeReason::Duplicate,
             ByeReason::TimedOut,
             ByeReason::Slow,
-            ByeReason::Identity
+            ByeReason::Identity,
+            ByeReason::Quota
         ]),
-        (7_u32..).prop_map(ByeReason::Other),
+        (8_u32..).prop_map(ByeReason::Other),
     ];
     (reason, text()).prop_map(|(reason, text)| Bye { reason, text })
 }

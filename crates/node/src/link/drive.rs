@@ -2,6 +2,7 @@
 
 mod identity;
 mod octets;
+mod pressure;
 mod time;
 
 use std::{
@@ -28,7 +29,7 @@ use tracing::{debug, warn};
 
 use super::{
     Command, Decision, Down, DownReason, Events, LinkEvent, LinkId, LinkMetrics, LinkSender, LinkSettings,
-    credentials::Certified,
+    credentials::Certified, quota::Account,
 };
 
 /// Frames are collected up to this size for one write.
@@ -87,6 +88,8 @@ impl Driver {
             announced: self.dialled,
             counted: Stats::default(),
             session,
+            account: pressure::account(&self),
+            held_until: None,
             driver: self,
         };
         link.run(stream).await
@@ -120,12 +123,17 @@ struct Link {
     announced: bool,
     /// What the metrics have of the session's.
     counted: Stats,
+    /// What the peer has used up of what it may say.
+    account: Account,
+    /// Nothing is read before then: the peer has said too much.
+    held_until: Option<Instant>,
 }
 
 impl Link {
     async fn run<S: AsyncRead + AsyncWrite + Unpin>(mut self, stream: S) -> Option<Duration> {
         let (mut reader, mut writer) = tokio::io::split(stream);
         let (events, stop) = (self.driver.events.clone(), self.driver.stop.clone());
+        self.charge_link();
         let reason = loop {
             self.advance();
             if let Some(Event::Closed(_)) = self.pending
@@ -136,7 +144,7 @@ impl Link {
             }
             let deadline = self.deadline();
             let established = self.session.is_established();
-            let reading = self.pending.is_none();
+            let reading = self.reads();
             if reading {
                 self.inbound.reserve(READ);
             }
@@ -189,10 +197,11 @@ impl Link {
         if self.pending.is_none() {
             self.pending = self.next_event();
         }
-        while self.pending.is_none() && !self.session.is_closed() && self.decode() {
+        self.look_at_hold();
+        while self.reads() && !self.session.is_closed() && self.decode() {
             self.pending = self.next_event();
         }
-        self.session.set_reading(self.pending.is_none(), Instant::now());
+        self.session.set_reading(self.reads(), Instant::now());
         if self.inbound.is_empty() && self.inbound.capacity() > KEEP {
             self.inbound = BytesMut::new();
         }
@@ -234,6 +243,7 @@ impl Link {
             Ok(Some(frame)) => {
                 // The session's own close event says what was wrong.
                 let _ = self.session.handle(frame, Instant::now());
+                self.charge(1, 0);
                 true
             }
             Ok(None) => false,
@@ -346,6 +356,7 @@ impl Link {
             CloseReason::Violation(_) => metrics.violations.inc(),
             CloseReason::TimedOut => metrics.timed_out.inc(),
             CloseReason::ByeFromUs(Bye { reason: ByeReason::Slow, .. }) => metrics.slow.inc(),
+            CloseReason::ByeFromUs(Bye { reason: ByeReason::Quota, .. }) => metrics.over_quota.inc(),
             _ => 0,
         };
         if self.up_since.is_some() {

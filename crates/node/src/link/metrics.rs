@@ -41,6 +41,10 @@ pub struct LinkMetrics {
     pub timed_out: Counter,
     /// Links closed since the peer did not read.
     pub slow: Counter,
+    /// Times that a peer was not read for a while, having said too much.
+    pub throttled: Counter,
+    /// Links closed since the peer had said too much for too long.
+    pub over_quota: Counter,
     /// Messages of the daemon that were not sent: not allowed to be said, or too large.
     pub unsendable: Counter,
     /// Frames received.
@@ -71,7 +75,7 @@ impl LinkMetrics {
     /// Puts the counters into a registry, as `dglb_link_…`.
     pub fn register(&self, registry: &mut Registry) {
         let links = registry.sub_registry_with_prefix("dglb_link");
-        let counters: [(&str, &str, &Counter); 17] = [
+        let counters: [(&str, &str, &Counter); 19] = [
             ("connections", "Connections made, by either side", &self.connections),
             ("connect_failures", "Attempts to connect that failed", &self.connect_failures),
             ("turned_away", "Connections closed at once for want of room", &self.turned_away),
@@ -82,6 +86,8 @@ impl LinkMetrics {
             ("violations", "Links closed for a broken protocol", &self.violations),
             ("timed_out", "Links closed for silence", &self.timed_out),
             ("slow", "Links closed since the peer did not read", &self.slow),
+            ("throttled", "Times that a peer was not read for a while, having said too much", &self.throttled),
+            ("over_quota", "Links closed since the peer had said too much for too long", &self.over_quota),
             ("unsendable", "Messages that were not sent", &self.unsendable),
             ("frames_in", "Frames received", &self.frames_in),
             ("frames_out", "Frames sent", &self.frames_out),

@@ -1,5 +1,6 @@
 //! Over real sockets on loopback.
 
+mod pressure;
 mod tls;
 
 use std::{

@@ -221,6 +221,61 @@ fn a_delta_is_taken_from_the_origin_too() {
     assert!(refused(&lab.say(100, update(delta))).unwrap().contains("changes generation 1"));
 }
 
+#[test]
+fn catalogues_are_bounded_by_right_and_generation_and_go_to_every_dns_lb() {
+    let mut lab = Lab::new();
+    lab.dial(1, "lb1", PeerRole::DnsLb, 1).unwrap();
+    lab.dial(100, "sync", PeerRole::DnsASync, 1).unwrap();
+    let refused = |said: &[Message]| match &said[0] {
+        Message::CatalogueAck(ack) => ack.refused.clone(),
+        other => panic!("{other:?}"),
+    };
+    let mut foreign = zone(1);
+    foreign.zone = "other.test".parse().unwrap();
+    foreign.services[0].name = "www.other.test".parse().unwrap();
+    assert!(refused(&lab.say(100, Message::snapshot(foreign))).unwrap().contains("may not publish"));
+    let mut empty = zone(1);
+    empty.services.clear();
+    assert!(refused(&lab.say(100, Message::snapshot(empty))).unwrap().contains("no service"));
+    lab.keeper.message(LinkId(100), Message::snapshot(zone(5)), lab.now);
+    let sent = lab.sent();
+    assert!(sent.iter().any(|(to, m)| *to == LinkId(1) && matches!(m, Message::Catalogue(c) if c.generation() == 5)));
+    let delegation = sent.iter().find_map(|(to, m)| match m {
+        Message::Delegation(d) if *to == LinkId(100) => Some(d),
+        _ => None,
+    });
+    let servers: Vec<String> = delegation.unwrap().servers.iter().map(|(n, a)| format!("{n} {a:?}")).collect();
+    assert_eq!(servers, ["b1.glb.test. [192.0.2.10]", "b2.glb.test. [192.0.2.20]"]);
+    assert!(refused(&lab.say(100, Message::snapshot(zone(4)))).unwrap().contains("older"));
+    assert_eq!(refused(&lab.say(100, Message::snapshot(zone(5)))), None);
+    let mut other = zone(5);
+    other.services[0].ttl = 7;
+    assert!(refused(&lab.say(100, Message::snapshot(other))).unwrap().contains("another content"));
+    let mut server = zone(6);
+    server.services[0].name = "www.b2.glb.test".parse().unwrap();
+    assert!(refused(&lab.say(100, Message::snapshot(server))).unwrap().contains("dns-b"));
+    let figures = lab.keeper.figures();
+    assert_eq!((figures.catalogues_adopted, figures.catalogues_refused, figures.zones), (2, 5, 1));
+}
+
+/// Whoever may publish a zone makes it ours; until its catalogue comes, names in it are not refused.
+#[test]
+fn zones_that_may_be_published_are_ours_before_they_come() {
+    let mut lab = Lab::with_catalogue();
+    let mut config = config();
+    let decision = |lab: &Lab, name: &str| lab.ask_for(name, "192.0.2.1", Role::Referral).0;
+    assert_eq!(decision(&lab, "www.other.test"), Decision::Refused);
+    let sync = config.peers.get_mut(&"sync".parse::<Identity>().unwrap()).unwrap();
+    sync.may_publish.push("other.test".parse().unwrap());
+    lab.keeper.reconfigure(&config, lab.now);
+    assert_eq!(decision(&lab, "www.other.test"), Decision::NotReady);
+    assert_eq!(decision(&lab, "elsewhere.test"), Decision::Refused);
+    // So it is from the start.
+    let early = Lab::new();
+    assert_eq!(decision(&early, SERVICE), Decision::NotReady);
+    assert_eq!(decision(&early, "www.other.test"), Decision::Refused);
+}
+
 /// Another dns-b has a newer catalogue, and sends clients to what is new in it.
 #[test]
 fn a_service_of_a_newer_catalogue_is_not_denied_before_that_comes() {

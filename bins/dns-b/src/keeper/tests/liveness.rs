@@ -203,6 +203,149 @@ fn hello() -> Hello {
     }
 }
 
+#[test]
+fn a_lost_link_makes_suspect_and_the_lease_end_forgets() {
+    let mut lab = Lab::with_catalogue();
+    lab.join(1, [10, 20]);
+    assert_eq!((lab.ask("10.1.0.1"), lab.state(1)), ((Decision::Mapped, 3600), LbState::Alive));
+    lab.keeper.closed(LinkId(1), lab.now);
+    assert_eq!((lab.ask("10.1.0.1"), lab.state(1)), ((Decision::Suspect, 60), LbState::Suspect));
+    lab.pass(59);
+    assert_eq!(lab.ask("10.1.0.1").0, Decision::Suspect);
+    lab.pass(1);
+    assert_eq!((lab.ask("10.1.0.1").0, lab.state(1)), (Decision::Aggregate, LbState::Gone));
+    lab.pass(121);
+    assert_eq!(lab.ask("10.1.0.1").0, Decision::CustomerOrder, "what it last said is too old to count");
+    let figures = lab.keeper.figures();
+    assert_eq!((figures.leases_ended, figures.prefixes, figures.lbs), (1, 0, [0, 0, 1]));
+}
+
+#[test]
+fn a_link_that_comes_back_in_time_changes_nothing() {
+    let mut lab = Lab::with_catalogue();
+    lab.join(1, [10, 20]);
+    lab.keeper.closed(LinkId(1), lab.now);
+    lab.pass(30);
+    lab.dial(11, "lb1", PeerRole::DnsLb, 1).unwrap();
+    assert_eq!(lab.ask("10.1.0.1"), (Decision::Mapped, 3600));
+    lab.pass(120);
+    assert_eq!(lab.ask("10.1.0.1"), (Decision::Mapped, 3600));
+}
+
+#[test]
+fn a_restarted_dns_lb_waits_for_its_ready() {
+    let mut lab = Lab::with_catalogue();
+    lab.join(1, [10, 20]);
+    lab.keeper.closed(LinkId(1), lab.now);
+    lab.dial(11, "lb1", PeerRole::DnsLb, 2).unwrap();
+    assert_eq!(lab.ask("10.1.0.1"), (Decision::Direct, 30));
+    lab.check(1, true);
+    let entry =
+        MapEntry { prefix: "10.1.0.1/32".parse().unwrap(), kind: EntryKind::Resolver, preference: 1, weight: 1 };
+    let map = Map { generation: 2, lease_ms: 60_000, addresses: vec![ip("198.18.0.1")], entries: vec![entry] };
+    lab.say(11, Message::Map(map));
+    let ready = Ready { map_generation: 2, servers: vec!["b1".parse().unwrap()] };
+    lab.say(11, Message::Ready(ready));
+    assert_eq!(lab.ask("10.1.0.1"), (Decision::Mapped, 3600));
+}
+
+#[test]
+fn a_newer_link_of_the_same_identity_replaces_the_older() {
+    let mut lab = Lab::with_catalogue();
+    lab.join(1, [10, 20]);
+    lab.keeper.take_outbox();
+    lab.dial(11, "lb1", PeerRole::DnsLb, 1).unwrap();
+    assert!(matches!(lab.sent()[0], (LinkId(1), Message::Bye(_))));
+    // The old link's end is no news about the DNS-LB.
+    lab.keeper.closed(LinkId(1), lab.now);
+    assert_eq!(lab.ask("10.1.0.1"), (Decision::Mapped, 3600));
+}
+
+#[test]
+fn many_failures_at_once_are_presumed_to_be_ones_own_for_a_lease() {
+    let mut lab = Lab::with_catalogue();
+    (1..=8).for_each(|n| lab.join(n, [10, 20]));
+    (1..=2).for_each(|n| lab.keeper.closed(LinkId(n), lab.now));
+    lab.pass(1);
+    assert_eq!((lab.state(1), lab.keeper.figures().own_fault), (LbState::Suspect, false));
+    // A link that is up and a DNS side that hangs has no lease that could end.
+    (0..2).for_each(|_| lab.check(3, false));
+    lab.pass(1);
+    assert!(lab.keeper.figures().own_fault);
+    assert!((1..=8).all(|n| lab.state(n) == LbState::Alive));
+    lab.pass(60);
+    assert_eq!((lab.state(1), lab.state(3), lab.state(4)), (LbState::Gone, LbState::Suspect, LbState::Alive));
+    assert!(!lab.keeper.figures().own_fault);
+}
+
+#[test]
+fn who_never_worked_does_not_count_as_failing_at_once() {
+    let mut lab = Lab::with_catalogue();
+    (1..=4).for_each(|n| lab.join(n, [10, 20]));
+    for n in 5..=7 {
+        lab.dial(u64::from(n), &format!("lb{n}"), PeerRole::DnsLb, 1).unwrap();
+        lab.map(n, 1, &[]);
+        (0..2).for_each(|_| lab.check(n, false));
+    }
+    lab.pass(1);
+    assert!(!lab.keeper.figures().own_fault);
+}
+
+#[test]
+fn after_its_lease_a_dns_lb_says_everything_again() {
+    let mut lab = Lab::with_catalogue();
+    lab.join(1, [10, 20]);
+    lab.keeper.closed(LinkId(1), lab.now);
+    lab.pass(60);
+    assert_eq!(lab.state(1), LbState::Gone);
+    // The same process, cut off for longer than its lease: its MAP is not held any more.
+    let hello = |lab: &mut Lab| {
+        let (link, from) = (LinkId(11), "198.51.100.1:1000".parse().unwrap());
+        let identity = "lb1".parse().unwrap();
+        let (boot, role) = (BootId([1; 16]), PeerRole::DnsLb);
+        let hello = Hello {
+            version_min: 1,
+            version_max: 1,
+            role,
+            identity,
+            boot,
+            uptime_ms: 90_000,
+            features: 0,
+            fleet: FleetStamp::default(),
+        };
+        match lab.keeper.hello(link, &hello, from, lab.now) {
+            Verdict::Welcome(welcome) => (welcome.map_generation, welcome.report_generation),
+            Verdict::Refuse(refuse) => panic!("{refuse:?}"),
+        }
+    };
+    assert_eq!(hello(&mut lab), (0, 1), "its ranking is kept for the fall-back, its map is not");
+}
+
+#[test]
+fn of_two_processes_with_one_identity_the_newer_stays() {
+    let mut lab = Lab::with_catalogue();
+    let dial = |lab: &mut Lab, link, boot, uptime_ms| {
+        let identity = "lb1".parse().unwrap();
+        let (boot, role) = (BootId([boot; 16]), PeerRole::DnsLb);
+        let hello = Hello {
+            version_min: 1,
+            version_max: 1,
+            role,
+            identity,
+            boot,
+            uptime_ms,
+            features: 0,
+            fleet: FleetStamp::default(),
+        };
+        lab.keeper.hello(LinkId(link), &hello, "198.51.100.1:1000".parse().unwrap(), lab.now)
+    };
+    assert!(matches!(dial(&mut lab, 1, 1, 5_000), Verdict::Welcome(_)));
+    assert!(matches!(dial(&mut lab, 2, 2, 19_000), Verdict::Refuse(r) if r.reason == RefuseReason::Duplicate));
+    assert!(lab.keeper.knows(LinkId(1)));
+    assert!(matches!(dial(&mut lab, 3, 3, 1_000), Verdict::Welcome(_)));
+    assert!(!lab.keeper.knows(LinkId(1)) && lab.keeper.knows(LinkId(3)));
+}
+
 /// It would look accepted if nothing were refused by name.
 #[test]
 fn what_names_no_prefix_is_refused_as_stale_all_the_same() {

@@ -88,7 +88,7 @@ fn a_delta_that_does_not_fit_changes_nothing_and_everything_is_asked_for() {
 #[test]
 fn a_withdrawn_zone_is_gone_until_something_newer_comes() {
     let (mut lb, www) = Lb::measured();
-    lb.said("b1", Message::ReportAck(ReportAck { generation: 1 }));
+    lb.said("b1", Message::ReportAck(ReportAck { generation: 1, refused: 0 }));
     assert_eq!(lb.ask("www.sea1.glb.test").0.decision, Decision::Label);
     assert!(answer(&lb.said("b1", withdrawal(1))).0.refused.unwrap().contains("another content"));
 

@@ -22,6 +22,9 @@ pub struct Config {
     pub max_frame: usize,
     /// Longest message, sent or received in parts, in octets. Default 64 MiB.
     pub max_message: usize,
+    /// Longest message taken in parts from a DNS-LB or mservice that dialled, in octets: they have less
+    /// to say than who publishes. Default 64 MiB; where it is more than `max_message`, that holds.
+    pub max_measured: usize,
     /// Most values in one message; bounds what decoding allocates. Default
     /// [`MAX_ELEMENTS`].
     pub max_elements: usize,
@@ -41,6 +44,7 @@ impl Default for Config {
             dead_after: Duration::from_secs(15),
             max_frame: 1 << 20,
             max_message: 64 << 20,
+            max_measured: 64 << 20,
             max_elements: MAX_ELEMENTS,
             queue_messages: 1_024,
             queue_octets: 64 << 20,
@@ -56,6 +60,7 @@ impl Config {
     pub(super) fn clamped(mut self) -> Self {
         self.max_frame = self.max_frame.max(LEAST_MAX_FRAME);
         self.max_message = self.max_message.max(LEAST_MAX_FRAME);
+        self.max_measured = self.max_measured.clamp(LEAST_MAX_FRAME, self.max_message);
         self.queue_messages = self.queue_messages.max(1);
         self.queue_octets = self.queue_octets.max(1);
         self

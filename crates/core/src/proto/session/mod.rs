@@ -303,6 +303,11 @@ impl Session {
         self.outbox.len() < self.config.queue_messages && self.outbox.octets() < self.config.queue_octets
     }
 
+    /// Octets of messages that wait to be sent.
+    pub fn unsent(&self) -> usize {
+        self.outbox.octets()
+    }
+
     /// Whether the link is up.
     pub fn is_established(&self) -> bool {
         self.state == State::Established

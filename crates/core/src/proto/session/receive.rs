@@ -8,8 +8,8 @@ use super::{Assembly, Event, Peer, ProtocolError, Session, State, error::CloseRe
 use crate::proto::{
     Frame, Number, body,
     body::BodyError,
-    direction,
-    message::{Hello, Message, Welcome},
+    direction::{self, Direction},
+    message::{Hello, Message, PeerRole, Welcome},
     scan, wire,
 };
 
@@ -100,7 +100,7 @@ impl Session {
         let message = match number {
             Number::PING | Number::PONG | Number::BYE => self.decode(number, frame.body)?,
             Number::BEGIN => {
-                let limit = self.config.max_message;
+                let limit = self.message_limit();
                 return self.begin(frame, limit, |number| number.0 > Number::COMMIT.0);
             }
             Number::PART | Number::COMMIT => self.continued(frame)?,
@@ -213,6 +213,15 @@ impl Session {
             self.stats.unknown_fields += u64::from(found.unknown);
         }
         Ok(())
+    }
+
+    /// The longest message that the peer may say in parts.
+    fn message_limit(&self) -> usize {
+        let dialler = self.hello.as_ref().filter(|_| self.speaks == Direction::Down).map(|hello| hello.role);
+        match dialler {
+            Some(PeerRole::DnsLb | PeerRole::Mservice) => self.config.max_measured,
+            _ => self.config.max_message,
+        }
     }
 
     fn check_direction(&self, number: Number) -> Result<(), ProtocolError> {

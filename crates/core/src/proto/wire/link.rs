@@ -259,6 +259,7 @@ impl From<&message::Bye> for Bye {
             ByeReason::TimedOut => 4,
             ByeReason::Slow => 5,
             ByeReason::Identity => 6,
+            ByeReason::Quota => 7,
             ByeReason::Other(n) => n,
         };
         Self { reason, text: from_text(&bye.text) }
@@ -274,6 +275,7 @@ impl From<Bye> for message::Bye {
             4 => ByeReason::TimedOut,
             5 => ByeReason::Slow,
             6 => ByeReason::Identity,
+            7 => ByeReason::Quota,
             n => ByeReason::Other(n),
         };
         Self { reason, text: wire.text }

@@ -125,7 +125,7 @@ pub(super) fn encode(message: &Message) -> Bytes {
         Message::Proof(m) => octets(&residence::Proof::from(m)),
         Message::Seen(m) => octets(&residence::Seen::from(m)),
         Message::Report(m) => octets(&report::Report::from(m)),
-        Message::ReportAck(m) => octets(&report::ReportAck { generation: m.generation }),
+        Message::ReportAck(m) => octets(&report::ReportAck { generation: m.generation, refused: m.refused }),
         Message::LabelRanking(m) => octets(&steering::LabelRanking::from(&**m)),
         Message::Catalogue(m) => octets(&catalogue::Catalogue::from(&**m)),
         Message::CatalogueAck(m) => octets(&publish::CatalogueAck::from(m)),

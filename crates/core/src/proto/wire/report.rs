@@ -177,17 +177,20 @@ impl TryFrom<Report> for message::Report {
     }
 }
 
-pub(in crate::proto) const REPORT_ACK: Shape = Shape { name: "ReportAck", fields: &[u64_field(1, "generation")] };
+pub(in crate::proto) const REPORT_ACK: Shape =
+    Shape { name: "ReportAck", fields: &[u64_field(1, "generation"), u32_field(2, "refused")] };
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct ReportAck {
     #[prost(uint64, tag = "1")]
     pub(super) generation: u64,
+    #[prost(uint32, tag = "2")]
+    pub(super) refused: u32,
 }
 
 impl From<ReportAck> for message::ReportAck {
     fn from(wire: ReportAck) -> Self {
-        Self { generation: wire.generation }
+        Self { generation: wire.generation, refused: wire.refused }
     }
 }
 

@@ -14,6 +14,7 @@ impl Link {
         match read {
             Ok(n) if *n > 0 => {
                 self.driver.metrics.octets_in.inc_by(*n as u64);
+                self.charge(0, *n as u64);
             }
             read => {
                 if let Some(error) = read.as_ref().err().and_then(TlsError::of) {

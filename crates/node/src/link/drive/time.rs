@@ -18,7 +18,10 @@ impl Link {
         let broken = self.broken.filter(|_| self.over.is_none()).map(|broken| broken + settings.linger);
         // Nothing to wait for but the daemon: look again now and then.
         let idle = Instant::now() + IDLE;
-        [self.session.poll_timeout(), stall, linger, broken].into_iter().flatten().fold(idle, Instant::min)
+        [self.session.poll_timeout(), stall, linger, broken, self.held_until]
+            .into_iter()
+            .flatten()
+            .fold(idle, Instant::min)
     }
 
     /// Looks at the clock.
