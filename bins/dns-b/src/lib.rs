@@ -38,13 +38,14 @@ use dglb_node::{
     cli::{self, Exit},
     config::{ConfigError, Loaded},
     lifecycle::{Daemon, StartError, Tasks},
-    link::{AcceptSettings, Acceptor, LinkMetrics, LinkSettings, with_certificate},
+    link::{AcceptSettings, Acceptor, LinkEvent, LinkId, LinkMetrics, LinkSettings, with_certificate},
     metrics::DnsCounters,
     serve::{ConductKeeper, Content, Endpoint, Server},
     store::StoreFigures,
 };
 use prometheus_client::registry::Registry;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use config::Config;
 use keeper::{Keeper, operator};
@@ -126,11 +127,8 @@ impl Daemon for DnsB {
             with_certificate(status.document(), credentials.as_ref())
         };
         admin.run(tasks, registry, readiness.clone(), show).map_err(internal)?;
-        let (sender, events) = mpsc::channel(EVENTS);
-        for acceptor in acceptors {
-            tasks.spawn("map listener", acceptor.run(sender.clone(), tasks.stop_token()));
-        }
-        drop(sender);
+        let restored = CancellationToken::new();
+        let events = take_links(acceptors, &restored, tasks);
         let (asking, reloads) = mpsc::channel(1);
         let (networks, sources) = networks::follow(config.prove.sources.clone(), networks::FOLLOW, tasks);
         let (asker, check) = (Arc::new(Asker::open().await.map_err(internal)?), config.check);
@@ -147,8 +145,10 @@ impl Daemon for DnsB {
             shown,
             readiness,
             keeping,
+            restored,
+            runtime: tasks.runtime().clone(),
         };
-        tasks.spawn("keeper", run.run(tasks.stop_token()));
+        run.start(tasks).map_err(internal)?;
         Ok(Self { map, dns, encrypted, admin: admin_address, counters, conduct, config, reloads: asking })
     }
 
@@ -181,6 +181,25 @@ async fn keeper(
     let mut opened = stored::start(directory, &mut keeper, &figures, tasks)?;
     stored::first_reports(&mut opened, &mut keeper).await;
     Ok((keeper, Some(opened)))
+}
+
+/// Takes links in once everything is back: before that nobody could be told what is held, and handshakes
+/// would take the time that it needs. Until then the kernel holds who comes.
+fn take_links(
+    acceptors: Vec<Acceptor>,
+    restored: &CancellationToken,
+    tasks: &mut Tasks,
+) -> mpsc::Receiver<(LinkId, LinkEvent)> {
+    let (sender, events) = mpsc::channel(EVENTS);
+    for acceptor in acceptors {
+        let (restored, sender, stop) = (restored.clone(), sender.clone(), tasks.stop_token());
+        tasks.spawn("map listener", async move {
+            if stop.run_until_cancelled(restored.cancelled()).await.is_some() {
+                acceptor.run(sender, stop).await;
+            }
+        });
+    }
+    events
 }
 
 async fn bind_map(config: &Config, mut link: LinkSettings, metrics: &LinkMetrics) -> Result<Vec<Acceptor>, StartError> {

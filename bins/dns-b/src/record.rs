@@ -38,8 +38,8 @@ pub const FLEET: &str = "fleet";
 pub static SCHEMA: Schema =
     Schema { kind: "dns-b", format: 1, tables: &[LBS, ZONES, REPORTS, FLEET], upgrades: &UPGRADES };
 
-/// Format 0 was that of the versions before there was a first release: DNS-LBs alone, without the
-/// source of an entry.
+/// No release has written format 0, which has a report in one record: its step keeps the way of upgrades
+/// open, and tests walk it.
 static UPGRADES: [Step; 1] = [crate::upgrade::from_0];
 
 /// Rankings in one record: what is written anew when one of them changes.

@@ -1,6 +1,7 @@
-//! The keeper's task: the only place where events, the clock and the keeper meet.
+//! The keeper's thread: the only place where events, the clock and the keeper meet.
 
 use std::{
+    io,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -13,9 +14,11 @@ use dglb_core::{
 use dglb_node::{
     admin::{Readiness, Request},
     ask::Asker,
+    lifecycle::Tasks,
     link::{Decision, LinkEvent, LinkId},
 };
 use tokio::{
+    runtime::Handle,
     sync::{Semaphore, mpsc, watch},
     time::MissedTickBehavior,
 };
@@ -85,11 +88,26 @@ pub struct Run {
     pub readiness: Readiness,
     /// Where everything is kept; nowhere without a state directory.
     pub keeping: Option<Keeping>,
+    /// Cancelled when everything that was kept is back, and peers may come.
+    pub restored: CancellationToken,
+    /// Where links and checks run.
+    pub runtime: Handle,
 }
 
 impl Run {
+    /// Runs until the daemon stops, in a thread of its own: what waits for the keeper would else wait for
+    /// every handshake, too, when thousands of links come together.
+    ///
+    /// # Errors
+    /// When the system has no room for a thread or its runtime.
+    pub fn start(self, tasks: &mut Tasks) -> io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        let stop = tasks.stop_token();
+        tasks.spawn_thread("keeper", move || runtime.block_on(self.run(stop)))
+    }
+
     /// Runs until `stop`.
-    pub async fn run(mut self, stop: CancellationToken) {
+    async fn run(mut self, stop: CancellationToken) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (checked, mut outcomes) = mpsc::channel(CHECKS);
@@ -104,6 +122,7 @@ impl Run {
         if !restored {
             return;
         }
+        self.restored.cancel();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return self.keep_the_last().await,
@@ -217,7 +236,7 @@ impl Run {
         for target in self.keeper.take_due_checks(Instant::now()) {
             let (permits, checked, timeout) = (Arc::clone(permits), checked.clone(), self.check.timeout);
             let asker = Arc::clone(&self.asker);
-            tokio::spawn(async move {
+            self.runtime.spawn(async move {
                 let Ok(_permit) = permits.acquire().await else { return };
                 // Nobody listens any more when the daemon stops.
                 let _ = checked.send(check(target, &asker, timeout).await).await;

@@ -4,7 +4,7 @@ use dglb_node::store::{Batch, Record};
 
 use crate::record::{self, REPORTS};
 
-/// Format 0 had a DNS-LB's report in one record, under its identity alone.
+/// Format 0 has a DNS-LB's report in one record, under its identity alone.
 ///
 /// # Errors
 /// What stands there that is none of it.

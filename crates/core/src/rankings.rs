@@ -56,17 +56,21 @@ impl Rankings {
             self.blocks = self.blocks.iter().cloned().chain(more).collect();
         }
         let block = &mut Arc::make_mut(&mut self.blocks)[at];
-        let mut list = block.list.as_deref().unwrap_or_default().to_vec();
         let index = (block.present & (bit - 1)).count_ones() as usize;
-        let old = (block.present & bit != 0).then(|| list.remove(index));
-        match new {
-            Some(new) => {
-                list.insert(index, new);
-                block.present |= bit;
-            }
-            None => block.present &= !bit,
+        let is_there = block.present & bit != 0;
+        // As long as nobody else has the block, one ranking takes the other's place.
+        if is_there
+            && new.is_some()
+            && let Some(list) = block.list.as_mut().and_then(Arc::get_mut)
+        {
+            return new.map(|new| std::mem::replace(&mut list[index], new));
         }
-        block.list = (!list.is_empty()).then(|| list.into());
+        let (before, rest) = block.list.as_deref().unwrap_or_default().split_at(index);
+        let (old, after) = rest.split_at(usize::from(is_there));
+        let old = old.first().cloned();
+        block.present = if new.is_some() { block.present | bit } else { block.present & !bit };
+        let list: Arc<[RankedSites]> = before.iter().chain(&new).chain(after).cloned().collect();
+        block.list = Some(list).filter(|list| !list.is_empty());
         old
     }
 

@@ -31,6 +31,7 @@ pub const INBOUND: usize = (1 << 20) + crate::net::WINDOW;
 pub fn session_config() -> Config {
     Config {
         handshake_timeout: Duration::from_secs(3),
+        dial_timeout: Duration::from_secs(3),
         ping_after: Duration::from_secs(1),
         dead_after: Duration::from_secs(3),
         queue_messages: 6,

@@ -34,6 +34,9 @@ use crate::record::{self, FLEET, LBS, LbRecord, RANKINGS, REPORTS, ZONES};
 const ROUND: usize = 60;
 /// Reports written in one second at least, while there are any that have changed.
 const LEAST: usize = 16;
+/// Reports that go with one batch of records: making them takes the keeper's time, and a MAP must not wait
+/// for all that are due in a second.
+const AT_ONCE: usize = 16;
 
 /// What waits to be written.
 #[derive(Debug, Default)]
@@ -92,8 +95,13 @@ impl Keeper {
         self.keep_fleet();
     }
 
-    /// What has to be written, with the number under which that is acknowledged.
+    /// What has to be written, with the number under which that is acknowledged. Of the reports that are
+    /// due a few; the others follow with the next batches.
     pub fn take_writes(&mut self) -> Option<(u64, Batch)> {
+        self.take_some(AT_ONCE)
+    }
+
+    fn take_some(&mut self, most_reports: usize) -> Option<(u64, Batch)> {
         if !std::mem::take(&mut self.kept.changed) {
             return None;
         }
@@ -118,16 +126,22 @@ impl Keeper {
                 Err(error) => tracing::error!(%error, "the fleet document cannot be kept"),
             }
         }
-        for index in std::mem::take(&mut self.kept.reports.due) {
+        let number = self.kept.number;
+        for _ in 0..most_reports {
+            let Some(index) = self.kept.reports.due.pop_first() else { break };
             self.write_report(index, &mut batch);
         }
-        Some((self.kept.number, batch))
+        if !self.kept.reports.due.is_empty() {
+            // Nobody waits for this number.
+            self.kept.change();
+        }
+        Some((number, batch))
     }
 
     /// Everything that has not been written, at the end.
     pub fn take_last_writes(&mut self) -> Option<(u64, Batch)> {
         self.let_reports_go(usize::MAX);
-        self.take_writes()
+        self.take_some(usize::MAX)
     }
 
     /// Lets the reports go that have waited for longest. Called once a second.

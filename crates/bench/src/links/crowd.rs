@@ -86,7 +86,10 @@ struct Common {
 impl Crowd {
     /// Lets so many DNS-LBs dial, all at once, and the dns-a-sync, with the certificates of [`certify`].
     /// To be called within a runtime.
-    pub(super) fn start(links: u32, certificates: Vec<Option<Credentials>>) -> Self {
+    ///
+    /// # Errors
+    /// When the system has no room for a thread.
+    pub(super) fn start(links: u32, certificates: Vec<Option<Credentials>>) -> io::Result<Self> {
         let counts = Arc::new(Counts::default());
         let (events, heard) = mpsc::channel(EVENTS);
         let (orders, ordered) = mpsc::unbounded_channel();
@@ -99,14 +102,20 @@ impl Crowd {
             counts: Arc::clone(&counts),
             begun: Instant::now().checked_sub(UPTIME).unwrap_or_else(Instant::now),
         };
-        tokio::spawn(Script::new(links, Arc::clone(&counts)).run(heard, ordered));
+        let script = Script::new(links, Arc::clone(&counts));
+        // A thread of its own: each DNS-LB has a processor, and says what it has to say although others
+        // are still busy with their handshakes.
+        std::thread::Builder::new().name("script".into()).spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+            runtime.map(|runtime| runtime.block_on(script.run(heard, ordered)))
+        })?;
         // The last one is the dns-a-sync.
         for (number, tls) in (0..=links).zip(certificates) {
             let mut common = common.clone();
             common.settings.tls = tls;
             tokio::spawn(stay(number, number == links, common));
         }
-        Self { counts, orders, cut }
+        Ok(Self { counts, orders, cut })
     }
 
     /// What has come of it.

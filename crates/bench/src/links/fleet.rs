@@ -6,6 +6,7 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr},
+    sync::LazyLock,
 };
 
 use dglb_core::{
@@ -68,6 +69,12 @@ pub(super) fn service(number: u32) -> String {
     format!("www{number}.{ZONE}")
 }
 
+/// The same, read once: thousands of reports name it.
+fn service_name(number: u32) -> Name {
+    static NAMES: LazyLock<Vec<Name>> = LazyLock::new(|| (0..SERVICES).map(|n| domain(&service(n))).collect());
+    NAMES[number as usize].clone()
+}
+
 /// What DNS-LB `lb` sits beside; `wanted` is one of [`wanted`] in the place of another prefix.
 pub(super) fn map(lb: u32, generation: u64, beside: Option<u32>) -> Map {
     let entry = |address: Ipv4Addr, bits, kind| {
@@ -95,7 +102,7 @@ pub(super) fn ranking(lb: u32, number: u32, turn: u32, catalogue: u64) -> Rankin
         let score = Some(f64::from(latency_us) / 1e3);
         RankedSite { site: format!("s{site}"), score, addresses: vec![figures] }
     };
-    Ranking { service: domain(&service(number)), catalogue, sites: (0..SITES).map(site).collect() }
+    Ranking { service: service_name(number), catalogue, sites: (0..SITES).map(site).collect() }
 }
 
 /// Everything that a DNS-LB has ranked; `turns` has a count for each service.
@@ -108,7 +115,7 @@ pub(super) fn whole_report(lb: u32, generation: u64, turns: &[u8], catalogue: u6
 pub(super) fn catalogue(generation: u64) -> ZoneCatalogue {
     let site = |number, site| Site { name: format!("s{site}"), addresses: vec![site_address(number, site)], cost: 0.0 };
     let service = |number| Service {
-        name: domain(&service(number)),
+        name: service_name(number),
         host: domain("www.load.test"),
         mode: Mode::Referral,
         ttl: 300 + generation as u32 % 100,

@@ -117,8 +117,15 @@ impl Script {
 
     fn up(&mut self, number: usize, welcome: &Welcome, link: LinkSender) {
         let member = &mut self.members[number];
+        let held = member.catalogue;
         member.link = Some(link);
         member.has_reported = false;
+        // What is held of a zone that is offered is said, so that it is brought up to date: nobody knows
+        // whether the link was up before the zone was published.
+        for offered in &welcome.catalogues {
+            self.say(number, &Message::Resync(Resync::Catalogue { zone: offered.zone.clone(), held }));
+        }
+        let member = &mut self.members[number];
         if welcome.map_generation == member.map {
             member.mapped = member.map;
             self.ready(number);

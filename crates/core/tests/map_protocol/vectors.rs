@@ -180,7 +180,8 @@ fn the_tables_of_reasons_and_limits_are_right() {
         ("WELCOME in parts", 16 << 20),
         ("any other message in parts", config.max_message),
         ("values in one message", config.max_elements),
-        ("handshake", seconds(config.handshake_timeout)),
+        ("handshake, of the accepting side", seconds(config.handshake_timeout)),
+        ("handshake, of the dialling side", seconds(config.dial_timeout)),
         ("own silence until PING", seconds(config.ping_after)),
         ("the peer's silence until dead", seconds(config.dead_after)),
     ];

@@ -11,34 +11,44 @@ use std::{
 };
 
 use dglb_core::proto::Session;
+use thiserror::Error;
 use tokio::{
-    net::{TcpListener, TcpStream},
+    io::Interest,
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
+    time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::{Driver, Events, LinkId, LinkMetrics, LinkSettings, tls};
+use super::{Driver, Events, LinkId, LinkMetrics, LinkSettings, TlsError, tls};
 use crate::descriptors::make_room;
 
 /// How long nothing is accepted after the system had nothing left to accept with.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Connections that the kernel may hold for us, as far as `net.core.somaxconn` lets it: when thousands
+/// of peers come back together, those for whom there is no room try again only after a second.
+const BACKLOG: u32 = 4_096;
 
 /// What an [`Acceptor`] allows.
 #[derive(Clone, Debug)]
 pub struct AcceptSettings {
     /// What holds for each link.
     pub link: LinkSettings,
-    /// Most handshakes under way; more wait in the kernel's queue. Default 256.
+    /// Most handshakes under way; more wait, in the order in which they have said something. Default 256.
     pub handshakes: usize,
-    /// Most links in all; more are closed at once. Default 20 000.
+    /// How long a connection may wait for that; then it is closed. Default 8 s: together with the
+    /// handshake itself less than the dialling side's patience, so that no work is done in vain.
+    pub queue_timeout: Duration,
+    /// Most links in all, those among them that wait; more are closed at once. Default 20 000.
     pub links: usize,
 }
 
 impl Default for AcceptSettings {
     fn default() -> Self {
-        Self { link: LinkSettings::default(), handshakes: 256, links: 20_000 }
+        let queue_timeout = Duration::from_secs(8);
+        Self { link: LinkSettings::default(), handshakes: 256, queue_timeout, links: 20_000 }
     }
 }
 
@@ -66,7 +76,10 @@ impl Acceptor {
     /// # Errors
     /// Whatever the system says to `address`.
     pub async fn bind(address: SocketAddr, settings: AcceptSettings, metrics: LinkMetrics) -> io::Result<Self> {
-        Ok(Self::new(TcpListener::bind(address).await?, settings, metrics))
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        Ok(Self::new(socket.listen(BACKLOG)?, settings, metrics))
     }
 
     /// Where it listens.
@@ -89,10 +102,10 @@ impl Acceptor {
                 () = stop.cancelled() => break,
                 () = events.closed() => break,
                 Some(_) = links.join_next() => continue,
-                accepted = self.accept(&handshakes) => accepted,
+                accepted = self.listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, remote, permit)) => {
+                Ok((stream, remote)) => {
                     if let Some(stream) = self.screen(stream, remote, links.len()) {
                         let driver = Driver {
                             id: LinkId(NEXT.fetch_add(1, Ordering::Relaxed)),
@@ -101,11 +114,11 @@ impl Acceptor {
                             events: events.clone(),
                             metrics: self.metrics.clone(),
                             dialled: false,
-                            handshake: Some(permit),
+                            handshake: None,
                             certified: None,
                             stop: stop_links.clone(),
                         };
-                        links.spawn(take(driver, stream));
+                        links.spawn(take(driver, stream, Arc::clone(&handshakes), self.settings.queue_timeout));
                     }
                 }
                 Err(error) => {
@@ -120,13 +133,6 @@ impl Acceptor {
         stop_links.cancel();
         drop(self.listener);
         while links.join_next().await.is_some() {}
-    }
-
-    /// The next connection, taken only when a handshake may begin.
-    async fn accept(&self, handshakes: &Arc<Semaphore>) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-        let permit = Arc::clone(handshakes).acquire_owned().await.map_err(io::Error::other)?;
-        let (stream, remote) = self.listener.accept().await?;
-        Ok((stream, remote, permit))
     }
 
     /// The connection if it may become a link.
@@ -148,19 +154,39 @@ impl Acceptor {
 }
 
 /// One connection from its first octet to its last. TLS and HELLO have one time limit together.
-async fn take(mut driver: Driver, stream: TcpStream) -> Option<Duration> {
+async fn take(
+    mut driver: Driver,
+    stream: TcpStream,
+    handshakes: Arc<Semaphore>,
+    queue_timeout: Duration,
+) -> Option<Duration> {
+    let stop = driver.stop.clone();
+    let silence = driver.settings.session.handshake_timeout;
+    match stop.run_until_cancelled(turn(&stream, handshakes, silence, queue_timeout)).await? {
+        Ok(place) => driver.handshake = Some(place),
+        Err(error) => {
+            debug!(peer = %driver.remote, %error, "no handshake");
+            let metrics = &driver.metrics;
+            match error {
+                NoTurn::Silent if driver.settings.tls.is_some() => metrics.tls_failed(&TlsError::TimedOut),
+                NoTurn::Gone if driver.settings.tls.is_some() => metrics.tls_failed(&TlsError::Lost),
+                NoTurn::Crowded => drop(metrics.turned_away.inc()),
+                NoTurn::Silent | NoTurn::Gone => {}
+            }
+            metrics.handshake_failures.inc();
+            return None;
+        }
+    }
     let session = Session::accept(driver.settings.session.clone(), Instant::now());
     let Some(credentials) = driver.settings.tls.clone() else { return driver.run(stream, session).await };
-    let stop = driver.stop.clone();
     // On the heap: what a handshake needs would make every link's future that much larger.
-    let handshake = Box::pin(tls::accept(&credentials, stream, driver.settings.session.handshake_timeout));
-    let (error, stream) = match stop.run_until_cancelled(handshake).await {
-        None => return None,
-        Some(Ok((stream, certified))) => {
+    let handshake = Box::pin(tls::accept(&credentials, stream, silence));
+    let (error, stream) = match stop.run_until_cancelled(handshake).await? {
+        Ok((stream, certified)) => {
             driver.certified = Some(Box::new(certified));
             return driver.run(stream, session).await;
         }
-        Some(Err(failed)) => failed,
+        Err(failed) => failed,
     };
     debug!(peer = %driver.remote, %error, "no TLS");
     driver.handshake = None;
@@ -170,4 +196,41 @@ async fn take(mut driver: Driver, stream: TcpStream) -> Option<Duration> {
         tls::dismiss(stream, driver.settings.linger).await;
     }
     None
+}
+
+/// Why a connection has no handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+enum NoTurn {
+    /// There is nothing to shake hands with.
+    #[error("the peer says nothing")]
+    Silent,
+    /// Too many were before it.
+    #[error("too many handshakes are under way")]
+    Crowded,
+    /// It did not wait for so long.
+    #[error("the peer has gone")]
+    Gone,
+}
+
+/// Waits until the peer has said something, and then until there is a place for its handshake: who is
+/// silent takes none. Nothing is begun with a peer that has lost its patience meanwhile, or when
+/// thousands come back together all the time would go into handshakes that nobody finishes.
+async fn turn(
+    stream: &TcpStream,
+    handshakes: Arc<Semaphore>,
+    silence: Duration,
+    queue_timeout: Duration,
+) -> Result<OwnedSemaphorePermit, NoTurn> {
+    // Not `readable`, which may be through although there is nothing.
+    let spoken = timeout(silence, stream.peek(&mut [0])).await.map_err(|_| NoTurn::Silent)?;
+    if spoken.map_err(|_| NoTurn::Gone)? == 0 {
+        return Err(NoTurn::Gone);
+    }
+    let place = timeout(queue_timeout, handshakes.acquire_owned()).await.map_err(|_| NoTurn::Crowded)?;
+    let ready = stream.ready(Interest::READABLE).await.map_err(|_| NoTurn::Gone)?;
+    if ready.is_read_closed() {
+        return Err(NoTurn::Gone);
+    }
+    // The semaphore is never closed.
+    place.map_err(|_| NoTurn::Crowded)
 }

@@ -114,7 +114,7 @@ impl Driver {
         expected: &Identity,
     ) -> Result<Option<Duration>, DownReason> {
         let Some(credentials) = self.settings.tls.clone() else { return Ok(self.run(stream, session).await) };
-        let (stop, within) = (self.stop.clone(), self.settings.session.handshake_timeout);
+        let (stop, within) = (self.stop.clone(), self.settings.session.dial_timeout);
         let expected = PeerName::new(PeerRole::DnsB, expected.clone());
         // On the heap, as on the accepting side.
         let handshake = Box::pin(tls::connect(&credentials, stream, (self.remote, &expected), within));

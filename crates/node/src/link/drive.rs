@@ -17,7 +17,7 @@ use dglb_core::proto::{
     session::Stats,
 };
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite},
     sync::{OwnedSemaphorePermit, mpsc, oneshot},
     time::timeout,
 };
@@ -38,8 +38,6 @@ const BATCH: usize = 64 << 10;
 const READ: usize = 4 << 10;
 /// A read buffer that has grown beyond this is given back once it is empty.
 const KEEP: usize = 32 << 10;
-/// Most octets that are read and thrown away while the peer closes.
-const LAST_OCTETS: usize = 256 << 10;
 
 /// Runs one [`Session`] over one byte stream.
 pub struct Driver {
@@ -167,16 +165,33 @@ impl Link {
                 decision = wait(&mut self.decision), if self.decision.is_some() => self.decide(decision),
                 () = identity::revoked(&mut self.driver.certified), if self.over.is_none() => self.distrust(),
                 () = stop.cancelled(), if self.over.is_none() => self.leave(),
-                () = tokio::time::sleep_until(deadline.into()) => self.time(),
+                () = tokio::time::sleep_until(deadline.into()) => {
+                    // What has come while this task had no turn is a sign of life, too.
+                    if reading && let Some(read) = octets::read_now(&mut reader, &mut self.inbound).await {
+                        self.has_read(&read);
+                        self.advance();
+                    }
+                    self.time();
+                }
             }
         };
+        self.end(reason, &mut reader, &mut writer).await
+    }
+
+    /// Says goodbye, and tells the daemon. How long the link was up.
+    async fn end(
+        mut self,
+        reason: CloseReason,
+        reader: &mut (impl AsyncRead + Unpin),
+        writer: &mut (impl AsyncWrite + Unpin),
+    ) -> Option<Duration> {
         self.count_end(&reason);
         let up_for = self.up_since.map(|since| since.elapsed());
         let ours =
             matches!(reason, CloseReason::ByeFromUs(_) | CloseReason::RefusedByUs(_) | CloseReason::Violation(_));
         let goodbye = async {
             if ours {
-                let _ = timeout(self.driver.settings.linger, say_goodbye(&mut reader, &mut writer)).await;
+                let _ = timeout(self.driver.settings.linger, octets::say_goodbye(reader, writer)).await;
             }
         };
         let down = async {
@@ -185,7 +200,7 @@ impl Link {
                 let reason = self.why.take().unwrap_or_else(|| reason.into());
                 let down = LinkEvent::Down(Down { reason, last_heard, was_up });
                 // Nobody listens: the daemon is on its way out.
-                let _ = events.send((self.driver.id, down)).await;
+                let _ = self.driver.events.send((self.driver.id, down)).await;
             }
         };
         tokio::join!(down, goodbye);
@@ -373,22 +388,5 @@ async fn wait(decision: &mut Option<oneshot::Receiver<Decision>>) -> Option<Deci
     match decision {
         Some(receiver) => receiver.await.ok(),
         None => std::future::pending().await,
-    }
-}
-
-/// Closes our half and reads until the peer closes its own: closing with octets unread would reset
-/// the connection, and the peer might never see our BYE.
-async fn say_goodbye(reader: &mut (impl AsyncRead + Unpin), writer: &mut (impl AsyncWrite + Unpin)) {
-    if writer.shutdown().await.is_err() {
-        return;
-    }
-    // On the heap: an array would make every link's future that much larger.
-    let mut scrap = vec![0; READ];
-    let mut left = LAST_OCTETS;
-    while let Ok(n) = reader.read(&mut scrap).await
-        && n > 0
-        && n < left
-    {
-        left -= n;
     }
 }

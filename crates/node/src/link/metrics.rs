@@ -21,7 +21,7 @@ pub struct LinkMetrics {
     pub connections: Counter,
     /// Attempts to connect that failed.
     pub connect_failures: Counter,
-    /// Connections closed at once: as many as allowed are there.
+    /// Connections closed: as many links as allowed are there, or too many handshakes were before it.
     pub turned_away: Counter,
     /// Connections closed at once, or not tried: plain TCP is not allowed with this peer.
     pub plain_refused: Counter,
@@ -78,7 +78,7 @@ impl LinkMetrics {
         let counters: [(&str, &str, &Counter); 19] = [
             ("connections", "Connections made, by either side", &self.connections),
             ("connect_failures", "Attempts to connect that failed", &self.connect_failures),
-            ("turned_away", "Connections closed at once for want of room", &self.turned_away),
+            ("turned_away", "Connections closed for want of room", &self.turned_away),
             ("plain_refused", "Connections refused as plain TCP is not allowed", &self.plain_refused),
             ("handshake_failures", "Connections that ended before the link was up", &self.handshake_failures),
             ("revoked", "Links ended since the peer's certificate was revoked", &self.revoked),

@@ -1,6 +1,7 @@
 //! Over real sockets on loopback.
 
 mod pressure;
+mod queue;
 mod tls;
 
 use std::{
@@ -384,12 +385,13 @@ async fn handshakes_are_bounded_in_time_and_number() {
     let settings_b = AcceptSettings { link, handshakes: 1, ..AcceptSettings::default() };
     let (mut b, address) = Side::accept(settings_b).await;
     let began = Instant::now();
-    let mut silent = Raw::connect(address).await;
-    until("the silent connection", || b.metrics.connections.get() == 1).await;
+    let mut half = Raw::connect(address).await;
+    within(half.stream.write_all(&[0])).await.unwrap();
+    until("the half connection", || b.metrics.connections.get() == 1).await;
     let mut lb = Side::dial(address, settings());
     b.let_in().await;
-    assert!(began.elapsed() >= Duration::from_millis(300), "it had to wait for the silent one");
-    assert!(silent.frame().await.is_none(), "closed without a word");
+    assert!(began.elapsed() >= Duration::from_millis(300), "it had to wait for the half one");
+    assert!(half.frame().await.is_none(), "closed without a word");
     let _up = (lb.up().await, b.up().await);
     assert_eq!((b.metrics.handshake_failures.get(), b.metrics.timed_out.get()), (1, 0));
     // An established link holds no place among the handshakes.

@@ -266,6 +266,32 @@ fn leases_and_checks_write_nothing_and_reports_in_their_turn() {
 }
 
 #[test]
+fn reports_of_many_go_in_portions_and_nothing_is_left() {
+    const MANY: u8 = 40;
+    let mut lab = kept();
+    let mut open = config();
+    open.map.dns_lbs = DnsLbs::Certified;
+    lab.keeper.reconfigure(&open, lab.now);
+    (1..=MANY).for_each(|n| lab.join(n, [10, 20]));
+    let mut disk = Disk::default();
+    // Each second some more are due, and the disk is slow.
+    (0..3).for_each(|_| lab.pass(1));
+    let mut portions = Vec::new();
+    while let Some((_, batch)) = lab.keeper.take_writes() {
+        let before = disk.reports().len();
+        disk.apply(&batch);
+        portions.push(disk.reports().len() - before);
+    }
+    assert_eq!(portions, [16, 16, 8]);
+    // At the end nothing is left to the next portion.
+    (1..=MANY).for_each(|n| drop(lab.report(n, 3, 0, vec![ranking([10, 30])])));
+    lab.pass(1);
+    disk.apply(&lab.keeper.take_last_writes().unwrap().1);
+    assert!(disk.reports().iter().all(|(_, parts)| parts[0].generation == 3));
+    assert!(lab.keeper.take_last_writes().is_none());
+}
+
+#[test]
 fn a_long_report_is_kept_in_parts() {
     let mut lab = kept();
     lab.join(1, [10, 20]);

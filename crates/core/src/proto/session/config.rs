@@ -11,8 +11,11 @@ pub struct Config {
     pub version_min: u16,
     /// Highest version that the accepting side takes.
     pub version_max: u16,
-    /// How long the handshake may take in all. Default 5 s.
+    /// How long the handshake may take on the accepting side, once it has begun. Default 5 s.
     pub handshake_timeout: Duration,
+    /// How long the dialling side waits for WELCOME. Longer than the handshake takes, since many may
+    /// have come before it. Default 15 s.
+    pub dial_timeout: Duration,
     /// Silence of this side's own after which it sends PING. Default 5 s.
     pub ping_after: Duration,
     /// Silence of the peer after which it counts as dead. Default 15 s.
@@ -40,6 +43,7 @@ impl Default for Config {
             version_min: VERSION,
             version_max: VERSION,
             handshake_timeout: Duration::from_secs(5),
+            dial_timeout: Duration::from_secs(15),
             ping_after: Duration::from_secs(5),
             dead_after: Duration::from_secs(15),
             max_frame: 1 << 20,

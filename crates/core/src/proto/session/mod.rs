@@ -121,6 +121,8 @@ impl Session {
     }
 
     fn new(config: Config, speaks: Direction, state: State, now: Instant) -> Self {
+        let dials = state == State::AwaitWelcome;
+        let within = if dials { config.dial_timeout } else { config.handshake_timeout };
         Self {
             speaks,
             state,
@@ -133,7 +135,7 @@ impl Session {
             last_heard: now,
             silent_since: now,
             next_ping: now + config.ping_after,
-            handshake_end: now + config.handshake_timeout,
+            handshake_end: now + within,
             stats: Stats::default(),
             config: config.clamped(),
         }

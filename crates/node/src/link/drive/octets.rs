@@ -1,13 +1,16 @@
 //! What a link does with what was read and written. Under TLS what was written is not gone yet: it
 //! waits below until it is flushed.
 
-use std::{io, time::Instant};
+use std::{future::poll_fn, io, pin::pin, task::Poll, time::Instant};
 
-use bytes::Buf;
-use tokio::io::{AsyncWrite, AsyncWriteExt};
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::Link;
+use super::{Link, READ};
 use crate::link::TlsError;
+
+/// Most octets that are read and thrown away while the peer closes.
+const LAST_OCTETS: usize = 256 << 10;
 
 impl Link {
     pub(super) fn has_read(&mut self, read: &io::Result<usize>) {
@@ -63,5 +66,32 @@ pub(super) async fn write(writer: &mut (impl AsyncWrite + Unpin), octets: &[u8])
     match writer.write(octets).await? {
         0 => Err(io::ErrorKind::WriteZero.into()),
         n => Ok(n),
+    }
+}
+
+/// Reads what is there already; `None` where there is nothing.
+pub(super) async fn read_now(reader: &mut (impl AsyncRead + Unpin), into: &mut BytesMut) -> Option<io::Result<usize>> {
+    let mut read = pin!(reader.read_buf(into));
+    let looked = poll_fn(|context| Poll::Ready(read.as_mut().poll(context))).await;
+    match looked {
+        Poll::Ready(read) => Some(read),
+        Poll::Pending => None,
+    }
+}
+
+/// Closes our half and reads until the peer closes its own: closing with octets unread would reset
+/// the connection, and the peer might never see our BYE.
+pub(super) async fn say_goodbye(reader: &mut (impl AsyncRead + Unpin), writer: &mut (impl AsyncWrite + Unpin)) {
+    if writer.shutdown().await.is_err() {
+        return;
+    }
+    // On the heap: an array would make every link's future that much larger.
+    let mut scrap = vec![0; READ];
+    let mut left = LAST_OCTETS;
+    while let Ok(n) = reader.read(&mut scrap).await
+        && n > 0
+        && n < left
+    {
+        left -= n;
     }
 }
