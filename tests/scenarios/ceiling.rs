@@ -2,6 +2,8 @@
 //! each by itself, and every DNS-LB takes the lesser of its shares. The keepers are the real ones, the
 //! links are queues with delays, time is invented.
 
+mod storm;
+
 use std::{
     collections::VecDeque,
     net::{IpAddr, SocketAddr},
@@ -14,13 +16,13 @@ use dglb_core::{
     catalogue::ZoneCatalogue,
     proto::message::{BootId, Budget, BudgetShare, FleetStamp, Hello, Message, PeerRole},
 };
+use dglb_probe::shares::Share;
 use dglb_scenarios::configs;
 use dns_b::keeper::{Keeper as Server, LinkId, Outgoing, Verdict};
 use dns_lb::{
     keeper::{Event, Keeper as Lb, Settings},
     metrics::Metrics,
     registration::Claim,
-    shares::Share,
 };
 
 use crate::random::Random;

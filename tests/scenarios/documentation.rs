@@ -72,8 +72,9 @@ fn keys_of_sample(text: &str) -> BTreeSet<String> {
         let key = line.split(" = ").next().unwrap_or_default();
         key.len() < line.len() && key.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
     };
+    let is_element = |line: &str| line.trim_start().starts_with("{ ");
     let uncommented = |line: &str| match line.strip_prefix("# ") {
-        Some(rest) if is_header(rest) || is_assignment(rest) => rest.to_owned(),
+        Some(rest) if is_header(rest) || is_assignment(rest) || is_element(rest) => rest.to_owned(),
         _ => line.to_owned(),
     };
     let text: Vec<String> = text.lines().map(uncommented).collect();

@@ -14,6 +14,7 @@ mod https;
 mod locate;
 mod lookup;
 mod matrix;
+mod measure;
 mod openssl;
 mod persistence;
 mod place;

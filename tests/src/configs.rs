@@ -210,10 +210,7 @@ pub fn catalogue_of(sites: &[IpAddr], generation: u64) -> ZoneCatalogue {
             ttl: ADDRESS_TTL,
             answers: 1,
             policy: Policy { cost: 1_000.0, ..Policy::default() },
-            probes: vec![
-                probe(ProbeKind::Http { port: PORT, path: PAGE.to_owned() }),
-                probe(ProbeKind::Tcp { port: PORT }),
-            ],
+            probes: vec![probe(ProbeKind::http(PORT, PAGE)), probe(ProbeKind::Tcp { port: PORT })],
             https: None,
             probe_ceiling: None,
             sites: sites.iter().enumerate().rev().map(site).collect(),

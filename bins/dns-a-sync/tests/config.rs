@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf, time::Duration};
 
-use dglb_core::catalogue::{Form, HttpsRecord, Mode, Policy, ProbeKind, ZoneStyle};
+use dglb_core::catalogue::{Form, HttpProbe, HttpsRecord, Mode, Policy, ProbeKind, ProbeTls, StatusRange, ZoneStyle};
 use dglb_node::{config::load, lifecycle::Daemon, link::PlainTcp};
 use dns_a_sync::{
     DnsASync,
@@ -126,6 +126,48 @@ fn host_style_is_warned_of_unless_it_is_direct() {
 }
 
 #[test]
+fn a_probe_may_ask_for_more() {
+    let with = |probe: &str| LEAST.replace("{ kind = \"tcp\" }", probe);
+    assert_ne!(with("x"), LEAST, "the probe is somewhere else");
+    let probe = |text: &str| {
+        let (config, _) = Files::new(&[("sync.toml", &with(text))]).good();
+        config.zones[0].services[0].service.probes[0].kind.clone()
+    };
+    assert_eq!(probe("{ kind = \"icmp\" }"), ProbeKind::Icmp);
+    assert_eq!(probe("{ kind = \"dns\", type = \"MX\" }"), ProbeKind::Dns { port: 53, name: None, rtype: 15 });
+    let secured = HttpProbe { tls: Some(ProbeTls { server_name: None, verify: true }), ..HttpProbe::get(443, "/") };
+    assert_eq!(probe("{ kind = \"https\" }"), ProbeKind::Http(Box::new(secured.clone())));
+    let all = "{ kind = \"https\", method = \"GET\", path = \"/up\", host = \"a.test\", headers = [\"x-a: b: c\"], \
+               status = [\"200-299\", \"401\"], body = \"ok\", max-body = \"1KiB\", version = \"2\", \
+               server-name = \"b.test\", verify = false, status-document = true }";
+    let wanted = HttpProbe {
+        path: "/up".into(),
+        host: Some("a.test".parse().unwrap()),
+        headers: vec![("x-a".into(), "b: c".into())],
+        statuses: vec![StatusRange { first: 200, last: 299 }, StatusRange { first: 401, last: 401 }],
+        body: Some("ok".into()),
+        max_body: std::num::NonZeroU32::new(1_024),
+        http2: true,
+        tls: Some(ProbeTls { server_name: Some("b.test".parse().unwrap()), verify: false }),
+        status_document: true,
+        ..secured
+    };
+    assert_eq!(probe(all), ProbeKind::Http(Box::new(wanted)));
+    for (wrong, word) in [
+        ("{ kind = \"http\", status = [\"2xx\"] }", "neither a status"),
+        ("{ kind = \"http\", status = [\"600\"] }", "100 to 599"),
+        ("{ kind = \"http\", headers = [\"host\"] }", "no colon"),
+        ("{ kind = \"http\", headers = [\"host: a\"] }", "sets itself"),
+        ("{ kind = \"http\", verify = false }", "unknown key"),
+        ("{ kind = \"tcp\", path = \"/\" }", "unknown key"),
+        ("{ kind = \"https\", method = \"HEAD\", body = \"x\" }", "GET where"),
+    ] {
+        let mistakes = Files::new(&[("sync.toml", &with(wrong))]).mistakes();
+        assert!(mistakes.len() == 1 && mistakes[0].contains(word), "{wrong}: {mistakes:?}");
+    }
+}
+
+#[test]
 fn a_service_has_an_https_record_if_it_says_so() {
     let https = |text: &str| {
         let text = LEAST.replace("probe =", &format!("{text}\nprobe ="));
@@ -215,7 +257,7 @@ records = ["x 60 IN A 192.0.2.1", "@ 60 IN NS ns", "nonsense"]
 name = "www.foobar.com"
 host = "www.foobar.com"
 answers = 17
-probe = [{ kind = "icmp" }]
+probe = [{ kind = "ping" }]
 [[zone.service.site]]
 name = "sea"
 dns-name = "sea.sites.foobar.com"

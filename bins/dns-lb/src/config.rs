@@ -17,8 +17,9 @@ use dglb_node::{
     config::{self, ConfigError, Loaded, Section, duration, integer, link_security, size, text},
     link::LinkSecurity,
 };
+use dglb_probe::{prober, trust::Trust};
 
-use crate::{addresses, prober, resolver};
+use crate::{addresses, resolver};
 
 /// Everything that dns-lb needs to know before it starts.
 #[derive(Clone, Debug, PartialEq)]
@@ -92,10 +93,12 @@ pub struct Map {
 }
 
 /// `[probe]`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
     /// Bounds.
     pub settings: prober::Settings,
+    /// A PEM file of the authorities that HTTPS probes believe; without it the system's own.
+    pub ca: Option<PathBuf>,
     /// How long a service's first ranking waits for its slowest address.
     pub settle: Duration,
 }
@@ -253,15 +256,21 @@ fn read_servers(section: &Section<'_>, own: Option<&Identity>, security: Option<
 
 fn read_probe(section: &Section<'_>) -> Probe {
     let settings = prober::Settings { concurrency: 256, per_site: 8, body_limit: 256 << 10 };
-    let default = Probe { settings, settle: Duration::from_secs(5) };
-    section.table("probe").map_or(default, |probe| Probe {
+    let default = Probe { settings, ca: None, settle: Duration::from_secs(5) };
+    let Some(probe) = section.table("probe") else { return default };
+    let ca = probe.path("ca");
+    if let Some(Err(error)) = ca.as_deref().map(Trust::read) {
+        probe.problem("ca", format!("no certificates can be read from it: {error}"));
+    }
+    Probe {
         settings: prober::Settings {
             concurrency: probe.or("concurrency", integer(1..=100_000), settings.concurrency),
             per_site: probe.or("per-site", integer(1..=1_000), settings.per_site),
             body_limit: probe.or("body-limit", size(1..=1 << 30), settings.body_limit),
         },
+        ca,
         settle: probe.or("settle", duration("100ms", "10m"), default.settle),
-    })
+    }
 }
 
 #[cfg(test)]
@@ -306,7 +315,7 @@ mod tests {
         let sample = sample.value;
         assert_eq!(sample.isp.resolvers, least.isp.resolvers);
         assert_eq!((sample.isp.preference, sample.isp.weight), (least.isp.preference, least.isp.weight));
-        assert_eq!((sample.probe, sample.report_interval), (least.probe, least.report_interval));
+        assert_eq!((&sample.probe, sample.report_interval), (&least.probe, least.report_interval));
         assert!(sample.map.security.tls.is_some());
         let map = Map { security: least.map.security.clone(), ..sample.map };
         assert_eq!((map, sample.dns.serving), (least.map, least.dns.serving));

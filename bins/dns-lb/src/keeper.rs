@@ -20,7 +20,7 @@ use std::{
 };
 
 use dglb_core::{
-    catalogue::{ProbeKind, ZoneCatalogue},
+    catalogue::ZoneCatalogue,
     directory::{Directory, LbIndex, LbState},
     fleet::Fleet,
     identity::Identity,
@@ -29,18 +29,21 @@ use dglb_core::{
     proto::message::{FleetStamp, Message, Resync, Welcome},
     report::Ranking,
 };
+use dglb_probe::{
+    pace::calm,
+    prober::{Sample, Target},
+    shares::InForce,
+};
 
 pub use keep::{FILE, Restored, SCHEMA};
 
 use crate::{
     measurements::{Change, Measurements},
     metrics::{Metrics, ProbeLabels},
-    prober::{Sample, Target},
     proof::{LookUp, Proofs},
     registration::{Claim, Outgoing, Registration},
     reports::Reports,
     self_check::{Arrived, Check, SelfCheck},
-    shares::InForce,
 };
 use asked::{Asked, Wish};
 use steering::Steering;
@@ -105,6 +108,8 @@ pub struct Effects {
     pub shares: Option<InForce>,
     /// Sites of services to be probed at once.
     pub probe_now: Vec<(Name, String)>,
+    /// These sites of these services, and no others of theirs, need not be probed often.
+    pub calm: Vec<(Name, BTreeSet<String>)>,
     /// Ask the DNS-ISP for these.
     pub look_ups: Vec<LookUp>,
     /// Ask the DNS-ISP for these, too, and see where the questions arrive.
@@ -145,6 +150,8 @@ pub struct Keeper {
     metrics: Metrics,
     kept: keep::Kept,
     steering: Steering,
+    /// The sites of each service that need not be probed often.
+    calm: BTreeMap<Name, BTreeSet<String>>,
     asked: Asked,
 }
 
@@ -180,6 +187,7 @@ impl Keeper {
             settings,
             kept: keep::Kept::default(),
             steering: Steering::default(),
+            calm: BTreeMap::new(),
             asked: Asked::default(),
         };
         keeper.gauge();
@@ -228,12 +236,9 @@ impl Keeper {
     }
 
     fn sample(&mut self, sample: &Sample, effects: &mut Effects) {
-        let kind = match sample.target.probe.kind {
-            ProbeKind::Tcp { .. } => "tcp",
-            ProbeKind::Http { .. } => "http",
-        };
-        let labels = ProbeLabels { kind, outcome: sample.outcome.as_str() };
+        let labels = ProbeLabels { kind: sample.target.probe.kind.as_str(), outcome: sample.outcome.as_str() };
         self.metrics.probes.get_or_create(&labels).inc();
+        self.metrics.abnormal_ends.inc_by(sample.outcome.is_abnormal_end().into());
         if let Some(change) = self.measurements.record(sample) {
             self.ranked(vec![change], Vec::new(), effects);
         }
@@ -300,6 +305,8 @@ impl Keeper {
     fn ranked(&mut self, changes: Vec<Change>, gone: Vec<Name>, effects: &mut Effects) {
         let mut reordered = Vec::new();
         for change in changes {
+            let (Change::Figures(ranking) | Change::Order(ranking)) = &change;
+            self.pace(ranking, effects);
             match change {
                 Change::Figures(ranking) => self.reports.refresh(ranking),
                 Change::Order(ranking) => reordered.push(ranking),
@@ -316,6 +323,17 @@ impl Keeper {
             self.keep_rankings(reordered.iter().map(|ranking| &ranking.service));
         }
         effects.send.extend(self.reports.change(reordered, gone, self.measurements.is_complete()));
+    }
+
+    /// Who need not be probed often, if those are others than before.
+    fn pace(&mut self, ranking: &Ranking, effects: &mut Effects) {
+        let service = self.catalogues.values().find_map(|zone| zone.service(&ranking.service));
+        let answers = service.map_or(1, |service| service.answers);
+        let calm: BTreeSet<String> = calm(ranking, answers).map(str::to_owned).collect();
+        let before = self.calm.insert(ranking.service.clone(), calm.clone());
+        if before.unwrap_or_default() != calm {
+            effects.calm.push((ranking.service.clone(), calm));
+        }
     }
 
     fn answer_with(&mut self, rankings: &[Ranking]) {

@@ -16,17 +16,12 @@ pub mod isp;
 pub mod keeper;
 pub mod measurements;
 pub mod metrics;
-pub mod probe;
-pub mod prober;
 pub mod proof;
 pub mod registration;
 pub mod reports;
 pub mod resolver;
 pub mod self_check;
-pub mod shares;
 mod status;
-mod tcp_info;
-mod turns;
 pub mod uplink;
 mod work;
 

@@ -17,8 +17,7 @@ use dglb_core::{
     rank::{differs, rank},
     report::Ranking,
 };
-
-use crate::{
+use dglb_probe::{
     probe::Outcome,
     prober::{Sample, Target, targets},
 };
@@ -215,11 +214,13 @@ pub(crate) mod tests {
 
     use dglb_core::{
         catalogue::{Mode, Policy, Probe, ProbeKind, Site},
+        load::Told,
         report::Health,
     };
 
+    use dglb_probe::probe::{Failure, Times};
+
     use super::*;
-    use crate::probe::{Failure, Times};
 
     const SETTLE: Duration = Duration::from_secs(5);
 
@@ -254,7 +255,7 @@ pub(crate) mod tests {
             Some(ms) => Outcome::Good(Times { connect: Duration::from_millis(ms), ..Times::default() }),
             None => Outcome::Failed(Failure::Refused),
         };
-        Sample { target: Arc::new(target), outcome, at }
+        Sample { target: Arc::new(target), outcome, told: Told::default(), at }
     }
 
     fn order(ranking: &Ranking) -> Vec<&str> {

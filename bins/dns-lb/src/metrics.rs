@@ -12,6 +12,8 @@ use prometheus_client::{
 pub struct Metrics {
     /// Probes that ended.
     pub probes: Family<ProbeLabels, Counter>,
+    /// Probes whose connection the other side did not end in order.
+    pub abnormal_ends: Counter,
     /// Rankings that led to other answers than before.
     pub ranking_changes: Counter,
     /// Catalogues that came, by what became of them.
@@ -68,9 +70,9 @@ pub struct Metrics {
 /// Labels of a probe.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ProbeLabels {
-    /// `http` or `tcp`.
+    /// As [`dglb_core::catalogue::ProbeKind::as_str`] has it.
     pub kind: &'static str,
-    /// As [`crate::probe::Outcome::as_str`] has it.
+    /// As [`dglb_probe::probe::Outcome::as_str`] has it.
     pub outcome: &'static str,
 }
 
@@ -99,6 +101,7 @@ impl Metrics {
         let help = "Own questions through the ISP's resolvers, by where they arrived";
         lb.register("self_checks", help, self.self_checks.clone());
         let counters = [
+            ("abnormal_ends", "Probes whose connection was reset or ended in the middle", &self.abnormal_ends),
             ("ranking_changes", "Rankings that led to other answers", &self.ranking_changes),
             ("reports_sent", "Reports sent to dns-bs", &self.reports_sent),
             ("reports_acknowledged", "Reports acknowledged by dns-bs", &self.reports_acknowledged),

@@ -1,16 +1,22 @@
 //! What an operator may see: `/api/v1/status`.
 
-use std::time::Instant;
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
-use dglb_core::name::Name;
+use dglb_core::{
+    catalogue::{Probe, ProbeKind},
+    name::Name,
+};
+use dglb_probe::{pace::Effective, probe::OUTCOMES, shares::Share};
 use serde_json::{Value, json};
 
 use crate::{
     config::Config,
     keeper::Keeper,
     metrics::{Metrics, ProbeLabels},
-    probe::OUTCOMES,
-    shares::Share,
     uplink::Uplink,
 };
 
@@ -18,8 +24,13 @@ use crate::{
 pub(crate) fn status(keeper: &Keeper, uplink: &Uplink, metrics: &Metrics, now: Instant) -> Value {
     let registration = keeper.registration();
     let reports = keeper.reports();
-    let services: serde_json::Map<String, Value> =
-        keeper.rankings().map(|(name, ranking)| (name.to_string(), json!({ "ranking": ranking }))).collect();
+    let targets = keeper.targets_of_addresses();
+    let services: serde_json::Map<String, Value> = keeper
+        .rankings()
+        .map(|(name, ranking)| {
+            (name.to_string(), json!({ "ranking": ranking, "probes": paces(keeper, name, &targets) }))
+        })
+        .collect();
     let catalogues: serde_json::Map<String, Value> =
         keeper.catalogues().iter().map(|(zone, c)| (zone.to_string(), c.generation.into())).collect();
     let behind = keeper.behind().map(|(server, zone, g)| json!({ "dns_b": server, "zone": zone, "generation": g }));
@@ -66,22 +77,36 @@ fn called_down(keeper: &Keeper) -> Vec<Value> {
 
 /// Addresses with a ceiling: this DNS-LB's share, and what comes of it between two probes of one kind.
 fn probe_shares(keeper: &Keeper) -> Vec<Value> {
-    let share = |(address, share, targets): (std::net::IpAddr, Share, usize)| {
-        let probes = u32::try_from(targets).unwrap_or(u32::MAX);
+    let share = |(address, share, probes): (IpAddr, Share, u32)| {
         let interval = share.interval().map(|interval| interval.saturating_mul(probes).as_millis() as u64);
         json!({ "address": address, "share": share, "least_interval_ms": interval })
     };
     keeper.shares().into_iter().map(share).collect()
 }
 
-/// `{"http": {"ok": 17, …}, "tcp": {…}}`
+/// What the probes of a service come to: the longest time from one to the next, and from a failure until
+/// no resolver has the site's address any more (bound of the fail-over); null where a share is lacking.
+fn paces(keeper: &Keeper, name: &Name, targets: &HashMap<IpAddr, u32>) -> Vec<Value> {
+    let service = keeper.catalogues().values().find_map(|zone| zone.service(name));
+    let pace = |(probe, effective): (&Probe, Option<Effective>), ttl: u32| {
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let failover = effective.map(|e| ms(e.until_down + Duration::from_secs(ttl.into())));
+        json!({ "kind": probe.kind.as_str(), "interval_ms": effective.map(|e| ms(e.interval)), "failover_ms": failover })
+    };
+    service
+        .into_iter()
+        .flat_map(|s| keeper.effective(s, targets).into_iter().map(move |each| pace(each, s.ttl)))
+        .collect()
+}
+
+/// `{"http": {"ok": 17, …}, "tcp": {…}, …}`
 fn probes(metrics: &Metrics) -> Value {
-    let of = |kind| {
+    let of = |kind: &'static str| {
         let count = |outcome| metrics.probes.get(&ProbeLabels { kind, outcome }).map_or(0, |c| c.get());
         let counts = OUTCOMES.iter().map(|outcome| ((*outcome).to_owned(), count(outcome).into()));
         Value::Object(counts.filter(|(_, count): &(String, Value)| *count != 0).collect())
     };
-    json!({ "http": of("http"), "tcp": of("tcp") })
+    ProbeKind::NAMES.iter().map(|kind| ((*kind).to_owned(), of(kind))).collect()
 }
 
 /// The first of what differs between two configurations and only a restart can change.

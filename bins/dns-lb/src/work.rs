@@ -10,6 +10,10 @@ use std::{
 
 use dglb_core::{directory::Directory, name::Name, published::Publisher};
 use dglb_node::{admin::Readiness, store::Committer};
+use dglb_probe::{
+    prober::{Prober, Sample},
+    trust::Trust,
+};
 use serde_json::Value;
 use tokio::{
     sync::{mpsc, watch},
@@ -23,7 +27,6 @@ use crate::{
     isp::Asker,
     keeper::{Event, Keeper},
     metrics::Metrics,
-    prober::{Prober, Sample},
     registration::{Claim, Outgoing},
     resolver,
     status::status,
@@ -112,7 +115,7 @@ impl Work {
         let mut work = Self {
             keeper,
             uplink,
-            prober: Prober::new(config.probe.settings, sender),
+            prober: Prober::new(config.probe.settings, trust(config), sender),
             samples,
             asked,
             place: Place::of(config),
@@ -184,9 +187,13 @@ impl Work {
         }
         if effects.targets {
             self.prober.set_targets(self.keeper.targets());
+            self.keeper.calm().for_each(|(service, calm)| self.prober.set_calm(service, calm));
         }
         for (service, site) in effects.probe_now {
             self.prober.probe_now(&service, &site);
+        }
+        for (service, calm) in effects.calm {
+            self.prober.set_calm(&service, &calm);
         }
         let identity = self.keeper.identity().as_str();
         effects.look_ups.into_iter().for_each(|look_up| self.asker.look_up(look_up));
@@ -271,6 +278,16 @@ impl Work {
         let watchers = [tokio::spawn(of_resolvers), tokio::spawn(of_addresses)];
         Watched { resolvers, addresses, _watchers: watchers.map(AbortOnDropHandle::new) }
     }
+}
+
+/// Whose certificates HTTPS probes believe. The file was read when the configuration was.
+fn trust(config: &Config) -> Trust {
+    let file = config.probe.ca.as_deref().map(|file| Trust::read(file).map_err(|error| (file.to_owned(), error)));
+    file.unwrap_or_else(Trust::of_system).unwrap_or_else(|(file, error)| {
+        let file = file.display();
+        tracing::warn!(%file, %error, "no certificate is believed: HTTPS probes that verify them will fail");
+        Trust::nobody()
+    })
 }
 
 /// Waits until more is on the disk; for ever where nothing is kept.

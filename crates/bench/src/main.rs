@@ -13,6 +13,7 @@ mod echo;
 mod instructions;
 mod links;
 mod overload;
+mod probes;
 mod questions;
 mod random;
 mod serve;
@@ -45,6 +46,8 @@ enum Command {
     Churn(churn::Churn),
     /// Ten thousand DNS-LBs on one dns-b
     Links(links::Links),
+    /// A DNS-LB that probes ten thousand sites
+    Probes(probes::Probes),
     /// Whether clients are sent to the best site, on measured round trips
     Decide(decide::Decide),
     /// How many instructions an answer takes, against bounds
@@ -67,6 +70,12 @@ enum Command {
     /// Open connections (a child of `connections`)
     #[command(hide = true)]
     Crowd(connections::Crowd),
+    /// Be sites (a child of `probes`)
+    #[command(hide = true)]
+    Sites(probes::Sites),
+    /// Probe them (a child of `probes`)
+    #[command(hide = true)]
+    Prober(probes::Measure),
     /// Become another program on one processor (a child of the others)
     #[command(hide = true)]
     Hold {
@@ -87,6 +96,9 @@ fn run(command: Command) -> io::Result<ExitCode> {
         Command::Compare(compare) => compare.run(),
         Command::Churn(churn) => churn.run(),
         Command::Links(links) => links.run(),
+        Command::Probes(probes) => probes.run(),
+        Command::Sites(sites) => probes::run_sites(&sites),
+        Command::Prober(wanted) => probes::run_prober(&wanted),
         Command::Decide(decide) => decide.run(),
         Command::Instructions(instructions) => instructions.run(),
         Command::Serve(serve) => serve::run(serve),

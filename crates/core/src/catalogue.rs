@@ -3,6 +3,7 @@
 
 mod https;
 mod policy;
+mod probe;
 mod update;
 
 use std::{
@@ -16,6 +17,9 @@ use thiserror::Error;
 
 pub use https::{HttpsRecord, MAX_ALPN};
 pub use policy::{Form, Policy};
+pub use probe::{
+    HttpProbe, MAX_BODY_MATCH, MAX_HEADERS, MAX_STATUS_RANGES, Method, Probe, ProbeKind, ProbeTls, StatusRange,
+};
 pub use update::{CatalogueDelta, CatalogueUpdate, DeltaError, Withdrawal};
 
 use crate::{
@@ -113,39 +117,6 @@ pub enum Mode {
     Referral,
     /// dns-b answers from what the located DNS-LB reported.
     Direct,
-}
-
-/// One way of measuring a site's address.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Probe {
-    /// What is sent.
-    pub kind: ProbeKind,
-    /// Milliseconds between two probes of one address. Default 10 000.
-    pub interval_ms: u32,
-    /// Milliseconds until a probe has failed. Default 1 000.
-    pub timeout_ms: u32,
-    /// Failures in a row until down. Default 2.
-    pub fall: u8,
-    /// Successes in a row until up. Default 2.
-    pub rise: u8,
-}
-
-/// What a probe sends.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ProbeKind {
-    /// A TCP connection, closed at once.
-    Tcp {
-        /// TCP port.
-        port: u16,
-    },
-    /// `GET path` over HTTP/1.1 with the service's host name; 2xx and 3xx are good.
-    Http {
-        /// TCP port.
-        port: u16,
-        /// Path and query, starting with a slash.
-        path: String,
-    },
 }
 
 /// One server location of a service.
@@ -313,7 +284,7 @@ impl ZoneCatalogue {
             range("addresses of a site", "distinct", format!("{count} with repetitions"), distinct.len() == count);
         }
         for probe in &service.probes {
-            check_probe(probe, &mut range);
+            probe::check_probe(probe, &mut range);
         }
     }
 
@@ -381,22 +352,5 @@ impl ZoneCatalogue {
         self.services.sort_by(|a, b| a.name.cmp(&b.name));
         self.records.sort_by(|a, b| (&a.name, a.rtype, &a.rdata).cmp(&(&b.name, b.rtype, &b.rdata)));
         self
-    }
-}
-
-/// Says of every setting of a probe what it is, what is allowed, what was found, and whether it is good.
-fn check_probe(probe: &Probe, range: &mut impl FnMut(&'static str, &'static str, String, bool)) {
-    range(
-        "interval",
-        "100 ms to 1 day",
-        probe.interval_ms.to_string(),
-        (100..=86_400_000).contains(&probe.interval_ms),
-    );
-    range("timeout", "10 ms to 60 s", probe.timeout_ms.to_string(), (10..=60_000).contains(&probe.timeout_ms));
-    range("fall", "1 to 100", probe.fall.to_string(), (1..=100).contains(&probe.fall));
-    range("rise", "1 to 100", probe.rise.to_string(), (1..=100).contains(&probe.rise));
-    if let ProbeKind::Http { path, .. } = &probe.kind {
-        let good = path.starts_with('/') && path.bytes().all(|b| b.is_ascii_graphic());
-        range("path", "printable ASCII starting with a slash", path.clone(), good);
     }
 }

@@ -25,6 +25,7 @@ pub mod fleet;
 pub mod identity;
 pub mod index;
 pub mod lbs;
+pub mod load;
 pub mod locate;
 pub mod name;
 pub mod net;

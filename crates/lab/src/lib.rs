@@ -13,6 +13,7 @@
 //! ```
 
 pub mod cli;
+pub mod measure;
 pub mod programs;
 pub mod sandbox;
 pub mod world;

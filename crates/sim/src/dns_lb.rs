@@ -9,13 +9,16 @@ use std::{
 
 use dglb_core::{
     identity::Identity,
+    load::Told,
     proto::message::{BootId, FleetStamp, Message, Welcome},
+};
+use dglb_probe::{
+    probe::{Failure, Outcome, Times},
+    prober::{Sample, Target},
 };
 use dns_lb::{
     keeper::{Effects, Event, Keeper, Settings},
     metrics::Metrics,
-    probe::{Failure, Outcome, Times},
-    prober::{Sample, Target},
     registration::Claim,
 };
 
@@ -86,7 +89,7 @@ impl DnsLb {
                 Some(connect) => Outcome::Good(Times { connect, whole: connect, ..Times::default() }),
                 None => Outcome::Failed(Failure::Refused),
             };
-            self.handle(Event::Sample(Sample { target, outcome, at: now }), now);
+            self.handle(Event::Sample(Sample { target, outcome, told: Told::default(), at: now }), now);
         }
     }
 

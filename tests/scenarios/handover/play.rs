@@ -10,15 +10,18 @@ use std::{
 use dglb_core::{
     directory::Directory,
     dns::{Asked, Decision, Responder, Role, Transport, rcode},
+    load::Told,
     proto::message::{BootId, FleetStamp, Hello, Message, PeerRole, Ready},
+};
+use dglb_probe::{
+    probe::{Outcome, Times},
+    prober::Sample,
 };
 use dglb_scenarios::configs::{self, WWW, in_label};
 use dns_b::keeper::{CheckOutcome, Checked, Keeper as Server, LinkId, Outgoing, Verdict};
 use dns_lb::{
     keeper::{Event, Keeper as Lb, Settings},
     metrics::Metrics,
-    probe::{Outcome, Times},
-    prober::Sample,
     registration::Claim,
 };
 use hickory_proto::{
@@ -367,7 +370,8 @@ impl Play {
             let milliseconds = 10 + self.random.below(90) as u64;
             let times = Times { connect: Duration::from_millis(milliseconds), ..Times::default() };
             for _ in 0..3 {
-                let sample = Sample { target: Arc::new(target.clone()), outcome: Outcome::Good(times), at: self.now };
+                let (target, outcome) = (Arc::new(target.clone()), Outcome::Good(times));
+                let sample = Sample { target, outcome, told: Told::default(), at: self.now };
                 self.tell_lb(lb, Event::Sample(sample));
             }
         }

@@ -1,6 +1,7 @@
 //! The configuration, checked: what could be known to be wrong from the file alone is not in it.
 
 mod key;
+mod probe;
 mod read;
 mod zone;
 

@@ -9,14 +9,13 @@ use std::{
 
 use dglb_core::{
     catalogue::{
-        CatalogueError, Form, HttpsRecord, Mode, Policy, Probe, ProbeKind, Service, Site, StaticRecord, ZoneCatalogue,
-        ZoneStyle,
+        CatalogueError, Form, HttpsRecord, Mode, Policy, Service, Site, StaticRecord, ZoneCatalogue, ZoneStyle,
     },
     name::Name,
 };
 use dglb_node::config::{Section, boolean, choice, duration, integer, number, seconds, text};
 
-use super::{ServiceConfig, SiteConfig, ZoneConfig, read::MAX_TTL};
+use super::{ServiceConfig, SiteConfig, ZoneConfig, probe, read::MAX_TTL};
 use crate::{compose::with_sites, wire::parse_records};
 
 /// A zone and the tables of its services, for messages.
@@ -68,7 +67,7 @@ fn service(section: &Section<'_>, apex: Option<&Name>) -> Option<ServiceConfig> 
     let ttl = section.or("ttl", seconds(0..=MAX_TTL), 300);
     let answers = section.or("answers", integer(1..=16u8), 1);
     let policy = section.table("policy").map_or_else(Policy::default, |s| policy(&s));
-    let probes = probes(section);
+    let probes = probe::probes(section);
     let https = section.table("https").map(|s| https(&s));
     // Thousandths of a probe: less than one would be no probe at all.
     let ceiling: Option<f64> = section.optional("max-probes-per-second", number(0.001..=4e6));
@@ -116,36 +115,6 @@ fn policy(section: &Section<'_>) -> Policy {
     }
 }
 
-fn probes(section: &Section<'_>) -> Option<Vec<Probe>> {
-    if !section.has("probe") {
-        section.problem(
-            "probe",
-            "how shall the sites be measured? Such as probe = [{ kind = \"http\", port = 80, path = \"/\" }]",
-        );
-    }
-    let tables = section.tables("probe");
-    let probes: Option<Vec<_>> = tables.iter().map(probe).collect();
-    probes.filter(|p| !p.is_empty())
-}
-
-fn probe(section: &Section<'_>) -> Option<Probe> {
-    let http = section.required("kind", choice(&[("http", true), ("tcp", false)]));
-    let port = section.or("port", integer(1..=u16::MAX), 80);
-    let kind = match http {
-        Some(true) => Some(ProbeKind::Http { port, path: section.or("path", text, "/".to_owned()) }),
-        Some(false) => Some(ProbeKind::Tcp { port }),
-        None => section.optional::<String>("path", text).and(None),
-    };
-    let interval = section.or("interval", duration("100ms", "1day"), Duration::from_secs(10));
-    let timeout = section.or("timeout", duration("10ms", "60s"), Duration::from_secs(1));
-    if timeout > interval {
-        section.warning("timeout", "a probe may take longer than the time from one to the next");
-    }
-    let fall = section.or("fall", integer(1..=100u8), 2);
-    let rise = section.or("rise", integer(1..=100u8), 2);
-    Some(Probe { kind: kind?, interval_ms: milliseconds(interval), timeout_ms: milliseconds(timeout), fall, rise })
-}
-
 fn site(section: &Section<'_>) -> Option<SiteConfig> {
     let name: Option<String> = section.required("name", text);
     let dns_name = section.required("dns-name", text);
@@ -156,7 +125,7 @@ fn site(section: &Section<'_>) -> Option<SiteConfig> {
     Some(SiteConfig { name: name?, dns_name: dns_name?, cost })
 }
 
-fn milliseconds(duration: Duration) -> u32 {
+pub(super) fn milliseconds(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }
 

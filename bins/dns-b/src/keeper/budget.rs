@@ -20,6 +20,10 @@ use dglb_core::{
 
 use super::{Keeper, Outgoing};
 
+/// Standard deviations between what is given out and a ceiling: beyond six is one second in a thousand
+/// million.
+const DEVIATIONS: f64 = 6.0;
+
 /// Shares are equal, one of so many parts.
 type Parts = u32;
 
@@ -57,6 +61,29 @@ fn parts_for(count: usize) -> Parts {
     let count = Parts::try_from(count).unwrap_or(Parts::MAX / 4).clamp(1, Parts::MAX / 4);
     let power = count.next_power_of_two();
     if power >= 4 && power / 4 * 3 >= count { power / 4 * 3 } else { power }
+}
+
+/// The share of a ceiling that was cut into so many parts, both in thousandths of a probe in a second.
+///
+/// Whoever may start two and a half probes in a second starts two of them or three, as its place in the
+/// interval falls, and what many of them start varies like the throws of as many coins. So that no second
+/// has more than the ceiling, all together get less than it by [`DEVIATIONS`] of that; but never less than
+/// half, where a ceiling is so small that a few probes more would be most of it.
+fn share_of(ceiling: u32, parts: Parts) -> u32 {
+    let even = ceiling / parts.max(1);
+    let (whole, most) = (even - even % 1_000, f64::from(ceiling));
+    let fits = |share: u32| {
+        let chance = f64::from(share - whole) / 1_000.0;
+        let deviation = (f64::from(parts) * chance * (1.0 - chance)).sqrt() * 1_000.0;
+        f64::from(parts) * f64::from(share) + DEVIATIONS * deviation <= most
+    };
+    // Whole probes do not vary at all, so the least always fits.
+    let (mut least, mut above) = (whole, even + 1);
+    while above - least > 1 {
+        let middle = least + (above - least) / 2;
+        if fits(middle) { least = middle } else { above = middle }
+    }
+    least.max(even.div_ceil(2))
 }
 
 impl Budgets {
@@ -135,7 +162,7 @@ impl Budgets {
     fn budget(&self, parts: Parts) -> Budget {
         let share = |(address, ceiling): (&IpAddr, &u32)| BudgetShare {
             address: *address,
-            milliprobes_per_second: ceiling / parts,
+            milliprobes_per_second: share_of(*ceiling, parts),
         };
         Budget { generation: self.generation, of: parts, shares: self.ceilings.iter().map(share).collect() }
     }
@@ -147,7 +174,7 @@ impl Budgets {
 
     /// Ceilings that leave less than a thousandth of a probe a second to each: nobody may probe there.
     pub(super) fn starved(&self) -> usize {
-        self.ceilings.values().filter(|ceiling| **ceiling < self.parts).count()
+        self.ceilings.values().filter(|ceiling| share_of(**ceiling, self.parts) == 0).count()
     }
 }
 
@@ -218,6 +245,23 @@ mod tests {
         let counts = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 24, 25, 10_000];
         let parts = [1, 1, 2, 3, 4, 6, 6, 8, 8, 12, 12, 16, 24, 32, 12_288];
         assert_eq!(counts.map(parts_for), parts);
+    }
+
+    #[test]
+    fn all_shares_together_leave_room_for_chance() {
+        assert_eq!(share_of(6_000, 3), 2_000, "whole probes do not vary");
+        assert_eq!(share_of(48_000, 16), 3_000);
+        assert_eq!((share_of(0, 7), share_of(1, 2)), (0, 0));
+        assert_eq!(share_of(2_500, 40), 31, "half of a small one");
+        // A thousand a second over ten thousand POPs, and over as many as there are parts.
+        let share = share_of(1_000_000, 12_288);
+        assert_eq!(share, 67);
+        let mean = 12_288.0 * 0.067;
+        assert!(mean + 5.5 * (mean * (1.0 - 0.067_f64)).sqrt() < 1_000.0);
+        for (ceiling, parts) in (1..2_000_u32).map(|n| (n * 977, n % 700 + 1)) {
+            let share = share_of(ceiling, parts);
+            assert!(share * parts <= ceiling && share >= ceiling / parts / 2, "{ceiling} {parts}: {share}");
+        }
     }
 
     #[test]

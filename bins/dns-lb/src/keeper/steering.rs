@@ -5,18 +5,22 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
+    net::IpAddr,
     time::Instant,
 };
 
 use dglb_core::{
-    catalogue::Service,
+    catalogue::{Probe, Service},
     identity::Identity,
     name::Name,
     proto::message::{Budget, BudgetAck, Message, Verdict},
 };
+use dglb_probe::{
+    pace::{Effective, effective},
+    shares::{InForce, Share, Shares},
+};
 
 use super::{Effects, Keeper};
-use crate::shares::{InForce, Share, Shares};
 
 /// What the dns-bs say of probing.
 #[derive(Debug, Default)]
@@ -92,6 +96,7 @@ impl Keeper {
             services.flat_map(|s| &s.sites).any(|held| held.name == *site)
         };
         self.steering.down.retain(|(service, site), _| has_it(service, site));
+        self.calm.retain(|service, _| catalogues.values().any(|zone| zone.service(service).is_some()));
         self.settle_shares(now, effects);
     }
 
@@ -113,16 +118,46 @@ impl Keeper {
     }
 
     /// The shares of the addresses that have a ceiling, with how many probes go to each.
-    pub fn shares(&self) -> Vec<(std::net::IpAddr, Share, usize)> {
-        let mut targets: HashMap<_, usize> = HashMap::new();
-        for target in self.measurements.targets() {
-            *targets.entry(target.address).or_default() += 1;
-        }
+    pub fn shares(&self) -> Vec<(IpAddr, Share, u32)> {
+        let targets = self.targets_of_addresses();
         let in_force = self.steering.shares.in_force().iter();
         let mut shares: Vec<_> =
             in_force.map(|(address, share)| (*address, *share, targets.get(address).copied().unwrap_or(0))).collect();
         shares.sort_unstable_by_key(|(address, ..)| *address);
         shares
+    }
+
+    /// The sites of each service that need not be probed often.
+    pub fn calm(&self) -> impl Iterator<Item = (&Name, &BTreeSet<String>)> {
+        self.calm.iter()
+    }
+
+    /// What each probe of a service comes to, at the address where it takes longest; `None` where an
+    /// address may not be probed at all. `targets` is [`Keeper::targets_of_addresses`].
+    pub fn effective<'s>(
+        &self,
+        service: &'s Service,
+        targets: &HashMap<IpAddr, u32>,
+    ) -> Vec<(&'s Probe, Option<Effective>)> {
+        let shares = self.steering.shares.in_force();
+        let of_probe = |probe: &'s Probe| {
+            let addresses = service.sites.iter().flat_map(|site| &site.addresses);
+            let each = addresses.map(|address| {
+                effective(probe, shares.get(address).copied(), targets.get(address).copied().unwrap_or(1))
+            });
+            let worst = each.reduce(|a, b| a.zip(b).map(|(a, b)| if a.until_down >= b.until_down { a } else { b }));
+            (probe, worst.flatten())
+        };
+        service.probes.iter().map(of_probe).collect()
+    }
+
+    /// How many probes go to each address.
+    pub fn targets_of_addresses(&self) -> HashMap<IpAddr, u32> {
+        let mut targets: HashMap<_, u32> = HashMap::new();
+        for target in self.measurements.targets() {
+            *targets.entry(target.address).or_default() += 1;
+        }
+        targets
     }
 
     /// The sites that a dns-b calls down, by how many.

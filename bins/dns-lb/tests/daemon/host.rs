@@ -89,7 +89,7 @@ impl Sites {
             .collect();
         sites[0].addresses.push("::1".parse().unwrap());
         sites.reverse();
-        let kind = |path: &str| ProbeKind::Http { port: self.port, path: path.to_owned() };
+        let kind = |path: &str| ProbeKind::http(self.port, path);
         let probe = |kind| Probe { kind, interval_ms: 200, timeout_ms: 500, fall: 2, rise: 2 };
         ZoneCatalogue {
             zone: "glb.test".parse().unwrap(),

@@ -5,8 +5,8 @@ use std::num::NonZeroU32;
 
 use dglb_core::{
     catalogue::{
-        CatalogueUpdate, HttpsRecord, Mode, Policy, Probe, ProbeKind, Service, Site, StaticRecord, Withdrawal,
-        ZoneCatalogue, ZoneStyle,
+        CatalogueUpdate, HttpProbe, HttpsRecord, Method, Mode, Policy, Probe, ProbeKind, ProbeTls, Service, Site,
+        StaticRecord, StatusRange, Withdrawal, ZoneCatalogue, ZoneStyle,
     },
     fleet::{Fleet, FleetLabel, FleetServer, FleetTtls},
     proto::message::{
@@ -103,6 +103,7 @@ pub(crate) fn forms() -> Vec<(&'static str, Message)> {
     let withdrawal = Withdrawal { zone: before.zone, generation: 14 };
     let refused = SeenOutcome::Refused { reason: RefusedReason::WrongSecret, text: "try again".into() };
     vec![
+        ("CATALOGUE probes", Message::Catalogue(Box::new(CatalogueUpdate::Snapshot(every_kind_of_probe())))),
         ("CATALOGUE delta", Message::Catalogue(Box::new(CatalogueUpdate::Delta(delta)))),
         ("CATALOGUE withdrawn", Message::Catalogue(Box::new(CatalogueUpdate::Withdrawn(withdrawal)))),
         ("SEEN refused", Message::Seen(Seen { nonce: NONCE, outcome: refused })),
@@ -236,13 +237,7 @@ pub(crate) fn catalogue() -> ZoneCatalogue {
             answers: 2,
             policy: Policy { margin_ms: 10, margin_percent: 11, latency: 1.0, cost: 0.5, ..Policy::default() },
             probes: vec![
-                Probe {
-                    kind: ProbeKind::Http { port: 8_080, path: "/up".into() },
-                    interval_ms: 10_000,
-                    timeout_ms: 1_000,
-                    fall: 2,
-                    rise: 3,
-                },
+                Probe { kind: ProbeKind::http(8_080, "/up"), interval_ms: 10_000, timeout_ms: 1_000, fall: 2, rise: 3 },
                 Probe { kind: ProbeKind::Tcp { port: 443 }, interval_ms: 20_000, timeout_ms: 900, fall: 4, rise: 5 },
             ],
             sites: vec![Site { name: "ams".into(), addresses: vec!["203.0.113.7".parse().unwrap()], cost: 2.5 }],
@@ -261,6 +256,34 @@ pub(crate) fn catalogue() -> ZoneCatalogue {
             rdata: b"\x00\x05issueca.test".to_vec(),
         }],
     }
+}
+
+/// A zone whose service is measured in every way that the other sample does not have.
+fn every_kind_of_probe() -> ZoneCatalogue {
+    let mut zone = ZoneCatalogue { generation: 15, records: vec![], ..catalogue() };
+    let probe = |kind| Probe { kind, interval_ms: 10_000, timeout_ms: 1_000, fall: 2, rise: 3 };
+    let secured = HttpProbe {
+        host: Some("check.foobar.com".parse().unwrap()),
+        headers: vec![("x-from".into(), "dglb".into())],
+        statuses: vec![StatusRange { first: 200, last: 204 }],
+        body: Some("ready".into()),
+        max_body: NonZeroU32::new(4_096),
+        http2: true,
+        tls: Some(ProbeTls { server_name: Some("www.foobar.com".parse().unwrap()), verify: false }),
+        status_document: true,
+        ..HttpProbe::get(443, "/up")
+    };
+    let head = HttpProbe { method: Method::Head, ..HttpProbe::get(80, "/") };
+    let kinds = [
+        ProbeKind::Http(Box::new(secured)),
+        ProbeKind::Http(Box::new(head)),
+        ProbeKind::Icmp,
+        ProbeKind::Dns { port: 53, name: Some("ns.foobar.com".parse().unwrap()), rtype: 1 },
+    ];
+    let service = &mut zone.services[0];
+    (service.https, service.probe_ceiling) = (None, None);
+    service.probes = kinds.map(probe).into();
+    zone
 }
 
 /// A zone whose CATALOGUE has more than `octets` octets.

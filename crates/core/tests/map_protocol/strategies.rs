@@ -7,8 +7,8 @@ use std::{
 
 use dglb_core::{
     catalogue::{
-        CatalogueDelta, CatalogueUpdate, Form, HttpsRecord, Mode, Policy, Probe, ProbeKind, Service, Site,
-        StaticRecord, Withdrawal, ZoneCatalogue, ZoneStyle,
+        CatalogueDelta, CatalogueUpdate, Form, HttpProbe, HttpsRecord, Method, Mode, Policy, Probe, ProbeKind,
+        ProbeTls, Service, Site, StaticRecord, StatusRange, Withdrawal, ZoneCatalogue, ZoneStyle,
     },
     fleet::{Fleet, FleetLabel, FleetServer, FleetTtls},
     identity::Identity,
@@ -353,6 +353,29 @@ pub(crate) fn catalogue() -> impl Strategy<Value = ZoneCatalogue> {
     )
 }
 
+fn http_probe() -> impl Strategy<Value = HttpProbe> {
+    let method = select(vec![Method::Get, Method::Head, Method::Options]);
+    let range = any::<(u16, u16)>().prop_map(|(first, last)| StatusRange { first, last });
+    let tls = (option::of(name()), any::<bool>()).prop_map(|(server_name, verify)| ProbeTls { server_name, verify });
+    // Nothing to look for is no text.
+    let body = option::of(text().prop_filter("empty", |text| !text.is_empty()));
+    let asked = (any::<u16>(), text(), method, option::of(name()), vec((text(), text()), 0..3));
+    let good = (vec(range, 0..3), body, any::<u32>(), any::<(bool, bool)>(), option::of(tls));
+    (asked, good).prop_map(|((port, path, method, host, headers), (statuses, body, most, flags, tls))| HttpProbe {
+        port,
+        path,
+        method,
+        host,
+        headers,
+        statuses,
+        body,
+        max_body: NonZeroU32::new(most),
+        http2: flags.0,
+        tls,
+        status_document: flags.1,
+    })
+}
+
 fn service() -> impl Strategy<Value = Service> {
     // None is 1, so nothing else may be 0.
     let scale = || double().prop_map(|scale| if scale == 0.0 { 1.0 } else { scale });
@@ -370,7 +393,13 @@ fn service() -> impl Strategy<Value = Service> {
     );
     let kind = prop_oneof![
         any::<u16>().prop_map(|port| ProbeKind::Tcp { port }),
-        (any::<u16>(), text()).prop_map(|(port, path)| ProbeKind::Http { port, path }),
+        http_probe().prop_map(|http| ProbeKind::Http(Box::new(http))),
+        Just(ProbeKind::Icmp),
+        (any::<(u16, u16)>(), option::of(name())).prop_map(|((port, rtype), name)| ProbeKind::Dns {
+            port,
+            name,
+            rtype
+        }),
     ];
     let probe = (kind, any::<(u32, u32, u8, u8)>()).prop_map(|(kind, (interval_ms, timeout_ms, fall, rise))| Probe {
         kind,

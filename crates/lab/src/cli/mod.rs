@@ -12,6 +12,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use crate::{
     control::{Reply, Request, ask},
     interrupt::end_labs_on_abort,
+    measure,
     net::Backend,
     process::Signal,
     programs,
@@ -34,6 +35,13 @@ enum Command {
     #[command(disable_help_flag = true)]
     Tour {
         /// For the tour; --help shows what it takes
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+    /// Measure distances and fail-overs, each beside what it should be
+    #[command(disable_help_flag = true)]
+    Measure {
+        /// For the measuring; --help shows what it takes
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
@@ -108,6 +116,7 @@ pub fn main() -> ExitCode {
     let request = match command {
         Command::Run { program } => return programs::run(&program),
         Command::Tour { args } => return tour::run(&args),
+        Command::Measure { args } => return measure::run(&args),
         Command::Up(up) => return done(up.run(&runtime)),
         Command::Hold(hold) => return done(hold.run()),
         Command::Down => return done(background::down(&runtime)),

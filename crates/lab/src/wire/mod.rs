@@ -22,7 +22,7 @@ use std::{
 pub use link::{Counters, Link};
 pub(crate) use link::{Fate, Pair};
 pub(crate) use router::{Port, Router};
-pub(crate) use tap::{Seen, Tap};
+pub(crate) use tap::{Handshake, Seen, Tap};
 
 /// Packets that belong to no pair of hosts, counted for the whole wire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -94,6 +94,11 @@ impl Wire {
     /// Watches the DNS on the wire from now on.
     pub(crate) fn watch(&self) -> std::sync::mpsc::Receiver<Seen> {
         self.fabric().tap.open()
+    }
+
+    /// Watches the handshakes of TCP from now on.
+    pub(crate) fn watch_handshakes(&self) -> std::sync::mpsc::Receiver<Handshake> {
+        self.fabric().tap.open_handshakes()
     }
 
     pub(crate) fn fabric(&self) -> MutexGuard<'_, Fabric> {

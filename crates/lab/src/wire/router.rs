@@ -181,6 +181,8 @@ impl Work {
             } else if port.file.write(&packet.frame).is_ok() {
                 counters.sent += 1;
                 counters.octets += (packet.frame.len() - port.header.len()) as u64;
+                let octets = packet.frame.get(port.header.len()..).unwrap_or_default();
+                fabric.tap.show_delivered(packet.from, packet.to, octets);
             } else {
                 counters.overflowed += 1;
             }

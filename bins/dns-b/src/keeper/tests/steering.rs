@@ -199,7 +199,7 @@ fn a_dns_b_that_still_fills_gives_nobody_what_others_may_be_using() {
     lab.keeper.directory.set_filling(true);
     lab.join(1, [10, 20]);
     let first = lab.budgets();
-    assert_eq!(first.iter().map(|b| (b.0, b.1)).collect::<Vec<_>>(), [(1, 500)], "nine may come: twelve parts");
+    assert_eq!(first.iter().map(|b| (b.0, b.1)).collect::<Vec<_>>(), [(1, 250)], "nine may come: half of a twelfth");
     lab.keeps_to(1, first[0].2);
     lab.pass(60);
     assert_eq!(lab.budgets().len(), 0, "it has been given already");

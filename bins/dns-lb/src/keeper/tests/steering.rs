@@ -3,9 +3,9 @@
 use std::num::NonZeroU32;
 
 use dglb_core::proto::message::{Budget, BudgetAck, BudgetShare, Verdict};
+use dglb_probe::shares::Share;
 
 use super::*;
-use crate::shares::Share;
 
 impl Lb {
     fn called(&mut self, server: &str, site: &str, down: bool) -> Vec<(Name, String)> {

@@ -6,6 +6,7 @@ mod catalogue;
 mod fleet;
 mod link;
 mod map;
+mod probe;
 mod publish;
 mod report;
 mod residence;

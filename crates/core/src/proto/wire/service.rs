@@ -6,11 +6,12 @@ use bytes::Bytes;
 
 use super::{
     addresses, convert, from_addresses, from_name, name, name_field, narrow,
+    probe::{PROBE, Probe},
     report::{MAX_ADDRESSES, MAX_SITE_NAME, MAX_SITES},
     required, u8_field, u16_field, u32_field,
 };
 use crate::{
-    catalogue::{self, Form, Mode, ProbeKind},
+    catalogue::{self, Form, Mode},
     proto::{
         body::BodyError,
         scan::{Kind, Shape, many, one},
@@ -19,8 +20,6 @@ use crate::{
 
 /// Most probes of one service.
 const MAX_PROBES: usize = 16;
-/// Longest path of a probe, in octets.
-const MAX_PATH: usize = 2_048;
 /// Most ALPN ids of one service: what a catalogue that can be served may have at one octet each.
 const MAX_ALPN_IDS: usize = catalogue::MAX_ALPN / 2;
 /// Longest of them, in octets (RFC 7301 section 3.1).
@@ -120,37 +119,6 @@ struct Policy {
     cost_scale: f64,
 }
 
-const PROBE: Shape = Shape {
-    name: "Probe",
-    fields: &[
-        u32_field(1, "kind"),
-        u16_field(2, "port"),
-        one(3, "path", Kind::Text(MAX_PATH)),
-        u32_field(4, "interval_ms"),
-        u32_field(5, "timeout_ms"),
-        u8_field(6, "fall"),
-        u8_field(7, "rise"),
-    ],
-};
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct Probe {
-    #[prost(uint32, tag = "1")]
-    kind: u32,
-    #[prost(uint32, tag = "2")]
-    port: u32,
-    #[prost(string, tag = "3")]
-    path: String,
-    #[prost(uint32, tag = "4")]
-    interval_ms: u32,
-    #[prost(uint32, tag = "5")]
-    timeout_ms: u32,
-    #[prost(uint32, tag = "6")]
-    fall: u32,
-    #[prost(uint32, tag = "7")]
-    rise: u32,
-}
-
 const SITE: Shape = Shape {
     name: "Site",
     fields: &[
@@ -228,24 +196,6 @@ impl From<&catalogue::HttpsRecord> for HttpsRecord {
     }
 }
 
-impl From<&catalogue::Probe> for Probe {
-    fn from(probe: &catalogue::Probe) -> Self {
-        let (kind, port, path) = match &probe.kind {
-            ProbeKind::Tcp { port } => (1, *port, String::new()),
-            ProbeKind::Http { port, path } => (2, *port, path.clone()),
-        };
-        Self {
-            kind,
-            port: port.into(),
-            path,
-            interval_ms: probe.interval_ms,
-            timeout_ms: probe.timeout_ms,
-            fall: probe.fall.into(),
-            rise: probe.rise.into(),
-        }
-    }
-}
-
 impl TryFrom<Service> for catalogue::Service {
     type Error = BodyError;
 
@@ -275,25 +225,6 @@ impl TryFrom<HttpsRecord> for catalogue::HttpsRecord {
     fn try_from(wire: HttpsRecord) -> Result<Self, BodyError> {
         let HttpsRecord { alpn, no_default_alpn, port, hints } = wire;
         Ok(Self { alpn, no_default_alpn, port: port.map(|port| narrow("port", port)).transpose()?, hints })
-    }
-}
-
-impl TryFrom<Probe> for catalogue::Probe {
-    type Error = BodyError;
-
-    fn try_from(wire: Probe) -> Result<Self, BodyError> {
-        let port = narrow("port", wire.port)?;
-        Ok(Self {
-            kind: match wire.kind {
-                1 => ProbeKind::Tcp { port },
-                2 => ProbeKind::Http { port, path: wire.path },
-                value => return Err(BodyError::Enum { field: "kind", value }),
-            },
-            interval_ms: wire.interval_ms,
-            timeout_ms: wire.timeout_ms,
-            fall: narrow("fall", wire.fall)?,
-            rise: narrow("rise", wire.rise)?,
-        })
     }
 }
 

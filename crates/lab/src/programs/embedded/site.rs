@@ -7,10 +7,13 @@
 //! name = "site1"                      # default: the host's name
 //! hosts = ["www.glb.foobar.test"]     # the Host headers it expects; others are served and counted
 //! port = 80                           # default
+//! tls = { certificate = "…", expired = "…", key = "…" }   # PEM; HTTPS too, on port 443
 //! ```
 //!
 //! `GET /` answers 200 with the site's name, `GET /health` with `ok`; every answer carries `X-Site`
 //! and `X-Host-Known`.
+
+mod serve;
 
 use std::fs;
 use std::io;
@@ -37,6 +40,7 @@ use crate::programs::{HostContext, Launch, PrepareError, Ready};
 
 const KIND: &str = "site";
 const HTTP_PORT: u16 = 80;
+const HTTPS_PORT: u16 = 443;
 /// How long a hanging site holds a request before it gives up.
 const HANG: Duration = Duration::from_secs(120);
 /// How often a hanging site looks whether it still hangs.
@@ -49,16 +53,33 @@ pub enum Fault {
     Error,
     /// It accepts connections and requests and does not answer.
     Hang,
+    /// It answers everything with status 200 and a page that is not the wanted one.
+    WrongBody,
+    /// It accepts connections and resets them.
+    Reset,
+    /// It answers one octet after the other, so slowly that no answer is ever whole.
+    SlowLoris,
+    /// Its certificate has expired.
+    Expired,
 }
 
 impl Fault {
-    const ALL: [Self; 2] = [Self::Error, Self::Hang];
+    /// All that there are.
+    pub const ALL: [Self; 6] = [Self::Error, Self::Hang, Self::WrongBody, Self::Reset, Self::SlowLoris, Self::Expired];
 
     fn file(self, dir: &Path) -> PathBuf {
         dir.join(match self {
             Self::Error => "fault-error",
             Self::Hang => "fault-hang",
+            Self::WrongBody => "fault-wrong-body",
+            Self::Reset => "fault-reset",
+            Self::SlowLoris => "fault-slow-loris",
+            Self::Expired => "fault-expired",
         })
+    }
+
+    fn is_on(self, dir: &Path) -> bool {
+        self.file(dir).exists()
     }
 }
 
@@ -87,6 +108,18 @@ struct Settings {
     hosts: Vec<String>,
     port: Option<u16>,
     addresses: Option<Vec<IpAddr>>,
+    tls: Option<TlsText>,
+}
+
+/// Certificates of a site that speaks HTTPS, too, in PEM.
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct TlsText {
+    certificate: String,
+    /// Shown instead with [`Fault::Expired`].
+    expired: String,
+    /// The key of both.
+    key: String,
 }
 
 /// What the process reads from its file.
@@ -96,6 +129,7 @@ pub(super) struct Config {
     name: String,
     hosts: Vec<String>,
     listen: Vec<SocketAddr>,
+    tls: Option<TlsText>,
     dir: PathBuf,
 }
 
@@ -110,7 +144,7 @@ pub(in crate::programs) fn prepare(table: toml::Table, host: &HostContext<'_>) -
     let listen = settings::listen(host, settings.addresses.as_deref(), Family::Dual, port)?;
     set_fault(host.dir, None).map_err(|source| PrepareError::File { path: host.dir.to_owned(), source })?;
     let ready = Ready::Tcp(listen[0]);
-    let config = Config { name, hosts: settings.hosts, listen, dir: host.dir.to_owned() };
+    let config = Config { name, hosts: settings.hosts, listen, tls: settings.tls, dir: host.dir.to_owned() };
     let argv = settings::embedded_command(host, KIND, &config)?;
     Ok(Launch { argv, env: Vec::new(), ready })
 }
@@ -133,19 +167,27 @@ pub(super) async fn serve(config: Config) -> Result<(), RunError> {
         .route("/health", get(health))
         .layer(middleware::from_fn_with_state(site.clone(), about))
         .with_state(site);
-    let mut listeners = Vec::with_capacity(config.listen.len());
+    let tls = config.tls.as_ref().map(serve::Tls::new).transpose().map_err(RunError::Config)?;
+    let mut listeners = Vec::with_capacity(2 * config.listen.len());
     for address in config.listen {
-        let bound = TcpListener::bind(address).await;
-        listeners.push(bound.map_err(|source| RunError::Socket { what: format!("tcp {address}"), source })?);
+        listeners.push((bind(address).await?, None));
+        if let Some(tls) = &tls {
+            listeners.push((bind(SocketAddr::new(address.ip(), HTTPS_PORT)).await?, Some(tls.clone())));
+        }
     }
     registry.publish(&config.dir.join(ADMIN_SOCKET))?;
     let mut servers = JoinSet::new();
-    for listener in listeners {
-        let app = app.clone();
-        servers.spawn(async move { axum::serve(listener, app).await });
+    for (listener, tls) in listeners {
+        let at = serve::Listening { listener, tls, dir: config.dir.clone(), app: app.clone() };
+        servers.spawn(at.serve());
     }
     let ended = servers.join_next().await;
     Err(RunError::Ended(format!("the HTTP server ended: {ended:?}")))
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, RunError> {
+    let bound = TcpListener::bind(address).await;
+    bound.map_err(|source| RunError::Socket { what: format!("tcp {address}"), source })
 }
 
 struct Site {
@@ -182,12 +224,15 @@ async fn about(State(site): State<Arc<Site>>, request: Request, next: Next) -> R
     if !known {
         site.unknown_hosts.add();
     }
-    let mut response = if Fault::Hang.file(&site.dir).exists() {
+    let mut response = if Fault::Hang.is_on(&site.dir) {
         site.faults.add();
         hang(&site).await
-    } else if Fault::Error.file(&site.dir).exists() {
+    } else if Fault::Error.is_on(&site.dir) {
         site.faults.add();
         failure()
+    } else if Fault::WrongBody.is_on(&site.dir) {
+        site.faults.add();
+        Response::new("This domain is for sale.\n".into())
     } else {
         next.run(request).await
     };
@@ -200,7 +245,7 @@ async fn about(State(site): State<Arc<Site>>, request: Request, next: Next) -> R
 /// Holds a request until the fault is taken away or the client has surely gone.
 async fn hang(site: &Site) -> Response {
     let mut waited = Duration::ZERO;
-    while waited < HANG && Fault::Hang.file(&site.dir).exists() {
+    while waited < HANG && Fault::Hang.is_on(&site.dir) {
         tokio::time::sleep(HANG_STEP).await;
         waited += HANG_STEP;
     }

@@ -3,33 +3,36 @@
 //!
 //! Invariant: between the starts of two probes of a target lies never more than its interval (or
 //! the probe itself, where that takes longer), so a dead site is found within `fall` intervals;
-//! where the address has a ceiling that allows less, it is what the module `turns` allows. A site that
-//! hangs occupies no more than its own share of the probes under way.
+//! of a site that nobody is sent to soon it may be the longer one of [`crate::pace`]; where the address
+//! has a ceiling that allows less, it is what the module `turns` allows. A site that hangs occupies no
+//! more than its own share of the probes under way.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     net::IpAddr,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use dglb_core::{
     catalogue::{Probe, Service},
-    estimate::ENOUGH,
+    load::Told,
     name::Name,
 };
-use rand::RngExt;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
-    probe::{Outcome, probe},
+    pace::{Pace, Wait},
+    probe::{Means, Outcome, Seen, probe},
     shares::InForce,
+    trust::Trust,
     turns::{Turn, Turns},
 };
 
-/// After a first failure, and until there are enough round trips, a probe is repeated this soon.
-const SOON: Duration = Duration::from_secs(1);
 /// What is to be probed at once by all POPs is probed within this.
 const AT_ONCE: Duration = Duration::from_millis(500);
 
@@ -68,6 +71,8 @@ pub struct Sample {
     pub target: Arc<Target>,
     /// How it went.
     pub outcome: Outcome,
+    /// What the site said of itself.
+    pub told: Told,
     /// When it ended.
     pub at: Instant,
 }
@@ -76,6 +81,7 @@ pub struct Sample {
 #[derive(Debug)]
 pub struct Prober {
     settings: Settings,
+    means: Arc<Means>,
     running: HashMap<Arc<Target>, Running>,
     turns: Turns,
     all: Arc<Semaphore>,
@@ -87,9 +93,19 @@ pub struct Prober {
 /// The probing of a target.
 #[derive(Debug)]
 struct Running {
-    /// It is due at once.
-    due: Arc<Notify>,
+    hints: Arc<Hints>,
     _task: AbortOnDropHandle<()>,
+}
+
+/// What a target's task is told while it waits.
+#[derive(Debug, Default)]
+struct Hints {
+    /// It is due at once.
+    at_once: AtomicBool,
+    /// Nobody is sent there soon, so there is no hurry.
+    calm: AtomicBool,
+    /// One of them has changed.
+    changed: Notify,
 }
 
 /// Every probe of every address of every site of `service`.
@@ -113,10 +129,17 @@ pub fn targets(service: &Service) -> impl Iterator<Item = Target> {
 }
 
 impl Prober {
-    /// A prober without targets.
-    pub fn new(settings: Settings, samples: mpsc::Sender<Sample>) -> Self {
-        let all = Arc::new(Semaphore::new(settings.concurrency));
-        Self { settings, running: HashMap::new(), turns: Turns::default(), all, sites: HashMap::new(), samples }
+    /// A prober without targets, that believes the certificates of `trust`.
+    pub fn new(settings: Settings, trust: Trust, samples: mpsc::Sender<Sample>) -> Self {
+        Self {
+            settings,
+            means: Arc::new(Means { body_limit: settings.body_limit, trust }),
+            running: HashMap::new(),
+            turns: Turns::default(),
+            all: Arc::new(Semaphore::new(settings.concurrency)),
+            sites: HashMap::new(),
+            samples,
+        }
     }
 
     /// These are the shares of the addresses that have a ceiling.
@@ -127,7 +150,19 @@ impl Prober {
     /// Probes a site of a service now instead of when it is due; as far as its ceiling allows.
     pub fn probe_now(&self, service: &Name, site: &str) {
         for (_, running) in self.running.iter().filter(|(t, _)| t.service == *service && t.site == site) {
-            running.due.notify_one();
+            running.hints.at_once.store(true, Ordering::Relaxed);
+            running.hints.changed.notify_one();
+        }
+    }
+
+    /// These sites of a service are probed slowly from now on, and its others at their interval. What a
+    /// task waits for is then reckoned anew from its last probe.
+    pub fn set_calm(&self, service: &Name, calm: &BTreeSet<String>) {
+        for (target, running) in self.running.iter().filter(|(t, _)| t.service == *service) {
+            let wanted = calm.contains(&target.site);
+            if running.hints.calm.swap(wanted, Ordering::Relaxed) != wanted {
+                running.hints.changed.notify_one();
+            }
         }
     }
 
@@ -150,17 +185,17 @@ impl Prober {
     fn start(&mut self, target: Target) {
         let site = self.sites.entry((target.service.clone(), target.site.clone()));
         let site = site.or_insert_with(|| Arc::new(Semaphore::new(self.settings.per_site)));
-        let (target, due) = (Arc::new(target), Arc::new(Notify::new()));
+        let (target, hints) = (Arc::new(target), Arc::new(Hints::default()));
         let task = Task {
             target: Arc::clone(&target),
-            due: Arc::clone(&due),
+            hints: Arc::clone(&hints),
             turn: self.turns.of(target.address),
-            body_limit: self.settings.body_limit,
+            means: Arc::clone(&self.means),
             site: Arc::clone(site),
             all: Arc::clone(&self.all),
             samples: self.samples.clone(),
         };
-        let running = Running { due, _task: AbortOnDropHandle::new(tokio::spawn(task.run())) };
+        let running = Running { hints, _task: AbortOnDropHandle::new(tokio::spawn(task.run())) };
         self.running.insert(target, running);
     }
 }
@@ -168,9 +203,9 @@ impl Prober {
 /// The probing of one target.
 struct Task {
     target: Arc<Target>,
-    due: Arc<Notify>,
+    hints: Arc<Hints>,
     turn: Arc<Turn>,
-    body_limit: u64,
+    means: Arc<Means>,
     site: Arc<Semaphore>,
     all: Arc<Semaphore>,
     samples: mpsc::Sender<Sample>,
@@ -179,19 +214,21 @@ struct Task {
 impl Task {
     async fn run(self) {
         let mut pace = Pace::new(&self.target.probe);
-        let mut due = tokio::time::Instant::now() + pace.first(rand::random());
+        let mut last = tokio::time::Instant::now();
+        let mut wait = pace.first(rand::random());
         loop {
-            self.wait_until(due).await;
+            self.wait(last, wait).await;
             // First the site's own share, then its turn: who waits for those must not hold what others need.
             let Ok(_site) = self.site.acquire().await else { return };
             let turn = self.turn.wait().await;
             let Ok(_all) = self.all.acquire().await else { return };
             turn.start();
-            let started = tokio::time::Instant::now();
+            last = tokio::time::Instant::now();
             let Target { address, probe: kind, host, .. } = &*self.target;
-            let outcome = probe(kind, *address, host, self.body_limit).await;
-            due = started + pace.next(&outcome, rand::rng().random());
-            let sample = Sample { target: Arc::clone(&self.target), outcome, at: Instant::now() };
+            // On the heap while it lasts, so that who waits is small.
+            let Seen { outcome, told } = Box::pin(probe(kind, *address, host, &self.means)).await;
+            wait = pace.next(&outcome, rand::random());
+            let sample = Sample { target: Arc::clone(&self.target), outcome, told, at: Instant::now() };
             if self.samples.send(sample).await.is_err() {
                 return;
             }
@@ -200,73 +237,28 @@ impl Task {
 
     /// Until it is due, or wanted at once: then until a moment that is drawn, since every POP is told
     /// at the same time.
-    async fn wait_until(&self, due: tokio::time::Instant) {
-        tokio::select! {
-            () = tokio::time::sleep_until(due) => {}
-            () = self.due.notified() => {
-                let drawn = tokio::time::Instant::now() + AT_ONCE.mul_f64(rand::random());
-                tokio::time::sleep_until(drawn.min(due)).await;
+    async fn wait(&self, last: tokio::time::Instant, wait: Wait) {
+        let mut at_once = None;
+        loop {
+            let calm = self.hints.calm.load(Ordering::Relaxed);
+            let due = last + if calm { wait.calm } else { wait.usual };
+            tokio::select! {
+                () = tokio::time::sleep_until(at_once.map_or(due, |drawn| due.min(drawn))) => return,
+                () = self.hints.changed.notified() => {}
+            }
+            if self.hints.at_once.swap(false, Ordering::Relaxed) {
+                at_once.get_or_insert_with(|| tokio::time::Instant::now() + AT_ONCE.mul_f64(rand::random()));
             }
         }
-    }
-}
-
-/// How long to wait between the starts of two probes of a target. `chance` is always from 0 to 1.
-#[derive(Debug)]
-struct Pace {
-    interval: Duration,
-    fall: u8,
-    failures: u8,
-    /// Good probes still wanted before the pace is an ordinary one.
-    wanted: usize,
-    /// Whether this target's place in the interval has been drawn.
-    placed: bool,
-}
-
-impl Pace {
-    fn new(probe: &Probe) -> Self {
-        let interval = Duration::from_millis(probe.interval_ms.into());
-        let wanted = ENOUGH.max(probe.rise.into());
-        Self { interval, fall: probe.fall, failures: 0, wanted, placed: false }
-    }
-
-    fn first(&self, chance: f64) -> Duration {
-        self.soon().mul_f64(chance)
-    }
-
-    fn next(&mut self, outcome: &Outcome, chance: f64) -> Duration {
-        match outcome {
-            Outcome::Good(_) => {
-                self.failures = 0;
-                self.wanted = self.wanted.saturating_sub(1);
-                if self.wanted > 0 {
-                    return self.soon().mul_f64(0.5 + chance / 2.0);
-                }
-            }
-            Outcome::Failed(_) => {
-                self.failures = self.failures.saturating_add(1);
-                if self.failures < self.fall {
-                    return self.soon();
-                }
-            }
-            Outcome::Local => {}
-        }
-        // A catalogue reaches all POPs at once. Each draws its place in the whole interval, and
-        // from then on shortens every wait a little, so that they neither strike a site together
-        // nor fall into step, at a rate that is the interval's to a twentieth.
-        let share = if self.placed { 0.9 + chance / 10.0 } else { chance };
-        self.placed = true;
-        self.interval.mul_f64(share)
-    }
-
-    fn soon(&self) -> Duration {
-        SOON.min(self.interval)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use dglb_core::catalogue::{Mode, Policy, ProbeKind, Site};
+    use dglb_core::{
+        catalogue::{Mode, Policy, ProbeKind, Site},
+        estimate::ENOUGH,
+    };
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::TcpListener,
@@ -274,18 +266,12 @@ mod tests {
     };
 
     use super::*;
-    use crate::{
-        probe::{Failure, Times},
-        shares::Share,
-    };
+    use crate::shares::Share;
 
     const SETTINGS: Settings = Settings { concurrency: 16, per_site: 4, body_limit: 1_000 };
-    const GOOD: Outcome =
-        Outcome::Good(Times { connect: Duration::ZERO, first_byte: None, whole: Duration::ZERO, bytes: 0 });
-    const BAD: Outcome = Outcome::Failed(Failure::Refused);
 
     fn a_probe(port: u16) -> Probe {
-        let kind = ProbeKind::Http { port, path: "/".to_owned() };
+        let kind = ProbeKind::http(port, "/");
         Probe { kind, interval_ms: 10_000, timeout_ms: 400, fall: 3, rise: 2 }
     }
 
@@ -298,45 +284,6 @@ mod tests {
             probe,
             host: "www.test".parse().unwrap(),
         }
-    }
-
-    fn seconds(pace: &mut Pace, outcome: &Outcome, chance: f64) -> f64 {
-        pace.next(outcome, chance).as_secs_f64()
-    }
-
-    #[test]
-    fn fast_at_first_then_once_an_interval() {
-        let mut pace = Pace::new(&a_probe(80));
-        assert_eq!((pace.first(0.0).as_secs_f64(), pace.first(1.0).as_secs_f64()), (0.0, 1.0));
-        assert_eq!(seconds(&mut pace, &GOOD, 0.0), 0.5);
-        assert_eq!(seconds(&mut pace, &GOOD, 1.0), 1.0);
-        assert_eq!(seconds(&mut pace, &GOOD, 0.25), 2.5, "the place is drawn in the whole interval");
-        for chance in [0.0, 0.5, 1.0] {
-            let wait = seconds(&mut pace, &GOOD, chance);
-            assert!((9.0..=10.0).contains(&wait), "{wait}");
-        }
-    }
-
-    #[test]
-    fn failures_are_repeated_at_once_until_they_are_a_verdict() {
-        let mut pace = Pace::new(&a_probe(80));
-        for _ in 0..9 {
-            pace.next(&GOOD, 0.5);
-        }
-        assert_eq!(seconds(&mut pace, &BAD, 0.5), 1.0);
-        assert_eq!(seconds(&mut pace, &BAD, 0.5), 1.0);
-        assert_eq!(seconds(&mut pace, &BAD, 1.0), 10.0, "the third is the verdict");
-        assert_eq!(seconds(&mut pace, &BAD, 1.0), 10.0);
-        assert_eq!(seconds(&mut pace, &GOOD, 1.0), 10.0);
-        assert_eq!(seconds(&mut pace, &BAD, 0.5), 1.0, "a new first one");
-        assert_eq!(seconds(&mut pace, &Outcome::Local, 1.0), 10.0, "our own trouble proves nothing");
-    }
-
-    #[test]
-    fn soon_is_never_later_than_the_interval() {
-        let mut pace = Pace::new(&Probe { interval_ms: 200, ..a_probe(80) });
-        assert_eq!(pace.first(1.0), Duration::from_millis(200));
-        assert_eq!(pace.next(&BAD, 0.5), Duration::from_millis(200));
     }
 
     #[test]
@@ -398,7 +345,7 @@ mod tests {
     async fn a_stuck_site_delays_no_other() {
         let stuck = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (tx, mut samples) = mpsc::channel(64);
-        let mut prober = Prober::new(SETTINGS, tx);
+        let mut prober = Prober::new(SETTINGS, Trust::nobody(), tx);
         // More targets than there are probes at a time, each hanging for much longer than its
         // interval.
         let hanging = Probe { interval_ms: 100, timeout_ms: 60_000, ..a_probe(stuck.local_addr().unwrap().port()) };
@@ -418,7 +365,7 @@ mod tests {
     async fn what_is_wanted_at_once_does_not_wait_for_its_interval() {
         let slow = Probe { interval_ms: 3_600_000, ..a_probe(good_site().await) };
         let (tx, mut samples) = mpsc::channel(64);
-        let mut prober = Prober::new(SETTINGS, tx);
+        let mut prober = Prober::new(SETTINGS, Trust::nobody(), tx);
         prober.set_targets([target("a", 0, slow.clone()), target("b", 0, slow)]);
         // Until both have what they need at first.
         let mut seen = HashMap::new();
@@ -434,10 +381,38 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_rest_is_probed_slowly_until_it_is_wanted() {
+        let probe = Probe { interval_ms: 100, ..a_probe(good_site().await) };
+        let (tx, mut samples) = mpsc::channel(64);
+        let mut prober = Prober::new(SETTINGS, Trust::nobody(), tx);
+        prober.set_targets([target("a", 0, probe.clone()), target("b", 0, probe)]);
+        let service = "www.glb.test".parse().unwrap();
+        // Whoever is probed until "a" was, so many times.
+        let others = async |samples: &mut mpsc::Receiver<Sample>, times| {
+            let (mut a, mut b) = (0, 0);
+            while a < times {
+                match next(samples).await.target.site.as_str() {
+                    "a" => a += 1,
+                    _ => b += 1,
+                }
+            }
+            b
+        };
+        others(&mut samples, ENOUGH).await;
+        prober.set_calm(&service, &BTreeSet::from(["b".to_owned()]));
+        others(&mut samples, 2).await;
+        let b = others(&mut samples, 24).await;
+        assert!((2..=6).contains(&b), "{b}: every sixth is one at a sixth of the pace");
+        prober.set_calm(&service, &BTreeSet::new());
+        let b = others(&mut samples, 24).await;
+        assert!((20..=28).contains(&b), "{b}");
+    }
+
+    #[tokio::test]
     async fn a_ceiling_stretches_the_interval() {
         let probe = Probe { interval_ms: 100, ..a_probe(good_site().await) };
         let (tx, mut samples) = mpsc::channel(64);
-        let mut prober = Prober::new(SETTINGS, tx);
+        let mut prober = Prober::new(SETTINGS, Trust::nobody(), tx);
         let share = |share| Arc::new(HashMap::from([(IpAddr::from([127, 0, 0, 1]), share)]));
         prober.set_shares(share(Share::None));
         prober.set_targets([target("a", 0, probe.clone()), target("b", 0, probe)]);
@@ -455,7 +430,7 @@ mod tests {
     async fn targets_come_and_go() {
         let probe = Probe { interval_ms: 100, ..a_probe(good_site().await) };
         let (tx, mut samples) = mpsc::channel(64);
-        let mut prober = Prober::new(SETTINGS, tx);
+        let mut prober = Prober::new(SETTINGS, Trust::nobody(), tx);
         prober.set_targets([target("a", 0, probe.clone()), target("b", 0, probe.clone())]);
         let mut seen = HashSet::new();
         while seen.len() < 2 {

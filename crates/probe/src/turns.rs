@@ -1,16 +1,19 @@
 //! Whose turn it is to probe an address: one after the other, no faster than this DNS-LB's share.
 //!
-//! Invariant: between the starts of two probes of an address lies at least the interval of the share
-//! that holds when the second one starts.
+//! Invariant: between the starts of two probes of an address lies the interval of its share, reckoned as
+//! [`crate::rhythm`] has it where the share changes meanwhile.
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use tokio::{
     sync::{Mutex, MutexGuard, watch},
     time::{Instant, sleep_until},
 };
 
-use crate::shares::{InForce, Share};
+use crate::{
+    rhythm::Rhythm,
+    shares::{InForce, Share},
+};
 
 /// The turns of all addresses that are probed.
 #[derive(Debug, Default)]
@@ -24,26 +27,12 @@ pub(crate) struct Turns {
 pub(crate) struct Turn {
     /// `None` for an address without a ceiling.
     share: watch::Sender<Option<Share>>,
-    last: Mutex<Last>,
-}
-
-/// When the last probe started.
-#[derive(Debug)]
-pub(crate) enum Last {
-    /// At this time.
-    Started(Instant),
-    /// There was none under a ceiling, so its place in the interval is drawn.
-    Never {
-        /// From 0 to 1.
-        chance: f64,
-        /// Since when somebody waits with a share.
-        since: Option<Instant>,
-    },
+    rhythm: Mutex<Rhythm>,
 }
 
 /// The right to start a probe now.
 #[derive(Debug)]
-pub(crate) struct Started<'t>(Option<MutexGuard<'t, Last>>);
+pub(crate) struct Started<'t>(Option<MutexGuard<'t, Rhythm>>);
 
 impl Turns {
     /// The turns of an address.
@@ -51,7 +40,7 @@ impl Turns {
         let share = self.in_force.get(&address).copied();
         let turn = || Turn {
             share: watch::Sender::new(share),
-            last: Mutex::new(Last::Never { chance: rand::random(), since: None }),
+            rhythm: Mutex::new(Rhythm::new(rand::random(), Instant::now().into_std())),
         };
         Arc::clone(self.addresses.entry(address).or_insert_with(|| Arc::new(turn())))
     }
@@ -77,17 +66,17 @@ impl Turn {
         if self.share.borrow().is_none() {
             return Started(None);
         }
-        let mut last = self.last.lock().await;
+        let mut rhythm = self.rhythm.lock().await;
         let mut share = self.share.subscribe();
         loop {
             let held = *share.borrow_and_update();
             let Some(held) = held else { return Started(None) };
-            let from = last.next(held.interval());
+            let from = rhythm.next(held.interval(), Instant::now().into_std());
             // The other end is this turn's own.
             let changed = async { drop(share.changed().await) };
             match from {
                 Some(from) => tokio::select! {
-                    () = sleep_until(from) => return Started(Some(last)),
+                    () = sleep_until(from.into()) => return Started(Some(rhythm)),
                     () = changed => {}
                 },
                 None => changed.await,
@@ -96,32 +85,19 @@ impl Turn {
     }
 }
 
-impl Last {
-    /// From when on the next probe may start; `None`: not as things are.
-    fn next(&mut self, interval: Option<Duration>) -> Option<Instant> {
-        let interval = interval?;
-        match self {
-            Self::Started(at) => Some(*at + interval),
-            // All that wait for the same word would start together.
-            Self::Never { chance, since } => {
-                let since = *since.get_or_insert_with(Instant::now);
-                Some(since + interval.mul_f64(*chance))
-            }
-        }
-    }
-}
-
 impl Started<'_> {
     /// The probe starts now.
     pub(crate) fn start(self) {
-        if let Some(mut last) = self.0 {
-            *last = Last::Started(Instant::now());
+        if let Some(mut rhythm) = self.0 {
+            rhythm.started(Instant::now().into_std());
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn address() -> IpAddr {
@@ -191,17 +167,5 @@ mod tests {
         assert!(starts(&turn, 500).await.len() > 20, "there is no ceiling any more");
         turns.retain(|_| false);
         assert!(turns.addresses.is_empty());
-    }
-
-    #[test]
-    fn the_first_place_is_drawn_in_the_whole_interval() {
-        let interval = Duration::from_secs(10);
-        let mut last = Last::Never { chance: 0.25, since: None };
-        assert_eq!(last.next(None), None);
-        let first = last.next(Some(interval)).unwrap();
-        assert!(first <= Instant::now() + interval / 4);
-        assert_eq!(last.next(Some(interval)), Some(first), "drawn once");
-        let now = Instant::now();
-        assert_eq!(Last::Started(now).next(Some(interval)), Some(now + interval));
     }
 }
