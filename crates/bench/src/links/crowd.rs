@@ -17,8 +17,8 @@ use dglb_core::proto::{
     message::{BootId, FleetStamp, Hello, PeerRole},
 };
 use dglb_node::link::{
-    Backoff, Credentials, Down, DownReason, Driver, Events, LinkEvent, LinkId, LinkMetrics, LinkSettings, PlainTcp,
-    TlsFiles,
+    Accounts, Backoff, Credentials, Down, DownReason, Driver, Events, LinkEvent, LinkId, LinkMetrics, LinkSettings,
+    PlainTcp, TlsFiles,
 };
 use tempfile::TempDir;
 use tokio::{
@@ -112,6 +112,8 @@ impl Crowd {
         // The last one is the dns-a-sync.
         for (number, tls) in (0..=links).zip(certificates) {
             let mut common = common.clone();
+            // Each is a process of its own, with an account of its own for what the dns-b says to it.
+            common.settings.accounts = Accounts::default();
             common.settings.tls = tls;
             tokio::spawn(stay(number, number == links, common));
         }

@@ -262,8 +262,12 @@ fn handshakes_have_their_time() {
     pair.run(Duration::from_millis(4_999));
     assert_eq!((pair.lb.closed(), pair.b.closed()), (None, None));
     pair.run(Duration::from_millis(1));
+    assert_eq!((pair.lb.closed(), pair.b.closed()), (None, Some(CloseReason::HandshakeTimedOut)));
+    // Who dials may have to wait for its turn.
+    pair.run(Duration::from_millis(9_999));
+    assert_eq!(pair.lb.closed(), None);
+    pair.run(Duration::from_millis(1));
     assert_eq!(pair.lb.closed(), Some(CloseReason::HandshakeTimedOut));
-    assert_eq!(pair.b.closed(), Some(CloseReason::HandshakeTimedOut));
 
     // A daemon that does not decide.
     let mut pair = Pair::new(&Config::default());
