@@ -131,8 +131,10 @@ fn prepare(plan: &Plan, topology: &mut Topology) -> String {
             }
             "b3" => {
                 for (b2, b3) in plan.host_addresses("b2").iter().zip(plan.host_addresses("b3")) {
-                    let map = |a: IpAddr| SocketAddr::new(a, MAP_PORT).to_string();
-                    edit(host, |config| config.replace(&map(*b2), &map(b3)));
+                    for port in [MAP_PORT, 853, 443] {
+                        let at = |address: IpAddr| SocketAddr::new(address, port).to_string();
+                        edit(host, |config| config.replace(&at(*b2), &at(b3)));
+                    }
                 }
                 edit(host, |config| {
                     let config = config.replace("identity = \"b2\"", "identity = \"b3\"");

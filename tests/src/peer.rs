@@ -34,7 +34,7 @@ pub struct Peer {
 
 /// What a peer says first.
 pub fn hello(identity: &str, role: PeerRole) -> Hello {
-    let boot = BootId(rand_boot());
+    let boot = BootId(latest_boot());
     let identity = identity.parse().expect("an identity");
     Hello {
         version_min: VERSION,
@@ -48,9 +48,11 @@ pub fn hello(identity: &str, role: PeerRole) -> Hello {
     }
 }
 
-fn rand_boot() -> [u8; 16] {
+/// Greater than what a daemon draws and than those of earlier peers: of two processes that started at about
+/// the same time the one with the greater id stays.
+fn latest_boot() -> [u8; 16] {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    now.as_nanos().to_be_bytes()
+    (u128::MAX << 64 | now.as_nanos()).to_be_bytes()
 }
 
 impl Peer {
