@@ -5,7 +5,7 @@
 //! of the last round trips alone, bounded in number and in time, and never lower for a higher one.
 //!
 //! Delay is only ever *added* to a round trip, so the figure follows what gets better quickly and
-//! what gets worse slowly; but not slower than [`FLOOR`] round trips, none of which is as good any
+//! what gets worse slowly; but not slower than `FLOOR` round trips, none of which is as good any
 //! more. `docs/choosing.md` says what it was held against.
 
 use std::{
