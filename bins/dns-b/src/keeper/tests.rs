@@ -146,6 +146,12 @@ struct Lab {
     now: Instant,
 }
 
+/// What a process says first that has just started.
+fn hello(identity: &str, role: PeerRole, boot: u8, fleet: FleetStamp) -> Hello {
+    let (identity, boot) = (identity.parse().unwrap(), BootId([boot; 16]));
+    Hello { version_min: 1, version_max: 1, role, identity, boot, uptime_ms: 0, features: 0, fleet }
+}
+
 impl Lab {
     fn new() -> Self {
         let now = Instant::now();
@@ -163,16 +169,7 @@ impl Lab {
     }
 
     fn dial(&mut self, link: u64, identity: &str, role: PeerRole, boot: u8) -> Result<(), RefuseReason> {
-        let hello = Hello {
-            version_min: 1,
-            version_max: 1,
-            role,
-            identity: identity.parse().unwrap(),
-            boot: BootId([boot; 16]),
-            uptime_ms: 0,
-            features: 0,
-            fleet: FleetStamp::default(),
-        };
+        let hello = hello(identity, role, boot, FleetStamp::default());
         let from: SocketAddr = "198.51.100.1:1000".parse().unwrap();
         match self.keeper.hello(LinkId(link), &hello, from, self.now) {
             Verdict::Welcome(welcome) => {

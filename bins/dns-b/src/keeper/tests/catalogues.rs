@@ -41,16 +41,7 @@ fn lab(all: bool) -> Lab {
 
 /// What WELCOME lists, as zone, generation and whether it is on referral.
 fn welcomed(lab: &mut Lab, n: u64) -> Vec<(String, u64, bool)> {
-    let hello = Hello {
-        version_min: 1,
-        version_max: 1,
-        role: PeerRole::DnsLb,
-        identity: format!("lb{n}").parse().unwrap(),
-        boot: BootId([1; 16]),
-        uptime_ms: 0,
-        features: 0,
-        fleet: lab.keeper.fleet.stamp(),
-    };
+    let hello = hello(&format!("lb{n}"), PeerRole::DnsLb, 1, lab.keeper.fleet.stamp());
     let from: SocketAddr = "198.51.100.1:1000".parse().unwrap();
     let Verdict::Welcome(welcome) = lab.keeper.hello(LinkId(n), &hello, from, lab.now) else { panic!("refused") };
     assert_eq!(welcome.fleet, None, "it has the document");

@@ -4,16 +4,7 @@ use super::*;
 
 /// A DNS-LB dials that holds this document; the one that WELCOME brings.
 fn welcomed_with(lab: &mut Lab, n: u64, fleet: FleetStamp) -> Option<Fleet> {
-    let hello = Hello {
-        version_min: 1,
-        version_max: 1,
-        role: PeerRole::DnsLb,
-        identity: format!("lb{n}").parse().unwrap(),
-        boot: BootId([1; 16]),
-        uptime_ms: 0,
-        features: 0,
-        fleet,
-    };
+    let hello = hello(&format!("lb{n}"), PeerRole::DnsLb, 1, fleet);
     let from: SocketAddr = "198.51.100.1:1000".parse().unwrap();
     let Verdict::Welcome(welcome) = lab.keeper.hello(LinkId(n), &hello, from, lab.now) else { panic!("refused") };
     welcome.fleet

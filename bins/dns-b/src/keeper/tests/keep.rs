@@ -157,16 +157,7 @@ fn who_comes_back_goes_on_where_it_was() {
     lab.report(1, 6, 5, vec![ranking([10, 20])]);
 
     let mut again = disk.start(&config(), lab.now);
-    let hello = |identity: &str, role| Hello {
-        version_min: 1,
-        version_max: 1,
-        role,
-        identity: identity.parse().unwrap(),
-        boot: BootId([1; 16]),
-        uptime_ms: 0,
-        features: 0,
-        fleet: FleetStamp::default(),
-    };
+    let hello = |identity: &str, role| hello(identity, role, 1, FleetStamp::default());
     let from = "198.51.100.1:1000".parse().unwrap();
     let Verdict::Welcome(welcome) = again.keeper.hello(LinkId(1), &hello("lb1", PeerRole::DnsLb), from, again.now)
     else {

@@ -5,13 +5,7 @@ use super::*;
 impl Lab {
     /// `lb1`'s process `boot`, which runs for `uptime` seconds, dials.
     fn dial_lb1(&mut self, link: u64, boot: u8, uptime: u64) -> Result<(), RefuseReason> {
-        let hello = Hello {
-            uptime_ms: uptime * 1_000,
-            boot: BootId([boot; 16]),
-            identity: "lb1".parse().unwrap(),
-            role: PeerRole::DnsLb,
-            ..hello()
-        };
+        let hello = lb1_after(uptime * 1_000, boot);
         match self.keeper.hello(LinkId(link), &hello, "198.51.100.1:1000".parse().unwrap(), self.now) {
             Verdict::Welcome(_) => Ok(()),
             Verdict::Refuse(refuse) => Err(refuse.reason),
@@ -190,17 +184,9 @@ fn what_flaps_is_kept_and_shown() {
     assert_eq!(lab.keeper.figures().duplicated, 1);
 }
 
-fn hello() -> Hello {
-    Hello {
-        version_min: 1,
-        version_max: 1,
-        role: PeerRole::DnsLb,
-        identity: "lb1".parse().unwrap(),
-        boot: BootId([1; 16]),
-        uptime_ms: 0,
-        features: 0,
-        fleet: FleetStamp::default(),
-    }
+/// What `lb1`'s process `boot` says that has run for so long.
+fn lb1_after(uptime_ms: u64, boot: u8) -> Hello {
+    Hello { uptime_ms, ..hello("lb1", PeerRole::DnsLb, boot, FleetStamp::default()) }
 }
 
 #[test]
@@ -301,19 +287,7 @@ fn after_its_lease_a_dns_lb_says_everything_again() {
     // The same process, cut off for longer than its lease: its MAP is not held any more.
     let hello = |lab: &mut Lab| {
         let (link, from) = (LinkId(11), "198.51.100.1:1000".parse().unwrap());
-        let identity = "lb1".parse().unwrap();
-        let (boot, role) = (BootId([1; 16]), PeerRole::DnsLb);
-        let hello = Hello {
-            version_min: 1,
-            version_max: 1,
-            role,
-            identity,
-            boot,
-            uptime_ms: 90_000,
-            features: 0,
-            fleet: FleetStamp::default(),
-        };
-        match lab.keeper.hello(link, &hello, from, lab.now) {
+        match lab.keeper.hello(link, &lb1_after(90_000, 1), from, lab.now) {
             Verdict::Welcome(welcome) => (welcome.map_generation, welcome.report_generation),
             Verdict::Refuse(refuse) => panic!("{refuse:?}"),
         }
@@ -325,18 +299,7 @@ fn after_its_lease_a_dns_lb_says_everything_again() {
 fn of_two_processes_with_one_identity_the_newer_stays() {
     let mut lab = Lab::with_catalogue();
     let dial = |lab: &mut Lab, link, boot, uptime_ms| {
-        let identity = "lb1".parse().unwrap();
-        let (boot, role) = (BootId([boot; 16]), PeerRole::DnsLb);
-        let hello = Hello {
-            version_min: 1,
-            version_max: 1,
-            role,
-            identity,
-            boot,
-            uptime_ms,
-            features: 0,
-            fleet: FleetStamp::default(),
-        };
+        let hello = lb1_after(uptime_ms, boot);
         lab.keeper.hello(LinkId(link), &hello, "198.51.100.1:1000".parse().unwrap(), lab.now)
     };
     assert!(matches!(dial(&mut lab, 1, 1, 5_000), Verdict::Welcome(_)));

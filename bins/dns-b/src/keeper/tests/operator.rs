@@ -162,17 +162,7 @@ fn what_the_operator_states_stands() {
     let mut lab = Lab { keeper: Keeper::new(&config, BootId([1; 16]), Instant::now()), now: Instant::now() };
     let lb = lab.keeper.directory().lb_of(&"lb1".parse().unwrap()).unwrap();
     let from = "198.51.100.1:1000".parse().unwrap();
-    let (identity, role, boot) = ("lb1".parse().unwrap(), PeerRole::DnsLb, BootId([1; 16]));
-    let hello = Hello {
-        version_min: 1,
-        version_max: 1,
-        role,
-        identity,
-        boot,
-        uptime_ms: 0,
-        features: 0,
-        fleet: FleetStamp::default(),
-    };
+    let hello = hello("lb1", PeerRole::DnsLb, 1, FleetStamp::default());
     assert!(matches!(lab.keeper.hello(LinkId(1), &hello, from, lab.now), Verdict::Welcome(_)));
     lab.map(1, 1, &[]);
     assert_eq!(lab.keeper.directory().find_lb(lb).unwrap().addresses, [ip("203.0.113.53")]);

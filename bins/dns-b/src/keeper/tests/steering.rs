@@ -13,10 +13,7 @@ use crate::{
 impl Lab {
     /// As [`Lab::join`], with a link from this address.
     fn join_from(&mut self, n: u8, from: &str) {
-        let identity = format!("lb{n}").parse().unwrap();
-        let (boot, fleet) = (BootId([1; 16]), FleetStamp::default());
-        let role = PeerRole::DnsLb;
-        let hello = Hello { version_min: 1, version_max: 1, role, identity, boot, uptime_ms: 0, features: 0, fleet };
+        let hello = hello(&format!("lb{n}"), PeerRole::DnsLb, 1, FleetStamp::default());
         let verdict = self.keeper.hello(LinkId(n.into()), &hello, SocketAddr::new(ip(from), 4_000), self.now);
         assert!(matches!(verdict, Verdict::Welcome(_)), "{verdict:?}");
         self.map(n, 1, &[&format!("10.{n}.0.1/32")]);
