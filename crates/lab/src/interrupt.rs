@@ -13,6 +13,7 @@ use std::{
 
 use crate::{
     marker::{Marker, remove_unless_kept},
+    sandbox,
     sys::process::{block_signals, wait_signal},
 };
 
@@ -52,6 +53,17 @@ impl Interrupt {
         };
         thread::Builder::new().name("lab-interrupt".into()).spawn(wait).map(drop)
     }
+}
+
+/// Enters a sandbox in which the first signal ends all labs of this process, and it. To be called while
+/// the process has one thread.
+///
+/// # Errors
+/// Why not, for people.
+pub(crate) fn enter_until_signalled() -> Result<(), String> {
+    let interrupt = Interrupt::catch();
+    sandbox::enter().map_err(|missing| format!("a lab needs {missing}"))?;
+    interrupt.and_then(|i| i.exit_on_signal(|| ())).map_err(|error| format!("signals: {error}"))
 }
 
 /// Where a panic aborts the process, has it end all labs first.

@@ -15,9 +15,8 @@ pub use faults::{Bound, Failing, Failover, failover};
 pub use secured::up;
 
 use crate::{
-    interrupt::Interrupt,
+    interrupt::enter_until_signalled,
     lab::Options,
-    sandbox,
     world::{Plan, World, WorldError},
 };
 
@@ -40,14 +39,8 @@ struct Arguments {
 pub(crate) fn run(args: &[OsString]) -> ExitCode {
     let name = OsString::from("dglb-lab measure");
     let arguments = Arguments::parse_from(std::iter::once(&name).chain(args));
-    // Both before the process has a second thread.
-    let interrupt = Interrupt::catch();
-    if let Err(missing) = sandbox::enter() {
-        eprintln!("dglb-lab: a lab needs {missing}");
-        return ExitCode::FAILURE;
-    }
-    if let Err(error) = interrupt.and_then(|i| i.exit_on_signal(|| ())) {
-        eprintln!("dglb-lab: signals: {error}");
+    if let Err(error) = enter_until_signalled() {
+        eprintln!("dglb-lab: {error}");
         return ExitCode::FAILURE;
     }
     let seed = arguments.seed.unwrap_or_else(|| rand::random_range(0..1_000_000));

@@ -8,9 +8,8 @@ use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 use clap::{Parser, ValueEnum};
 
 use crate::{
-    interrupt::Interrupt,
+    interrupt::enter_until_signalled,
     lab::Options,
-    sandbox,
     world::{Plan, World},
 };
 
@@ -51,14 +50,8 @@ pub(crate) fn run(args: &[OsString]) -> ExitCode {
     let arguments = Arguments::parse_from(std::iter::once(&name).chain(args));
     let plan = plan(&arguments);
     let options = Options { keep_dir: arguments.keep, ..Options::default() };
-    // Both before the process has a second thread.
-    let interrupt = Interrupt::catch();
-    if let Err(missing) = sandbox::enter() {
-        eprintln!("dglb-lab: a lab needs {missing}");
-        return ExitCode::FAILURE;
-    }
-    if let Err(error) = interrupt.and_then(|i| i.exit_on_signal(|| ())) {
-        eprintln!("dglb-lab: signals: {error}");
+    if let Err(error) = enter_until_signalled() {
+        eprintln!("dglb-lab: {error}");
         return ExitCode::FAILURE;
     }
     script::introduce(&plan);
