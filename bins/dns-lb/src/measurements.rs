@@ -14,7 +14,7 @@ use dglb_core::{
     catalogue::Service,
     estimate::{AddressEstimate, Measured, Observation},
     name::Name,
-    rank::{differs, rank},
+    rank::{Inputs, differs, rank},
     report::Ranking,
 };
 use dglb_probe::{
@@ -197,7 +197,7 @@ impl Watched {
             let estimate = self.estimates.get(&(site.name.clone(), address));
             estimate.map_or_else(|| Measured::unknown(address), |e| e.measured(address, now))
         };
-        let ranking = rank(&self.service, self.catalogue, measured, self.ranking.as_ref());
+        let ranking = rank(&Inputs::new(&self.service, self.catalogue, measured, self.ranking.as_ref())).ranking;
         (self.ranked, self.outdated) = (now, false);
         let before = self.ranking.replace(ranking.clone());
         let restored = std::mem::take(&mut self.restored);

@@ -14,6 +14,7 @@ use std::{
 };
 
 use arrayvec::ArrayVec;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     catalogue::Probe,
@@ -47,7 +48,7 @@ pub enum Observation {
 }
 
 /// What is known of one address, ready to be ranked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Measured {
     /// Health and latency.
     pub figures: Figures,

@@ -8,7 +8,7 @@ use std::{
 use dglb_core::{
     catalogue::{Mode, Policy as Weights, Probe, ProbeKind, Service, Site},
     estimate::{AddressEstimate, Observation},
-    rank::rank,
+    rank::{Inputs, rank},
     report::Ranking,
 };
 
@@ -142,7 +142,7 @@ impl Chooser for Ours {
         }
         let number = |site: &Site| site.name.parse().unwrap_or(0);
         let measured = |site: &Site, address| self.estimates[number(site)].measured(address, self.now);
-        let ranking = rank(&self.service, 1, measured, self.ranking.as_ref());
+        let ranking = rank(&Inputs::new(&self.service, 1, measured, self.ranking.as_ref())).ranking;
         let first = ranking.sites[0].site.parse().unwrap_or(0);
         // A DNS-LB has no ranking before every address is settled or was waited for, and is not handed out.
         let settled = self.now >= self.settle || self.estimates.iter().all(|e| e.is_settled(self.now));
