@@ -228,3 +228,87 @@ fn sites(document: &Value) -> Option<String> {
     };
     Some(format!("{whose}\n{}", table(&rows).trim_end()))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn candidate(dns_lb: &str, preference: u16, worth: &str, lacks: &[&str]) -> Value {
+        let chosen = worth == "ready";
+        json!({ "dns_lb": dns_lb, "preference": preference, "weight": 1, "worth": worth, "lacks": lacks, "chosen": chosen })
+    }
+
+    #[test]
+    fn a_referral_for_people() {
+        let address = |a: &str| json!([{ "address": a, "usable": true }]);
+        let document = json!({
+            "daemon": "dns-b", "identity": "b1", "filling": false,
+            "question": { "name": "www.glb.test.", "type": "A", "from": "192.0.2.8", "ecs": "198.51.100.0/24", "role": "referral" },
+            "explanation": {
+                "decision": "mapped", "why": "the longest match decides", "subnet": "198.51.100.0/24",
+                "matched": { "prefix": "198.51.0.0/16", "by_subnet": true, "scope": 16 },
+                "candidates": [candidate("sea1", 10, "ready", &[]), candidate("sea2", 20, "none", &["it is gone", "it\nx"])],
+                "dns_lb": "sea1", "ranked_by": "sea1",
+                "sites": [
+                    { "site": "west", "score": 12.34, "addresses": address("203.0.113.1") },
+                    { "site": "east", "score": null, "addresses": address("203.0.113.2") },
+                ],
+            },
+            "dns_lb": { "state": "alive", "linked": true, "handed_out": true, "drained": false, "problem": null },
+            "report": { "by": "sea1", "seconds_ago": 7, "sites": [
+                { "site": "west", "addresses": [{ "address": "203.0.113.1", "health": "up", "latency_us": 12_345 }] },
+            ] },
+            "answer": {
+                "rcode": "NOERROR", "authoritative": true, "ttl": 3_600, "scope": 16, "extended_error": null,
+                "answers": ["www.glb.test. 3600 IN CNAME www.sea1.glb.test."], "authorities": [], "additionals": [],
+            },
+        });
+        let expected = "\
+www.glb.test. A from 192.0.2.8 for a client in 198.51.100.0/24, asked of dns-b b1
+answer  NOERROR, authoritative, for 3600 s, scope /16
+        www.glb.test. 3600 IN CNAME www.sea1.glb.test.
+why     mapped: the longest match decides
+map     the client is in 198.51.0.0/16; whoever shares the first 16 bits of the subnet is answered alike
+DNS-LB  sea1 (alive, linked, handed out)
+        DNS-LB  PREFERENCE  WEIGHT  WORTH  TAKEN  LACKS
+        sea1    10          1       ready  yes    -
+        sea2    20          1       none   no     it is gone; it\u{fffd}x
+sites   as sea1 has ranked them, 7 s ago, best first
+        SITE  SCORE  ADDRESS      HEALTH  ROUND TRIP
+        west  12.3   203.0.113.1  up      12.3 ms
+        east  -      203.0.113.2  usable  -
+";
+        assert_eq!(text(&document), expected);
+    }
+
+    #[test]
+    fn what_is_wanted_becomes_a_path() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            explain: Arguments,
+        }
+        let line = |arguments: &str| {
+            <Line as clap::Parser>::try_parse_from(std::iter::once("x").chain(arguments.split(' '))).map(|l| l.explain)
+        };
+        let least = line("www.glb.test --from 192.0.2.1").unwrap();
+        assert_eq!(least.path(), "/api/v1/explain?name=www.glb.test.&type=A&from=192.0.2.1");
+        assert!(least.is_for("dns-b") && least.is_for("dns-lb") && !least.is_for("dns-a-sync"));
+        let most = line("a.test --from 2001:db8::1 --ecs 10.0.0.1 --type https --at dns-b --fallback").unwrap();
+        let path = "/api/v1/explain?name=a.test.&type=https&from=2001:db8::1&ecs=10.0.0.1/32&role=fallback";
+        assert_eq!(most.path(), path);
+        assert!(most.is_for("dns-b") && !most.is_for("dns-lb"));
+        for (bad, says) in [
+            ("www.glb.test", "--from"),
+            ("a..b --from 192.0.2.1", "'a..b' for '<NAME>'"),
+            ("a --from nobody", "'nobody' for '--from"),
+            ("a --from 192.0.2.1 --ecs 10.0.0.0/33", "'10.0.0.0/33' for '--ecs"),
+            ("a --from 192.0.2.1 --at resolver", "dns-b, dns-lb"),
+        ] {
+            let error = line(bad).unwrap_err().to_string();
+            assert!(error.contains(says), "{bad}: {error}");
+        }
+    }
+}
