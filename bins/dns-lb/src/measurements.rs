@@ -243,7 +243,12 @@ pub(crate) mod tests {
             https: None,
             probe_ceiling: None,
             sites: (1..=sites)
-                .map(|n| Site { name: format!("s{n}"), addresses: vec![[192, 0, 2, n].into()], cost: 0.0 })
+                .map(|n| Site {
+                    name: format!("s{n}"),
+                    addresses: vec![[192, 0, 2, n].into()],
+                    cost: 0.0,
+                    ..Site::default()
+                })
                 .collect(),
         }
     }
@@ -357,7 +362,12 @@ pub(crate) mod tests {
             m.record(&sample(&www, 1, Some(50), now));
             m.record(&sample(&www, 2, Some(20), now));
         }
-        www.sites.push(Site { name: "s3".to_owned(), addresses: vec![[192, 0, 2, 3].into()], cost: 0.0 });
+        www.sites.push(Site {
+            name: "s3".to_owned(),
+            addresses: vec![[192, 0, 2, 3].into()],
+            cost: 0.0,
+            ..Site::default()
+        });
         www.sites.remove(0);
         let Some(Change::Order(ranking)) = m.watch(&www, 2, now) else { panic!() };
         assert_eq!((order(&ranking), ranking.catalogue), (vec!["s2", "s3"], 2));

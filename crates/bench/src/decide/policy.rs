@@ -111,7 +111,7 @@ impl Ours {
         let kind = ProbeKind::Tcp { port: 80 };
         let probe = Probe { kind, interval_ms: 10_000, timeout_ms: 1_000, fall: 2, rise: 2 };
         let name = "www.glb.test".parse().unwrap_or_else(|_| unreachable!("a constant that is a name"));
-        let site = |n: usize| Site { name: n.to_string(), addresses: vec![address(n)], cost: 0.0 };
+        let site = |n: usize| Site { name: n.to_string(), addresses: vec![address(n)], cost: 0.0, ..Site::default() };
         let service = Service {
             host: Clone::clone(&name),
             name,

@@ -38,7 +38,7 @@ pub(super) fn service(sites: usize, policy: Policy) -> Service {
         https: None,
         probe_ceiling: None,
         sites: (0..sites)
-            .map(|n| Site { name: format!("s{n}"), addresses: vec![address(n)], cost: n as f64 })
+            .map(|n| Site { name: format!("s{n}"), addresses: vec![address(n)], cost: n as f64, ..Site::default() })
             .collect(),
     }
 }
@@ -214,7 +214,7 @@ fn the_place_goes_to_who_is_better_beyond_doubt() {
 fn many_sites_are_ranked_in_no_time() {
     let mut service = service(0, Policy::default());
     let name = |n: usize| format!("a-site-with-a-long-name-of-which-the-end-alone-differs-{n}");
-    let site = |n| Site { name: name(n), addresses: vec![address(0)], cost: 0.0 };
+    let site = |n| Site { name: name(n), addresses: vec![address(0)], cost: 0.0, ..Site::default() };
     service.sites = (0..20_000).map(site).collect();
     let look_up = |_: &Site, address| measured(address, (Health::Up, Some(1_000), 9), (0, 0));
     let first = rank(&Inputs::new(&service, 1, look_up, None)).ranking;
