@@ -5,7 +5,7 @@ use std::{
     collections::VecDeque,
     net::{IpAddr, SocketAddr},
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use dglb_core::{directory::Directory, name::Name, published::Publisher};
@@ -149,6 +149,7 @@ impl Work {
             changed: true,
             shown_at: Instant::now(),
         };
+        work.keeper.set_clock(unix());
         if let Some(in_force) = work.keeper.ceilings(Instant::now()) {
             work.prober.set_shares(in_force);
         }
@@ -204,6 +205,9 @@ impl Work {
     fn handle(&mut self, event: Event) {
         let ticked = matches!(event, Event::Tick);
         let measured = ticked || matches!(event, Event::Sample(_));
+        if ticked {
+            self.keeper.set_clock(unix());
+        }
         let effects = self.keeper.handle(event, Instant::now());
         if effects.answers {
             self.outputs.publisher.publish(self.keeper.directory().clone());
@@ -311,6 +315,11 @@ impl Work {
         let watchers = [tokio::spawn(of_resolvers), tokio::spawn(of_addresses)];
         Watched { resolvers, addresses, _watchers: watchers.map(AbortOnDropHandle::new) }
     }
+}
+
+/// Seconds since 1970; 0 before.
+fn unix() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// Whose certificates HTTPS probes believe. The file was read when the configuration was.

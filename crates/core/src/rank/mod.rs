@@ -1,7 +1,7 @@
 //! The order of a service's sites, best first, for the clients of one DNS-LB.
 //!
-//! Invariant: a site that is up stands before one that is not known, and that before one that is
-//! down; the present order is only ever kept among sites of one such class, and never among dead
+//! Invariant: a site that is up stands before one that is not known, that before one that is draining, and
+//! that before one that is down; the present order is only ever kept among sites of one such class, and never among dead
 //! ones. The outcome is a function of its [`Inputs`] alone: that another site was better several times
 //! running shows in the ranges of what was [measured](crate::estimate::Measured::range_us), not in a state.
 
@@ -86,7 +86,7 @@ fn rule_of(sorted: &[Standing]) -> Rule {
         health if health < second.health => Rule::Health,
         _ if !better => Rule::Order,
         Health::Down => Rule::LastGood,
-        Health::Up | Health::Unknown => Rule::Score,
+        Health::Up | Health::Unknown | Health::Draining => Rule::Score,
     }
 }
 

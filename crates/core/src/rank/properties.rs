@@ -31,7 +31,9 @@ fn keep_by_definition(mut left: Vec<Standing>, previous: &Ranking, policy: &Poli
 }
 
 fn known() -> impl Strategy<Value = Known> {
-    let health = prop_oneof![4 => Just(Health::Up), 1 => Just(Health::Unknown), 2 => Just(Health::Down)];
+    let health = prop_oneof![
+        4 => Just(Health::Up), 1 => Just(Health::Unknown), 1 => Just(Health::Draining), 2 => Just(Health::Down),
+    ];
     (health, prop::option::weighted(0.9, 0_u32..200_000), 0_usize..10)
         .prop_map(|(h, latency, samples)| (h, latency, if latency.is_some() { samples.max(1) } else { 0 }))
 }

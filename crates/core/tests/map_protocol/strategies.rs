@@ -280,7 +280,7 @@ fn map_ack() -> impl Strategy<Value = MapAck> {
 }
 
 fn report() -> impl Strategy<Value = Report> {
-    let health = select(vec![Health::Up, Health::Unknown, Health::Down]);
+    let health = select(vec![Health::Up, Health::Unknown, Health::Draining, Health::Down]);
     let figures = (address(), health, any::<Option<u32>>()).prop_map(|(address, health, latency_us)| Figures {
         address,
         health,
