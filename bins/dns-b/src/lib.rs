@@ -120,7 +120,7 @@ impl Daemon for DnsB {
         let conduct = ConductKeeper::start(&config.serving, &mut registry, tasks);
         let content = Content { directory: publisher.reader(), conduct: conduct.reader() };
         server.set_unhurried(Box::new(Witness { nonces: keeper.nonces(), content: content.clone() }));
-        server.run(content, &counters, tasks).map_err(internal)?;
+        server.run(content.clone(), &counters, tasks).map_err(internal)?;
         let status = shown.clone();
         let show = move || {
             let status = Arc::clone(&status.lock().unwrap_or_else(PoisonError::into_inner).status);
@@ -135,6 +135,7 @@ impl Daemon for DnsB {
         let run = Run {
             keeper,
             publisher,
+            content,
             events,
             reloads,
             requests,

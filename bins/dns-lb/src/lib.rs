@@ -12,6 +12,7 @@
 
 pub mod addresses;
 pub mod config;
+mod explain;
 pub mod isp;
 pub mod keeper;
 pub mod measurements;
@@ -41,10 +42,11 @@ use dglb_core::{
     published::Publisher,
 };
 use dglb_node::{
-    admin::{self, Admin, Readiness},
+    admin::{self, Admin, Readiness, Requests},
     boot::Boot,
     cli,
     config::{ConfigError, Loaded},
+    explain::PATH as EXPLAIN,
     lifecycle::{Daemon, StartError, Tasks},
     link::{LinkMetrics, with_certificate},
     metrics::DnsCounters,
@@ -65,6 +67,8 @@ use crate::{
 
 /// Names of questions that were relayed and wait for the keeper; beyond that it misses some.
 const ASKED: usize = 64;
+/// Requests of the operator that may wait; more are turned away.
+const REQUESTS: usize = 16;
 
 /// A running dns-lb.
 #[derive(Debug)]
@@ -132,7 +136,9 @@ impl Daemon for DnsLb {
         let endpoints: Vec<_> =
             config.dns.listen.iter().map(|address| Endpoint { address: *address, role: Role::DnsLb }).collect();
         let mut server = Server::bind(&endpoints, config.dns.serving.settings.clone())?;
-        let admin = Admin::bind(&config.admin)?;
+        let mut admin = Admin::bind(&config.admin)?;
+        let (to, requests) = mpsc::channel(REQUESTS);
+        admin.set_requests(Requests { look: &[EXPLAIN], change: &[], to });
 
         let (boot, metrics, counters, links) =
             (Boot::now(), Metrics::default(), DnsCounters::new(), LinkMetrics::default());
@@ -174,7 +180,7 @@ impl Daemon for DnsLb {
         let uplink = Uplink::start(&daemon.config, (boot, held), (settings, &links), tasks);
         let work = Work::new(
             keeper,
-            (uplink, asked),
+            work::Inputs { uplink, asked, requests, content: content.clone() },
             &daemon.config,
             work::Outputs { publisher, relay, shown, readiness: readiness.clone(), metrics },
             committer,

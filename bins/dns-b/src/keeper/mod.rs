@@ -11,6 +11,7 @@ mod check;
 mod coming;
 mod distribution;
 mod duplicates;
+pub mod explain;
 mod fleet;
 mod keep;
 mod lb;
