@@ -160,7 +160,7 @@ async fn a_phase_may_have_a_limit_of_its_own() {
         let mut http = HttpProbe { phases, ..HttpProbe::get(to.port(), "/") };
         http.tls = tls.then_some(ProbeTls { server_name: None, verify: false });
         let wanted = Probe { timeout_ms: 60_000, ..of(http) };
-        let outcome = tokio::time::timeout(Duration::from_secs(20), once(&wanted, to.ip())).await;
+        let outcome = timeout(Duration::from_secs(20), once(&wanted, to.ip())).await;
         outcome.expect("the phase had no limit")
     };
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -194,7 +194,7 @@ async fn a_full_listener_times_out_while_connecting() {
     assert_eq!(get(to).await, Outcome::Failed(Failure::TimedOut(Phase::Connect)));
     let phases = PhaseLimits { connect_ms: NonZeroU32::new(50), ..PhaseLimits::default() };
     let limited = Probe { timeout_ms: 60_000, ..of(HttpProbe { phases, ..HttpProbe::get(to.port(), "/") }) };
-    let outcome = tokio::time::timeout(Duration::from_secs(20), once(&limited, to.ip())).await;
+    let outcome = timeout(Duration::from_secs(20), once(&limited, to.ip())).await;
     assert_eq!(outcome, Ok(Outcome::Failed(Failure::TimedOut(Phase::Connect))));
 }
 
@@ -259,7 +259,7 @@ async fn what_the_catalogue_wants_of_a_response() {
     assert_eq!(ask(READY, body("ready")).await.outcome.as_str(), "ok");
     assert_eq!(ask(READY, body("Ready")).await.outcome, Outcome::Failed(Failure::WrongBody));
     let short = |http: &mut HttpProbe| {
-        (http.body, http.max_body) = (Some("ready".into()), std::num::NonZeroU32::new(5));
+        (http.body, http.max_body) = (Some("ready".into()), NonZeroU32::new(5));
     };
     assert_eq!(ask(READY, short).await.outcome.as_str(), "wrong-body", "only what is read counts");
 }
