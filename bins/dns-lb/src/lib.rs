@@ -27,6 +27,7 @@ mod work;
 
 use std::{
     ffi::OsString,
+    future::ready,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{ExitCode, Termination},
@@ -184,7 +185,8 @@ impl Daemon for DnsLb {
         let internal = |error: std::io::Error| StartError::Internal(error.to_string());
         server.run(content, &counters, tasks).map_err(internal)?;
         let dns = daemon.dns.clone();
-        let show = move || with_certificate(full_status(&status.borrow().clone(), boot, &dns), credentials.as_ref());
+        let show =
+            move || ready(with_certificate(full_status(&status.borrow().clone(), boot, &dns), credentials.as_ref()));
         admin.run(tasks, registry, readiness, show).map_err(internal)?;
         Ok(daemon)
     }

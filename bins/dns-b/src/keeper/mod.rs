@@ -27,7 +27,8 @@ mod reported;
 mod status;
 mod sync;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
+mod turn;
 mod verdicts;
 mod voices;
 
@@ -61,6 +62,7 @@ pub use verdicts::Quorum;
 
 use crate::config::{CheckConfig, Config, DefaultMember, DnsLbs, Held, Peer, ProveConfig};
 use budget::Budgets;
+use check::Rounds;
 use coming::Coming;
 use distribution::{Distribution, Followed};
 use duplicates::Duplicates;
@@ -72,6 +74,7 @@ use operator::Ages;
 use proof::Proofs;
 use quota::{PutOff, Used};
 use reported::Outlines;
+use turn::Turns;
 use verdicts::Verdicts;
 
 /// What a HELLO deserves.
@@ -111,8 +114,10 @@ pub struct Keeper {
     outlines: Outlines,
     /// Whose neighbours were looked for last.
     compared_last: Option<LbIndex>,
-    /// When due checks were taken last.
-    checks_taken: Option<Instant>,
+    /// Whose turn it is for what is looked at again and again.
+    turns: Turns,
+    /// The same for checks.
+    rounds: Rounds,
     duplicates: Duplicates,
     crowd: Crowd,
     verdicts: Verdicts,
@@ -194,7 +199,8 @@ impl Keeper {
             lbs: HashMap::new(),
             outlines: Outlines::default(),
             compared_last: None,
-            checks_taken: None,
+            turns: Turns::default(),
+            rounds: Rounds::default(),
             duplicates: Duplicates::default(),
             crowd: Crowd::default(),
             verdicts: Verdicts::default(),
@@ -355,21 +361,21 @@ impl Keeper {
         }
     }
 
-    /// Called every second or so: leases, liveness, neighbours.
+    /// Called several times a second: what is owed, leases, liveness, and a [turn](Keeper::turn).
     pub fn tick(&mut self, now: Instant) {
         self.latest = now;
         self.catch_up(now);
         self.expire(now);
         self.judge_all(now);
         self.end_filling(now);
-        self.challenge(now);
+        self.proofs.expire(now);
+        self.turn(now);
     }
 
     /// The slower part of [`Keeper::tick`]: who speaks for whom, for which a second is soon enough.
     pub fn slow_tick(&mut self, now: Instant) {
         self.borrow_rankings(now);
         self.share_budgets();
-        self.lapse_proofs(now);
         self.figures.duplicated = self.duplicates.alarming(now).count() as u64;
         self.keep_reports();
     }
