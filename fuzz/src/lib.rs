@@ -115,7 +115,7 @@ fn site(n: u8) -> Site {
     if n != 2 {
         addresses.push(IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 5, u16::from(n)]));
     }
-    Site { name: format!("s{n}"), addresses, cost: 0.0 }
+    Site { name: format!("s{n}"), addresses, cost: 0.0, ..Site::default() }
 }
 
 /// Two protocols, a port and hints: every key that there is.

@@ -7,6 +7,7 @@ mod config;
 mod distribution;
 mod documentation;
 mod drain;
+mod explain;
 mod failover;
 mod handover;
 mod hostile;

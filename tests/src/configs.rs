@@ -195,6 +195,7 @@ pub fn catalogue_of(sites: &[IpAddr], generation: u64) -> ZoneCatalogue {
         name: format!("s{}", n + 1),
         addresses: vec![*address],
         cost: (n + 1) as f64,
+        ..Site::default()
     };
     let probe = |kind| Probe { kind, interval_ms: 200, timeout_ms: 2_000, fall: 2, rise: 2 };
     ZoneCatalogue {

@@ -4,10 +4,13 @@
 mod address;
 mod ca;
 mod cli;
+mod daemon;
+mod explain;
 mod fetch;
 mod map;
 mod render;
 mod store;
+mod table;
 
 fn main() -> std::process::ExitCode {
     cli::run()

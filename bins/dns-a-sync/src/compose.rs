@@ -140,16 +140,17 @@ fn count(sites: &[Site]) -> usize {
 /// The configured sites that have an address in DNS-A.
 fn sites(config: &ServiceConfig, reading: &Reading, before: &[Site], unreadable: &mut Vec<String>) -> Vec<Site> {
     let mut sites = Vec::with_capacity(config.sites.len());
-    for SiteConfig { name, dns_name, cost } in &config.sites {
+    for SiteConfig { name, dns_name, cost, forced } in &config.sites {
         if let Some(why) = reading.unreadable.get(dns_name) {
             unreadable.push(format!("site {name} of {}: {why}", config.service.name));
-            sites.extend(before.iter().find(|b| b.name == *name).cloned());
+            let held = before.iter().find(|b| b.name == *name).cloned();
+            sites.extend(held.map(|held| Site { forced: forced.clone(), ..held }));
             continue;
         }
         let found = reading.addresses.get(dns_name).into_iter().flatten();
         let addresses: Vec<IpAddr> = found.copied().filter(|a| is_usable(*a)).collect();
         if !addresses.is_empty() {
-            sites.push(Site { name: name.clone(), addresses, cost: *cost });
+            sites.push(Site { name: name.clone(), addresses, cost: *cost, forced: forced.clone() });
         }
     }
     sites
@@ -169,7 +170,7 @@ fn is_usable(address: IpAddr) -> bool {
 fn kept(config: &ServiceConfig, old: &Service) -> Vec<Site> {
     let site = |s: &SiteConfig| {
         let old = old.sites.iter().find(|o| o.name == s.name)?;
-        Some(Site { cost: s.cost, ..old.clone() })
+        Some(Site { cost: s.cost, forced: s.forced.clone(), ..old.clone() })
     };
     config.sites.iter().filter_map(site).collect()
 }
@@ -214,7 +215,8 @@ mod tests {
     }
 
     fn site(n: usize) -> SiteConfig {
-        SiteConfig { name: format!("s{n}"), dns_name: format!("s{n}.sites.foobar.com").parse().unwrap(), cost: 0.0 }
+        let dns_name = format!("s{n}.sites.foobar.com").parse().unwrap();
+        SiteConfig { name: format!("s{n}"), dns_name, cost: 0.0, forced: None }
     }
 
     /// A reading in which site n has `counts[n]` addresses, from `first` on.

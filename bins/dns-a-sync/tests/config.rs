@@ -2,7 +2,9 @@
 
 use std::{fs, path::PathBuf, time::Duration};
 
-use dglb_core::catalogue::{Form, HttpProbe, HttpsRecord, Mode, Policy, ProbeKind, ProbeTls, StatusRange, ZoneStyle};
+use dglb_core::catalogue::{
+    Forced, ForcedState, Form, HttpProbe, HttpsRecord, Mode, Policy, ProbeKind, ProbeTls, StatusRange, ZoneStyle,
+};
 use dglb_node::{config::load, lifecycle::Daemon, link::PlainTcp};
 use dns_a_sync::{
     DnsASync,
@@ -80,6 +82,7 @@ fn the_shipped_sample_is_good_and_says_what_is_default() {
         assert!(config.security.tls.take().is_some());
         config.zones[0].services[0].service.https = None;
         config.zones[0].services[0].service.probe_ceiling = None;
+        config.zones[0].services[0].sites[0].forced = None;
     }
     assert_eq!(format!("{shipped:?}"), format!("{whole:?}"));
 }
@@ -165,6 +168,20 @@ fn a_probe_may_ask_for_more() {
         let mistakes = Files::new(&[("sync.toml", &with(wrong))]).mistakes();
         assert!(mistakes.len() == 1 && mistakes[0].contains(word), "{wrong}: {mistakes:?}");
     }
+}
+
+#[test]
+fn a_site_may_be_forced_for_a_while() {
+    let forced = |until: &str| {
+        let forced = format!("foobar.com\", forced = {{ state = 'draining', until = {until}, reason = 'roof' }} }}]");
+        let (config, warnings) = Files::new(&[("sync.toml", &LEAST.replace("foobar.com\" }]", &forced))]).good();
+        (config.zones[0].services[0].sites[0].forced.clone(), warnings)
+    };
+    let (state, reason) = (ForcedState::Draining, "roof".to_owned());
+    let expected = Forced { state, until: 4_099_788_000, reason };
+    assert_eq!(forced("2099-12-01T06:00:00Z"), (Some(expected), Vec::new()));
+    let (past, warnings) = forced("2001-12-01T06:00:00Z");
+    assert!(past.is_some() && warnings.len() == 1 && warnings[0].contains("is over"), "{warnings:?}");
 }
 
 #[test]
@@ -288,6 +305,8 @@ name = "sea"
     }
 }
 
+const UNTIL: &str = "until = 2099-12-01T06:00:00Z, reason = 'a roof";
+
 /// Each change of the smallest configuration is exactly one mistake, and says this.
 #[test]
 fn what_cannot_work_is_refused_before_it_starts() {
@@ -319,10 +338,17 @@ fn what_cannot_work_is_refused_before_it_starts() {
         ("probe =", "https.port = 0\nprobe =", "from 1 to 65535"),
         ("probe =", "https.hint = true\nprobe =", "did you mean \"hints\""),
         ("probe =", "https = true\nprobe =", "wanted a table"),
+        ("foobar.com\" }]", "foobar.com\", forced = { state = \"down\", reason = \"x\" } }]", "missing"),
+        ("foobar.com\" }]", "foobar.com\", forced = { state = \"dead\", {UNTIL}' } }]", "wanted one of \"up\""),
+        (
+            "foobar.com\" }]",
+            "foobar.com\", forced = { state = \"up\", {UNTIL}{LONG}{LONG}{LONG}{LONG}' } }]",
+            "200 octets",
+        ),
     ];
     for (old, new, says) in cases {
         assert!(LEAST.contains(old), "{old}");
-        let changed = LEAST.replacen(old, &new.replace("{LONG}", &"x".repeat(64)), 1);
+        let changed = LEAST.replacen(old, &new.replace("{LONG}", &"x".repeat(64)).replace("{UNTIL}", UNTIL), 1);
         let mistakes = Files::new(&[("sync.toml", &changed)]).mistakes();
         assert_eq!(mistakes.len(), 1, "{new}: {mistakes:#?}");
         assert!(mistakes[0].contains(says), "{new}: {mistakes:?}");

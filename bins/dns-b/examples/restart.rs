@@ -197,7 +197,7 @@ fn record(n: usize, entries: usize) -> Result<LbRecord, Problem> {
 }
 
 fn site(n: u8) -> Site {
-    Site { name: format!("site{n}"), addresses: vec![[203, 0, 113, n].into()], cost: 0.0 }
+    Site { name: format!("site{n}"), addresses: vec![[203, 0, 113, n].into()], cost: 0.0, ..Site::default() }
 }
 
 fn catalogue(services: usize) -> Result<ZoneCatalogue, Problem> {

@@ -124,7 +124,7 @@ impl Daemon for DnsB {
         let conduct = ConductKeeper::start(&config.serving, &mut registry, tasks);
         let content = Content { directory: publisher.reader(), conduct: conduct.reader() };
         server.set_unhurried(Box::new(Witness { nonces: keeper.nonces(), content: content.clone() }));
-        server.run(content, &counters, tasks).map_err(internal)?;
+        server.run(content.clone(), &counters, tasks).map_err(internal)?;
         let seen = Arc::new(seen);
         let show = move || show(Arc::clone(&seen), credentials.clone());
         admin.run(tasks, registry, readiness.clone(), show).map_err(internal)?;
@@ -136,6 +136,7 @@ impl Daemon for DnsB {
         let run = Run {
             keeper,
             publisher,
+            content,
             events,
             reloads,
             requests,

@@ -14,8 +14,10 @@ use dglb_core::{
 use dglb_node::{
     admin::{Readiness, Request},
     ask::Asker,
+    explain::{self, Question},
     lifecycle::Tasks,
     link::{Decision, LinkEvent, LinkId},
+    serve::Content,
 };
 use tokio::{
     runtime::Handle,
@@ -27,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     checker::check,
     config::{CheckConfig, Config},
-    keeper::{Checked, Figures, Keeper, Verdict},
+    keeper::{Checked, Figures, Keeper, Verdict, explain::ROLES},
     look::Look,
     networks::{Networks, Sources},
     peers::Peers,
@@ -56,6 +58,8 @@ pub struct Run {
     pub keeper: Keeper,
     /// To the serving threads.
     pub publisher: Publisher<Directory>,
+    /// What those answer from, to explain it.
+    pub content: Content,
     /// What links say.
     pub events: mpsc::Receiver<(LinkId, LinkEvent)>,
     /// New configurations, already found to be acceptable.
@@ -126,10 +130,7 @@ impl Run {
                     self.check = config.check;
                     self.sources.send_replace(config.prove.sources);
                 }
-                Some(Request { path, parameters, reply }) = self.requests.recv() => {
-                    // Whoever asked may have gone.
-                    let _ = reply.send(self.keeper.request(path, &parameters, Instant::now()));
-                }
+                Some(request) = self.requests.recv() => self.request(request),
                 Some(networks) = self.networks.recv() => self.keeper.set_networks(networks, Instant::now()),
                 durable = progress(&mut self.keeping) => peers.release(durable),
                 Some(outcome) = outcomes.recv() => self.keeper.checked(outcome, Instant::now()),
@@ -193,6 +194,19 @@ impl Run {
                 self.keeper.closed(link, down.last_heard.unwrap_or(now));
             }
         }
+    }
+
+    fn request(&mut self, Request { path, parameters, reply }: Request) {
+        let now = Instant::now();
+        let answer = if path == explain::PATH {
+            let question = Question::read(&parameters, ROLES);
+            let explained = question.and_then(|question| question.explain(&self.content));
+            explained.map(|explained| self.keeper.explained(explained, now))
+        } else {
+            self.keeper.request(path, &parameters, now)
+        };
+        // Whoever asked may have gone.
+        let _ = reply.send(answer);
     }
 
     /// Takes back the reports of before the restart. Peers wait meanwhile, questions do not.

@@ -20,7 +20,7 @@ use std::{
 };
 
 use dglb_core::{
-    catalogue::ZoneCatalogue,
+    catalogue::{Forced, ZoneCatalogue},
     directory::{Directory, LbIndex, LbState},
     fleet::Fleet,
     identity::Identity,
@@ -192,6 +192,11 @@ impl Keeper {
         };
         keeper.gauge();
         keeper
+    }
+
+    /// It is so many seconds since 1970 now.
+    pub fn set_clock(&mut self, unix: u64) {
+        self.measurements.set_clock(unix);
     }
 
     /// Takes in what happened at `now`.
@@ -387,6 +392,11 @@ impl Keeper {
     /// The rankings of now, by service; `None` for one that is not settled.
     pub fn rankings(&self) -> impl Iterator<Item = (&Name, Option<&Ranking>)> {
         self.measurements.rankings()
+    }
+
+    /// The sites of services that count as what somebody says.
+    pub fn forced(&self) -> impl Iterator<Item = (&Name, &str, &Forced)> {
+        self.measurements.forced()
     }
 
     /// What the dns-bs know of this DNS-LB's place.

@@ -12,6 +12,7 @@
 
 pub mod addresses;
 pub mod config;
+mod explain;
 pub mod isp;
 pub mod keeper;
 pub mod measurements;
@@ -42,10 +43,11 @@ use dglb_core::{
     published::Publisher,
 };
 use dglb_node::{
-    admin::{self, Admin, Readiness},
+    admin::{self, Admin, Readiness, Requests},
     boot::Boot,
     cli,
     config::{ConfigError, Loaded},
+    explain::PATH as EXPLAIN,
     lifecycle::{Daemon, StartError, Tasks},
     link::{LinkMetrics, with_certificate},
     metrics::DnsCounters,
@@ -66,6 +68,8 @@ use crate::{
 
 /// Names of questions that were relayed and wait for the keeper; beyond that it misses some.
 const ASKED: usize = 64;
+/// Requests of the operator that may wait; more are turned away.
+const REQUESTS: usize = 16;
 
 /// A running dns-lb.
 #[derive(Debug)]
@@ -133,7 +137,9 @@ impl Daemon for DnsLb {
         let endpoints: Vec<_> =
             config.dns.listen.iter().map(|address| Endpoint { address: *address, role: Role::DnsLb }).collect();
         let mut server = Server::bind(&endpoints, config.dns.serving.settings.clone())?;
-        let admin = Admin::bind(&config.admin)?;
+        let mut admin = Admin::bind(&config.admin)?;
+        let (to, requests) = mpsc::channel(REQUESTS);
+        admin.set_requests(Requests { look: &[EXPLAIN], change: &[], to });
 
         let (boot, metrics, counters, links) =
             (Boot::now(), Metrics::default(), DnsCounters::new(), LinkMetrics::default());
@@ -175,7 +181,7 @@ impl Daemon for DnsLb {
         let uplink = Uplink::start(&daemon.config, (boot, held), (settings, &links), tasks);
         let work = Work::new(
             keeper,
-            (uplink, asked),
+            work::Inputs { uplink, asked, requests, content: content.clone() },
             &daemon.config,
             work::Outputs { publisher, relay, shown, readiness: readiness.clone(), metrics },
             committer,
@@ -185,9 +191,8 @@ impl Daemon for DnsLb {
         let internal = |error: std::io::Error| StartError::Internal(error.to_string());
         server.run(content, &counters, tasks).map_err(internal)?;
         let dns = daemon.dns.clone();
-        let show =
-            move || ready(with_certificate(full_status(&status.borrow().clone(), boot, &dns), credentials.as_ref()));
-        admin.run(tasks, registry, readiness, show).map_err(internal)?;
+        let show = move || with_certificate(full_status(&status.borrow().clone(), boot, &dns), credentials.as_ref());
+        admin.run(tasks, registry, readiness, move || ready(show())).map_err(internal)?;
         Ok(daemon)
     }
 

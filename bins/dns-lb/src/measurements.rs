@@ -11,10 +11,10 @@ use std::{
 };
 
 use dglb_core::{
-    catalogue::Service,
+    catalogue::{Forced, ForcedState, Service, Site},
     estimate::{AddressEstimate, Measured, Observation},
     name::Name,
-    rank::{differs, rank},
+    rank::{Inputs, differs, rank},
     report::Ranking,
 };
 use dglb_probe::{
@@ -31,6 +31,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub struct Measurements {
     /// How long the first ranking of a service waits for its slowest address.
     settle: Duration,
+    /// Seconds since 1970, which say what is forced no longer.
+    unix: u64,
     services: BTreeMap<Name, Watched>,
 }
 
@@ -60,12 +62,19 @@ struct Watched {
     ranked: Instant,
     /// Whether there are samples that it does not know of.
     outdated: bool,
+    /// What each site was made to count as then, of a service that has such sites.
+    forced: Vec<Option<ForcedState>>,
 }
 
 impl Measurements {
     /// No services yet; `settle` is how long a first ranking waits for slow addresses.
     pub fn new(settle: Duration) -> Self {
-        Self { settle, services: BTreeMap::new() }
+        Self { settle, unix: 0, services: BTreeMap::new() }
+    }
+
+    /// It is so many seconds since 1970 now. Before this is said, nothing that is forced has expired.
+    pub fn set_clock(&mut self, unix: u64) {
+        self.unix = unix;
     }
 
     /// Measures `service` of catalogue generation `catalogue` from now on. What was measured of
@@ -82,7 +91,7 @@ impl Measurements {
                 watched.inherit(before.estimates);
             }
         }
-        let change = (watched.ranking.is_some() && !watched.restored).then(|| watched.rank(now));
+        let change = (watched.ranking.is_some() && !watched.restored).then(|| watched.rank(now, self.unix));
         self.services.insert(service.name.clone(), watched);
         change
     }
@@ -118,6 +127,10 @@ impl Measurements {
         let verdict = |e: &AddressEstimate| (e.health(), e.is_settled(sample.at));
         let before = verdict(estimate);
         estimate.record(target.number, seen, sample.at);
+        // Who did not answer has not taken back what it said.
+        if matches!(seen, Observation::Good(_)) || sample.told.state.is_some() {
+            estimate.told(target.number, sample.told.state);
+        }
         let after = verdict(estimate);
         watched.sampled = true;
         watched.outdated = true;
@@ -127,18 +140,20 @@ impl Measurements {
             }
             _ => before != after && watched.is_settled(sample.at),
         };
-        now.then(|| watched.rank(sample.at))
+        now.then(|| watched.rank(sample.at, self.unix))
     }
 
-    /// Rankings that are due at `now`: those with new figures, and the first ones of services that
-    /// have waited long enough for their slowest addresses.
+    /// Rankings that are due at `now`: those with new figures, those of which something is forced no longer,
+    /// and the first ones of services that have waited long enough for their slowest addresses.
     pub fn due(&mut self, now: Instant) -> Vec<Change> {
-        let settle = self.settle;
+        let (settle, unix) = (self.settle, self.unix);
         let due = |w: &&mut Watched| match w.ranking {
-            Some(_) if !w.restored => w.outdated && now.saturating_duration_since(w.ranked) >= PAUSE,
+            Some(_) if !w.restored => {
+                w.outdated && now.saturating_duration_since(w.ranked) >= PAUSE || w.forced != w.forced_at(unix)
+            }
             _ => w.sampled && now.saturating_duration_since(w.since) >= settle,
         };
-        self.services.values_mut().filter(due).map(|w| w.rank(now)).collect()
+        self.services.values_mut().filter(due).map(|w| w.rank(now, unix)).collect()
     }
 
     /// Everything that must be probed.
@@ -149,6 +164,14 @@ impl Measurements {
     /// The rankings of now, by service; `None` for one that is not settled.
     pub fn rankings(&self) -> impl Iterator<Item = (&Name, Option<&Ranking>)> {
         self.services.iter().map(|(name, w)| (name, w.ranking.as_ref()))
+    }
+
+    /// The sites that count as what somebody says, now.
+    pub fn forced(&self) -> impl Iterator<Item = (&Name, &str, &Forced)> {
+        let sites = self.services.iter().flat_map(|(name, w)| w.service.sites.iter().map(move |site| (name, site)));
+        sites.filter_map(|(name, site)| {
+            Some((name, site.name.as_str(), site.forced.as_ref().filter(|f| f.holds(self.unix))?))
+        })
     }
 
     /// Whether there is a service, and a ranking for each that this run has made.
@@ -176,7 +199,15 @@ impl Watched {
             restored: false,
             ranked: since,
             outdated: false,
+            forced: Vec::new(),
         }
+    }
+
+    /// What each site is made to count as; nothing at all where none is.
+    fn forced_at(&self, unix: u64) -> Vec<Option<ForcedState>> {
+        let forced = |site: &Site| site.forced.as_ref().filter(|f| f.holds(unix)).map(|f| f.state);
+        let sites = &self.service.sites;
+        if sites.iter().any(|site| forced(site).is_some()) { sites.iter().map(forced).collect() } else { Vec::new() }
     }
 
     /// Keeps what was known of the addresses that are still there.
@@ -192,12 +223,16 @@ impl Watched {
         self.estimates.values().all(|e| e.is_settled(now))
     }
 
-    fn rank(&mut self, now: Instant) -> Change {
-        let measured = |site: &dglb_core::catalogue::Site, address| {
+    fn rank(&mut self, now: Instant, unix: u64) -> Change {
+        self.forced = self.forced_at(unix);
+        let measured = |site: &Site, address| {
             let estimate = self.estimates.get(&(site.name.clone(), address));
-            estimate.map_or_else(|| Measured::unknown(address), |e| e.measured(address, now))
+            let mut measured = estimate.map_or_else(|| Measured::unknown(address), |e| e.measured(address, now));
+            let forced = site.forced.as_ref().filter(|forced| forced.holds(unix)).map(|forced| forced.state);
+            measured.figures.health = measured.figures.health.by_word(None, forced);
+            measured
         };
-        let ranking = rank(&self.service, self.catalogue, measured, self.ranking.as_ref());
+        let ranking = rank(&Inputs::new(&self.service, self.catalogue, measured, self.ranking.as_ref())).ranking;
         (self.ranked, self.outdated) = (now, false);
         let before = self.ranking.replace(ranking.clone());
         let restored = std::mem::take(&mut self.restored);
@@ -213,8 +248,8 @@ pub(crate) mod tests {
     use std::sync::Arc;
 
     use dglb_core::{
-        catalogue::{Mode, Policy, Probe, ProbeKind, Site},
-        load::Told,
+        catalogue::{Mode, Policy, Probe, ProbeKind},
+        load::{Stated, Told},
         report::Health,
     };
 
@@ -243,7 +278,12 @@ pub(crate) mod tests {
             https: None,
             probe_ceiling: None,
             sites: (1..=sites)
-                .map(|n| Site { name: format!("s{n}"), addresses: vec![[192, 0, 2, n].into()], cost: 0.0 })
+                .map(|n| Site {
+                    name: format!("s{n}"),
+                    addresses: vec![[192, 0, 2, n].into()],
+                    cost: 0.0,
+                    ..Site::default()
+                })
                 .collect(),
         }
     }
@@ -335,6 +375,58 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn who_calls_itself_draining_or_down_gives_its_place_up_at_once() {
+        let now = Instant::now();
+        let www = service("www.glb.test", 2);
+        let mut m = Measurements::new(SETTLE);
+        m.watch(&www, 1, now);
+        let says = |n, ms, state| Sample { told: Told { state, ..Told::default() }, ..sample(&www, n, ms, now) };
+        for n in [1, 1, 1, 2, 2, 2] {
+            m.record(&sample(&www, n, Some(10 * n as u64), now));
+        }
+        for (word, health) in [(Stated::Draining, Health::Draining), (Stated::Down, Health::Down)] {
+            let Some(Change::Order(ranking)) = m.record(&says(1, Some(10), Some(word))) else { panic!("{word:?}") };
+            assert_eq!((order(&ranking), ranking.sites[1].health()), (vec!["s2", "s1"], health));
+        }
+        assert_eq!(m.record(&says(1, None, None)), None, "silence takes nothing back");
+        let Some(Change::Order(ranking)) = m.record(&says(1, Some(10), None)) else { panic!() };
+        assert_eq!((order(&ranking)[1], ranking.sites[1].health()), ("s1", Health::Up), "by the margin only");
+        // A page that says so may be one with a bad status.
+        assert!(m.record(&says(1, None, Some(Stated::Down))).is_some());
+    }
+
+    #[test]
+    fn a_forced_site_is_what_it_is_forced_to_be_until_that_expires() {
+        let now = Instant::now();
+        let mut www = service("www.glb.test", 3);
+        let force = |state, until| Some(Forced { state, until, reason: "test".to_owned() });
+        www.sites[0].forced = force(ForcedState::Down, 2_000);
+        www.sites[1].forced = force(ForcedState::Up, 3_000);
+        let mut m = Measurements::new(SETTLE);
+        m.set_clock(1_000);
+        m.watch(&www, 1, now);
+        for n in [1, 2, 3] {
+            for _ in 0..3 {
+                m.record(&sample(&www, n, (n != 2).then_some(10 * n as u64), now));
+            }
+        }
+        let health = |m: &Measurements| {
+            let ranking = m.rankings().next().unwrap().1.unwrap().clone();
+            ranking.sites.iter().map(|s| (s.site.clone(), s.health())).collect::<Vec<_>>()
+        };
+        let of = |n: u8, health| (format!("s{n}"), health);
+        assert_eq!(health(&m), [of(3, Health::Up), of(2, Health::Up), of(1, Health::Down)]);
+        assert!(m.due(now).is_empty());
+        m.set_clock(2_000);
+        assert!(matches!(&m.due(now)[..], [Change::Order(_)]));
+        assert_eq!(health(&m), [of(1, Health::Up), of(3, Health::Up), of(2, Health::Up)]);
+        m.set_clock(3_000);
+        assert!(matches!(&m.due(now)[..], [Change::Order(_)]));
+        assert_eq!(health(&m)[2], of(2, Health::Down));
+        assert!(m.due(now).is_empty());
+    }
+
+    #[test]
     fn what_this_host_could_not_do_says_nothing() {
         let now = Instant::now();
         let www = service("www.glb.test", 1);
@@ -357,7 +449,12 @@ pub(crate) mod tests {
             m.record(&sample(&www, 1, Some(50), now));
             m.record(&sample(&www, 2, Some(20), now));
         }
-        www.sites.push(Site { name: "s3".to_owned(), addresses: vec![[192, 0, 2, 3].into()], cost: 0.0 });
+        www.sites.push(Site {
+            name: "s3".to_owned(),
+            addresses: vec![[192, 0, 2, 3].into()],
+            cost: 0.0,
+            ..Site::default()
+        });
         www.sites.remove(0);
         let Some(Change::Order(ranking)) = m.watch(&www, 2, now) else { panic!() };
         assert_eq!((order(&ranking), ranking.catalogue), (vec!["s2", "s3"], 2));

@@ -5,11 +5,16 @@ use std::{
     collections::VecDeque,
     net::{IpAddr, SocketAddr},
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use dglb_core::{directory::Directory, name::Name, published::Publisher};
-use dglb_node::{admin::Readiness, store::Committer};
+use dglb_node::{
+    admin::{Readiness, Request},
+    explain::Question,
+    serve::Content,
+    store::Committer,
+};
 use dglb_probe::{
     prober::{Prober, Sample},
     trust::Trust,
@@ -24,6 +29,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use crate::{
     addresses,
     config::{Config, Isp},
+    explain::{ROLES, explained},
     isp::Asker,
     keeper::{Event, Keeper},
     metrics::Metrics,
@@ -46,6 +52,18 @@ const WAITING: usize = 1_000;
 /// Conditions of readiness.
 const LINK: &str = "link";
 const RANKING: &str = "ranking";
+
+/// Where things come from that happen.
+#[derive(Debug)]
+pub(crate) struct Inputs {
+    pub(crate) uplink: Uplink,
+    /// Names that somebody asked for and that had to be relayed.
+    pub(crate) asked: mpsc::Receiver<Name>,
+    /// What the operator wants explained.
+    pub(crate) requests: mpsc::Receiver<Request>,
+    /// What serving threads answer from, to explain it.
+    pub(crate) content: Content,
+}
 
 /// Where the keeper's truth is shown.
 #[derive(Debug)]
@@ -87,6 +105,8 @@ pub(crate) struct Work {
     samples: mpsc::Receiver<Sample>,
     /// Names that somebody asked for and that had to be relayed.
     asked: mpsc::Receiver<Name>,
+    requests: mpsc::Receiver<Request>,
+    content: Content,
     place: Place,
     asker: Asker,
     answers: mpsc::Receiver<Event>,
@@ -103,7 +123,7 @@ pub(crate) struct Work {
 impl Work {
     pub(crate) fn new(
         keeper: Keeper,
-        (uplink, asked): (Uplink, mpsc::Receiver<Name>),
+        Inputs { uplink, asked, requests, content }: Inputs,
         config: &Config,
         outputs: Outputs,
         committer: Option<Committer>,
@@ -118,6 +138,8 @@ impl Work {
             prober: Prober::new(config.probe.settings, trust(config), sender),
             samples,
             asked,
+            requests,
+            content,
             place: Place::of(config),
             asker,
             answers,
@@ -127,6 +149,7 @@ impl Work {
             changed: true,
             shown_at: Instant::now(),
         };
+        work.keeper.set_clock(unix());
         if let Some(in_force) = work.keeper.ceilings(Instant::now()) {
             work.prober.set_shares(in_force);
         }
@@ -153,6 +176,10 @@ impl Work {
                 Some(sample) = self.samples.recv() => Event::Sample(sample),
                 Some(name) = self.asked.recv() => Event::Asked(name),
                 Some(answer) = self.answers.recv() => answer,
+                Some(request) = self.requests.recv() => {
+                    self.request(request);
+                    continue;
+                }
                 Some(resolvers) = watched.resolvers.recv() => Event::Resolvers(resolvers),
                 Some(addresses) = watched.addresses.recv() => Event::Addresses(addresses),
                 Some(place) = reloads.recv() => {
@@ -168,9 +195,19 @@ impl Work {
         }
     }
 
+    fn request(&self, Request { parameters, reply, .. }: Request) {
+        let question = Question::read(&parameters, ROLES);
+        let answer = question.and_then(|question| question.explain(&self.content));
+        // Whoever asked may have gone.
+        let _ = reply.send(answer.map(|answer| explained(&self.keeper, answer)));
+    }
+
     fn handle(&mut self, event: Event) {
         let ticked = matches!(event, Event::Tick);
         let measured = ticked || matches!(event, Event::Sample(_));
+        if ticked {
+            self.keeper.set_clock(unix());
+        }
         let effects = self.keeper.handle(event, Instant::now());
         if effects.answers {
             self.outputs.publisher.publish(self.keeper.directory().clone());
@@ -278,6 +315,11 @@ impl Work {
         let watchers = [tokio::spawn(of_resolvers), tokio::spawn(of_addresses)];
         Watched { resolvers, addresses, _watchers: watchers.map(AbortOnDropHandle::new) }
     }
+}
+
+/// Seconds since 1970; 0 before.
+fn unix() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// Whose certificates HTTPS probes believe. The file was read when the configuration was.

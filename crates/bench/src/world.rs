@@ -194,7 +194,12 @@ pub(crate) fn catalogue(number: u32) -> ZoneCatalogue {
 
 /// Half of the services refer, half answer directly.
 fn service(number: u32) -> Service {
-    let site = |site| Site { name: format!("s{site}"), addresses: vec![site_address(number, site).into()], cost: 0.0 };
+    let site = |site| Site {
+        name: format!("s{site}"),
+        addresses: vec![site_address(number, site).into()],
+        cost: 0.0,
+        ..Site::default()
+    };
     Service {
         name: domain(&name(number)),
         host: domain("www.foobar.test"),

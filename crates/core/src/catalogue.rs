@@ -1,6 +1,7 @@
 //! The catalogue: what an enterprise wants balanced. One [`ZoneCatalogue`] per zone, made by
 //! dns-a-sync, carried unchanged through every hop (design sections 2, 4 to 7).
 
+mod forced;
 mod https;
 mod policy;
 mod probe;
@@ -15,6 +16,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub use forced::{Forced, ForcedState, MAX_REASON};
 pub use https::{HttpsRecord, MAX_ALPN};
 pub use policy::{Form, Policy};
 pub use probe::{
@@ -120,7 +122,7 @@ pub enum Mode {
 }
 
 /// One server location of a service.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Site {
     /// Unique in the service.
     pub name: String,
@@ -128,6 +130,9 @@ pub struct Site {
     pub addresses: Vec<IpAddr>,
     /// What the customer pays for traffic here, in units of the policy's choosing. Default 0.
     pub cost: f64,
+    /// What it counts as by the customer's word. Default: what probes say.
+    #[serde(default)]
+    pub forced: Option<Forced>,
 }
 
 /// A record that is served as it is.
@@ -278,6 +283,7 @@ impl ZoneCatalogue {
         range("policy cost-scale", "0.001 to 1e9", cost_scale.to_string(), scale_fits(cost_scale));
         for site in &service.sites {
             range("site cost", "0 to 1e9", site.cost.to_string(), weight_fits(site.cost));
+            site.forced.iter().for_each(|forced| forced.check(&mut range));
             let distinct: HashSet<_> = site.addresses.iter().collect();
             let (count, most) = (site.addresses.len(), MAX_ADDRESSES);
             range("number of addresses", "at most 16", count.to_string(), count <= most);

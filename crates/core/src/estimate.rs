@@ -14,9 +14,11 @@ use std::{
 };
 
 use arrayvec::ArrayVec;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     catalogue::Probe,
+    load::Stated,
     report::{Figures, Health},
 };
 
@@ -47,7 +49,7 @@ pub enum Observation {
 }
 
 /// What is known of one address, ready to be ranked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Measured {
     /// Health and latency.
     pub figures: Figures,
@@ -87,14 +89,18 @@ impl AddressEstimate {
         }
     }
 
-    /// Up when all probes are up, down when any is down.
+    /// Takes in what the site said of itself to probe number `probe`, which counts until that says something
+    /// else. A probe that was not answered tells nothing.
+    pub fn told(&mut self, probe: usize, stated: Option<Stated>) {
+        if let Some(streak) = self.streaks.get_mut(probe) {
+            streak.stated = stated;
+        }
+    }
+
+    /// Up when all probes are up, down when any is down; and never better than the site itself says.
     pub fn health(&self) -> Health {
-        let worst = self.streaks.iter().map(|s| s.state).max_by_key(|state| match state {
-            Health::Up => 0,
-            Health::Unknown => 1,
-            Health::Down => 2,
-        });
-        worst.unwrap_or(Health::Unknown)
+        let worst = self.streaks.iter().map(|s| s.state).max().unwrap_or(Health::Unknown);
+        worst.by_word(self.streaks.iter().filter_map(|s| s.stated).max(), None)
     }
 
     /// Health, latency and what the latency rests on, as of `now`.
@@ -111,7 +117,7 @@ impl AddressEstimate {
         match self.health() {
             Health::Down => true,
             Health::Unknown => false,
-            Health::Up => self.round_trips.estimate(now).1 >= ENOUGH,
+            Health::Up | Health::Draining => self.round_trips.estimate(now).1 >= ENOUGH,
         }
     }
 }
@@ -194,11 +200,13 @@ struct Streak {
     rise: u8,
     goods: u8,
     failures: u8,
+    /// What the site said of itself last.
+    stated: Option<Stated>,
 }
 
 impl Streak {
     fn new(probe: &Probe) -> Self {
-        Self { state: Health::Unknown, fall: probe.fall, rise: probe.rise, goods: 0, failures: 0 }
+        Self { state: Health::Unknown, fall: probe.fall, rise: probe.rise, goods: 0, failures: 0, stated: None }
     }
 
     fn good(&mut self) {
@@ -349,6 +357,27 @@ mod tests {
         assert_eq!((e.health(), e.is_settled(now)), (Health::Unknown, false));
         e.record(0, Observation::Failed, now);
         assert_eq!((e.health(), e.is_settled(now)), (Health::Down, true));
+    }
+
+    #[test]
+    fn a_site_may_call_itself_worse_and_never_better() {
+        let now = Instant::now();
+        let mut e = AddressEstimate::new(&[probe(2, 1), probe(2, 1)]);
+        for number in [0, 1] {
+            e.record(number, ms(8), now);
+        }
+        let mut said = |number, stated| {
+            e.told(number, stated);
+            e.health()
+        };
+        assert_eq!(said(0, Some(Stated::Draining)), Health::Draining);
+        assert_eq!(said(1, Some(Stated::Down)), Health::Down, "the worse of two words");
+        assert_eq!(said(1, None), Health::Draining, "the other probe's word stands");
+        assert_eq!(said(0, None), Health::Up);
+        e.told(0, Some(Stated::Draining));
+        e.record(1, Observation::Failed, now);
+        e.record(1, Observation::Failed, now);
+        assert_eq!(e.health(), Health::Down, "draining is no excuse");
     }
 
     #[test]

@@ -51,6 +51,7 @@ fn site(n: u8) -> Site {
         name: format!("site{n}"),
         addresses: vec![ip(&format!("203.0.113.{n}")), ip(&format!("2001:db8:5::{n}"))],
         cost: 0.0,
+        ..Site::default()
     }
 }
 

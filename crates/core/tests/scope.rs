@@ -133,7 +133,8 @@ fn name(n: u32) -> String {
 }
 
 fn catalogue(direct: bool) -> ZoneCatalogue {
-    let site = |n: u32| Site { name: name(n), addresses: vec![[203, 0, 113, n as u8].into()], cost: 0.0 };
+    let site =
+        |n: u32| Site { name: name(n), addresses: vec![[203, 0, 113, n as u8].into()], cost: 0.0, ..Site::default() };
     let service = Service {
         name: WWW.parse().unwrap(),
         host: WWW.parse().unwrap(),

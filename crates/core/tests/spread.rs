@@ -30,7 +30,7 @@ fn fleet() -> Fleet {
 
 fn zone() -> ZoneCatalogue {
     let probe = Probe { kind: ProbeKind::Tcp { port: 80 }, interval_ms: 1_000, timeout_ms: 500, fall: 2, rise: 2 };
-    let site = Site { name: "a".to_owned(), addresses: vec![[203, 0, 113, 1].into()], cost: 0.0 };
+    let site = Site { name: "a".to_owned(), addresses: vec![[203, 0, 113, 1].into()], cost: 0.0, ..Site::default() };
     let www = Service {
         name: WWW.parse().unwrap(),
         host: "www.test".parse().unwrap(),

@@ -17,6 +17,7 @@ pub mod certificate;
 pub mod cli;
 pub mod config;
 mod descriptors;
+pub mod explain;
 mod followed;
 pub mod lifecycle;
 pub mod link;

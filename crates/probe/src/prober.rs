@@ -305,6 +305,7 @@ mod tests {
                     name: format!("s{n}"),
                     addresses: list.split_whitespace().map(|a| a.parse().unwrap()).collect(),
                     cost: 0.0,
+                    ..Site::default()
                 })
                 .collect(),
         };

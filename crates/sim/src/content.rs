@@ -147,7 +147,7 @@ pub fn catalogue(edition: u16) -> ZoneCatalogue {
 fn site(edition: u16, service: u8, site: u8) -> Site {
     let [high, low] = edition.to_be_bytes();
     let address = IpAddr::from([203, high, low, service * 16 + site]);
-    Site { name: format!("site{site}"), addresses: vec![address], cost: 0.0 }
+    Site { name: format!("site{site}"), addresses: vec![address], cost: 0.0, ..Site::default() }
 }
 
 /// The edition that an address of a site, or of the edition's own record, is of.

@@ -75,7 +75,8 @@ impl World {
         let mut services = vec![];
         for (relative, count, direct, answers) in &self.services {
             let relative = if self.host { "" } else { relative };
-            let site = |n| Site { name: format!("s{n}"), addresses: addresses(n, *count), cost: 0.0 };
+            let site =
+                |n| Site { name: format!("s{n}"), addresses: addresses(n, *count), cost: 0.0, ..Site::default() };
             let probe =
                 Probe { kind: ProbeKind::Tcp { port: 80 }, interval_ms: 10_000, timeout_ms: 1_000, fall: 2, rise: 2 };
             services.push(Service {

@@ -372,7 +372,12 @@ fn catalogue(ground: &Ground) -> ZoneCatalogue {
     // Nobody is there (RFC 3849), so this site is down from the start, as is the last.
     let nowhere: Vec<IpAddr> = (1..=16).map(|n| format!("2001:db8::{n}").parse().expect("an address")).collect();
     let site = |name: &str, addresses: &[IpAddr]| {
-        vec![CatalogueSite { name: name.to_owned(), addresses: addresses.to_vec(), cost: 0.0 }]
+        vec![CatalogueSite {
+            name: name.to_owned(),
+            addresses: addresses.to_vec(),
+            cost: 0.0,
+            ..CatalogueSite::default()
+        }]
     };
     let services = vec![
         www.clone(),

@@ -8,7 +8,7 @@ mod zone;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use dglb_core::{
-    catalogue::{Service, StaticRecord, ZoneStyle},
+    catalogue::{Forced, Service, StaticRecord, ZoneStyle},
     identity::Identity,
     name::Name,
 };
@@ -92,6 +92,8 @@ pub struct SiteConfig {
     pub dns_name: Name,
     /// What traffic costs here.
     pub cost: f64,
+    /// What it counts as, whatever probes say.
+    pub forced: Option<Forced>,
 }
 
 /// One dns-b.

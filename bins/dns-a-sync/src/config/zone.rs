@@ -4,16 +4,17 @@ use std::{
     collections::HashSet,
     net::{IpAddr, Ipv4Addr},
     num::NonZeroU32,
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use dglb_core::{
     catalogue::{
-        CatalogueError, Form, HttpsRecord, Mode, Policy, Service, Site, StaticRecord, ZoneCatalogue, ZoneStyle,
+        CatalogueError, Forced, ForcedState, Form, HttpsRecord, Mode, Policy, Service, Site, StaticRecord,
+        ZoneCatalogue, ZoneStyle,
     },
     name::Name,
 };
-use dglb_node::config::{Section, boolean, choice, duration, integer, number, seconds, text};
+use dglb_node::config::{Section, boolean, choice, duration, integer, moment, number, seconds, text};
 
 use super::{ServiceConfig, SiteConfig, ZoneConfig, probe, read::MAX_TTL};
 use crate::{compose::with_sites, wire::parse_records};
@@ -122,7 +123,19 @@ fn site(section: &Section<'_>) -> Option<SiteConfig> {
     if name.as_ref().is_some_and(String::is_empty) {
         section.problem("name", "the name must not be empty");
     }
-    Some(SiteConfig { name: name?, dns_name: dns_name?, cost })
+    let forced = section.table("forced").map(|table| forced(&table));
+    Some(SiteConfig { name: name?, dns_name: dns_name?, cost, forced: forced.flatten() })
+}
+
+fn forced(section: &Section<'_>) -> Option<Forced> {
+    let states = [("up", ForcedState::Up), ("draining", ForcedState::Draining), ("down", ForcedState::Down)];
+    let (state, until) = (section.required("state", choice(&states)), section.required("until", moment));
+    let reason: Option<String> = section.required("reason", text);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    if until.is_some_and(|until| until <= now) {
+        section.warning("until", "this is over: the site is what probes say");
+    }
+    Some(Forced { state: state?, until: until?, reason: reason? })
 }
 
 pub(super) fn milliseconds(duration: Duration) -> u32 {
@@ -136,7 +149,11 @@ fn check(section: &Section<'_>, services: &[Section<'_>], config: &ZoneConfig) {
         let mut names = HashSet::new();
         // A second one of the same name was said already, with its place.
         let distinct = service.sites.iter().filter(|s| names.insert(&s.name));
-        distinct.map(|s| Site { name: s.name.clone(), addresses: addresses.clone(), cost: s.cost }).collect()
+        let site = |s: &SiteConfig| {
+            let (cost, forced) = (s.cost, s.forced.clone());
+            Site { name: s.name.clone(), addresses: addresses.clone(), cost, forced }
+        };
+        distinct.map(site).collect()
     };
     let draft = ZoneCatalogue {
         zone: config.name.clone(),

@@ -197,7 +197,8 @@ pub(crate) fn config(named: &Named, key: Option<Key>) -> Config {
         https: None,
         probe_ceiling: None,
     };
-    let sites = vec![SiteConfig { name: "sea".to_owned(), dns_name: name("sea.sites.foobar.test"), cost: 0.0 }];
+    let dns_name = name("sea.sites.foobar.test");
+    let sites = vec![SiteConfig { name: "sea".to_owned(), dns_name, cost: 0.0, forced: None }];
     Config {
         identity: "sync".parse().unwrap(),
         dns_a: DnsAConfig {

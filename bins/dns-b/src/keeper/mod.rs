@@ -11,6 +11,7 @@ mod check;
 mod coming;
 mod distribution;
 mod duplicates;
+pub mod explain;
 mod fleet;
 mod keep;
 mod lb;
@@ -358,39 +359,6 @@ impl Keeper {
             && let Some(index) = self.directory.lb_of(&link.identity)
         {
             self.lb_disconnected(index, now);
-        }
-    }
-
-    /// Called several times a second: what is owed, leases, liveness, and a [turn](Keeper::turn).
-    pub fn tick(&mut self, now: Instant) {
-        self.latest = now;
-        self.catch_up(now);
-        self.expire(now);
-        self.judge_all(now);
-        self.end_filling(now);
-        self.proofs.expire(now);
-        self.turn(now);
-    }
-
-    /// The slower part of [`Keeper::tick`]: who speaks for whom, for which a second is soon enough.
-    pub fn slow_tick(&mut self, now: Instant) {
-        self.borrow_rankings(now);
-        self.share_budgets();
-        self.figures.duplicated = self.duplicates.alarming(now).count() as u64;
-        self.keep_reports();
-    }
-
-    /// Until every DNS-LB that may come has come, or one lease has passed, somebody who sits nearer
-    /// to a resolver than the one known may be on its way (design section 3).
-    fn end_filling(&mut self, now: Instant) {
-        if !self.directory.is_filling() {
-            return;
-        }
-        let expected = self.peers.values().filter(|p| p.role == PeerRole::DnsLb).count();
-        let mapped = self.lbs.values().filter(|t| t.map_generation > 0).count();
-        if mapped >= expected || now.duration_since(self.started) >= self.max_lease {
-            self.directory.set_filling(false);
-            self.changed = true;
         }
     }
 

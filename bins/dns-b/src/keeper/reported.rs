@@ -316,6 +316,7 @@ fn health_mark(health: Health) -> u16 {
         Health::Up => 0,
         Health::Unknown => 1,
         Health::Down => 2,
+        Health::Draining => 3,
     }
 }
 
@@ -325,6 +326,7 @@ impl Cell {
         let health = match self.mark & !MEASURED {
             0 => Health::Up,
             2 => Health::Down,
+            3 => Health::Draining,
             _ => Health::Unknown,
         };
         Figures { address, health, latency_us: (self.mark & MEASURED != 0).then_some(self.number) }
@@ -368,7 +370,7 @@ mod tests {
     use super::*;
 
     fn rankings() -> impl Strategy<Value = Vec<Ranking>> {
-        let health = prop_oneof![Just(Health::Up), Just(Health::Unknown), Just(Health::Down)];
+        let health = prop_oneof![Just(Health::Up), Just(Health::Unknown), Just(Health::Draining), Just(Health::Down)];
         let figures = (0..3_u8, health, option::of(any::<u32>())).prop_map(|(n, health, latency_us)| Figures {
             address: [203, 0, 113, n].into(),
             health,

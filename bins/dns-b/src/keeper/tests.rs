@@ -97,7 +97,12 @@ pub(crate) fn config() -> Config {
 }
 
 fn zone(generation: u64) -> ZoneCatalogue {
-    let site = |n: u8| Site { name: format!("site{n}"), addresses: vec![ip(&format!("203.0.113.{n}"))], cost: 0.0 };
+    let site = |n: u8| Site {
+        name: format!("site{n}"),
+        addresses: vec![ip(&format!("203.0.113.{n}"))],
+        cost: 0.0,
+        ..Site::default()
+    };
     ZoneCatalogue {
         zone: "glb.test".parse().unwrap(),
         generation,

@@ -1,13 +1,13 @@
-//! What every DNS-LB needs again and again: whether it is due for a challenge or a check, and whether
-//! something of it is to be forgotten. A few have their turn at a time: a look at ten thousand at once would
-//! keep a change of the map waiting.
+//! What time brings about. One part of that is what every DNS-LB needs again and again: whether it is due
+//! for a challenge or a check, and whether something of it is to be forgotten. A few have their turn at a
+//! time: a look at ten thousand at once would keep a change of the map waiting.
 //!
 //! Invariant: whoever is called often enough gives every DNS-LB a turn within [`ROUND`], and never looks at
 //! many more at once than the time since the last call has earned.
 
 use std::time::{Duration, Instant};
 
-use dglb_core::directory::LbIndex;
+use dglb_core::{directory::LbIndex, proto::message::PeerRole};
 
 use super::Keeper;
 
@@ -38,6 +38,39 @@ impl Turns {
 }
 
 impl Keeper {
+    /// Called several times a second: what is owed, leases, liveness, and a [turn](Keeper::turn).
+    pub fn tick(&mut self, now: Instant) {
+        self.latest = now;
+        self.catch_up(now);
+        self.expire(now);
+        self.judge_all(now);
+        self.end_filling(now);
+        self.proofs.expire(now);
+        self.turn(now);
+    }
+
+    /// The slower part of [`Keeper::tick`]: who speaks for whom, for which a second is soon enough.
+    pub fn slow_tick(&mut self, now: Instant) {
+        self.borrow_rankings(now);
+        self.share_budgets();
+        self.figures.duplicated = self.duplicates.alarming(now).count() as u64;
+        self.keep_reports();
+    }
+
+    /// Until every DNS-LB that may come has come, or one lease has passed, somebody who sits nearer
+    /// to a resolver than the one known may be on its way (design section 3).
+    fn end_filling(&mut self, now: Instant) {
+        if !self.directory.is_filling() {
+            return;
+        }
+        let expected = self.peers.values().filter(|p| p.role == PeerRole::DnsLb).count();
+        let mapped = self.lbs.values().filter(|t| t.map_generation > 0).count();
+        if mapped >= expected || now.duration_since(self.started) >= self.max_lease {
+            self.directory.set_filling(false);
+            self.changed = true;
+        }
+    }
+
     /// Those whose turn it is: to be called often, so that few have it together.
     pub fn turn(&mut self, now: Instant) {
         self.latest = now;

@@ -85,7 +85,12 @@ impl Sites {
         let v4 = self.running.iter().filter(|(address, _)| address.is_ipv4());
         let mut sites: Vec<Site> = v4
             .enumerate()
-            .map(|(n, (address, _))| Site { name: format!("s{}", n + 1), addresses: vec![*address], cost: n as f64 })
+            .map(|(n, (address, _))| Site {
+                name: format!("s{}", n + 1),
+                addresses: vec![*address],
+                cost: n as f64,
+                ..Site::default()
+            })
             .collect();
         sites[0].addresses.push("::1".parse().unwrap());
         sites.reverse();

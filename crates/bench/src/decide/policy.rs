@@ -8,7 +8,7 @@ use std::{
 use dglb_core::{
     catalogue::{Mode, Policy as Weights, Probe, ProbeKind, Service, Site},
     estimate::{AddressEstimate, Observation},
-    rank::rank,
+    rank::{Inputs, rank},
     report::Ranking,
 };
 
@@ -111,7 +111,7 @@ impl Ours {
         let kind = ProbeKind::Tcp { port: 80 };
         let probe = Probe { kind, interval_ms: 10_000, timeout_ms: 1_000, fall: 2, rise: 2 };
         let name = "www.glb.test".parse().unwrap_or_else(|_| unreachable!("a constant that is a name"));
-        let site = |n: usize| Site { name: n.to_string(), addresses: vec![address(n)], cost: 0.0 };
+        let site = |n: usize| Site { name: n.to_string(), addresses: vec![address(n)], cost: 0.0, ..Site::default() };
         let service = Service {
             host: Clone::clone(&name),
             name,
@@ -142,7 +142,7 @@ impl Chooser for Ours {
         }
         let number = |site: &Site| site.name.parse().unwrap_or(0);
         let measured = |site: &Site, address| self.estimates[number(site)].measured(address, self.now);
-        let ranking = rank(&self.service, 1, measured, self.ranking.as_ref());
+        let ranking = rank(&Inputs::new(&self.service, 1, measured, self.ranking.as_ref())).ranking;
         let first = ranking.sites[0].site.parse().unwrap_or(0);
         // A DNS-LB has no ranking before every address is settled or was waited for, and is not handed out.
         let settled = self.now >= self.settle || self.estimates.iter().all(|e| e.is_settled(self.now));

@@ -113,7 +113,12 @@ pub(super) fn whole_report(lb: u32, generation: u64, turns: &[u8], catalogue: u6
 
 /// The zone in its `generation`; every one has other times to live.
 pub(super) fn catalogue(generation: u64) -> ZoneCatalogue {
-    let site = |number, site| Site { name: format!("s{site}"), addresses: vec![site_address(number, site)], cost: 0.0 };
+    let site = |number, site| Site {
+        name: format!("s{site}"),
+        addresses: vec![site_address(number, site)],
+        cost: 0.0,
+        ..Site::default()
+    };
     let service = |number| Service {
         name: service_name(number),
         host: domain("www.load.test"),

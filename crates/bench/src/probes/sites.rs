@@ -18,7 +18,7 @@ const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\nconnection: clos
 /// Longest request that is read.
 const REQUEST: usize = 1_024;
 /// Connections that may be open.
-const OPEN: usize = 20_000;
+const OPEN: usize = 10_000;
 
 /// The command `sites`.
 #[derive(Args, Debug)]

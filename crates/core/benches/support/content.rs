@@ -117,7 +117,12 @@ fn service(owner: Name, number: usize) -> Service {
         https: None,
         probe_ceiling: None,
         sites: (0..SITES)
-            .map(|site| Site { name: format!("s{site}"), addresses: vec![site_address(number, site)], cost: 0.0 })
+            .map(|site| Site {
+                name: format!("s{site}"),
+                addresses: vec![site_address(number, site)],
+                cost: 0.0,
+                ..Site::default()
+            })
             .collect(),
     }
 }

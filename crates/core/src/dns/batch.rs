@@ -21,11 +21,13 @@ use crate::{
     table::{Located, MapTable},
 };
 
-/// Answers at most `N` packets, whose names are put where `names` are.
+/// Answers at most `N` packets, whose names are put where `names` are. `witness` sees of each question that
+/// the directory answers how far it has come before the last step; it has no say in anything.
 pub(super) fn respond<const N: usize>(
     responder: &Responder<'_>,
     exchanges: &mut [Exchange<'_>],
     names: &mut [QName; N],
+    mut witness: impl FnMut(&Admitted<'_>, &Match<'_>, &Step<'_>),
 ) {
     let directory = responder.directory;
     let mut open: ArrayVec<&mut Exchange<'_>, N> = ArrayVec::new();
@@ -52,6 +54,7 @@ pub(super) fn respond<const N: usize>(
     let matches = matches::<N>(directory, &admitted, &steps);
     black_box(steps.iter().zip(&matches).fold(0, |sum, (step, matched)| sum ^ step.touch(directory, matched)));
     steps.iter_mut().zip(&matches).for_each(|(step, matched)| *step = step.routed(directory, matched));
+    admitted.iter().zip(&matches).zip(&steps).for_each(|((admitted, matched), step)| witness(admitted, matched, step));
     black_box(steps.iter().fold(0, |sum, step| sum ^ step.touch_content(directory)));
     for ((exchange, admitted), step) in open.into_iter().zip(&admitted).zip(&steps) {
         let answer = step.answered(directory, &admitted.question());

@@ -107,6 +107,7 @@ mod tests {
             name: format!("s{n}"),
             addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
             cost: 0.0,
+            ..Site::default()
         };
         Service {
             name: "www.glb.foobar.test".parse().unwrap(),

@@ -5,8 +5,8 @@ use std::num::NonZeroU32;
 
 use dglb_core::{
     catalogue::{
-        CatalogueUpdate, HttpProbe, HttpsRecord, Method, Mode, Policy, Probe, ProbeKind, ProbeTls, Service, Site,
-        StaticRecord, StatusRange, Withdrawal, ZoneCatalogue, ZoneStyle,
+        CatalogueUpdate, Forced, ForcedState, HttpProbe, HttpsRecord, Method, Mode, Policy, Probe, ProbeKind, ProbeTls,
+        Service, Site, StaticRecord, StatusRange, Withdrawal, ZoneCatalogue, ZoneStyle,
     },
     fleet::{Fleet, FleetLabel, FleetServer, FleetTtls},
     proto::message::{
@@ -223,6 +223,7 @@ fn label_ranking() -> LabelRanking {
 }
 
 pub(crate) fn catalogue() -> ZoneCatalogue {
+    let site = Site { cost: 2.5, ..Site::default() };
     ZoneCatalogue {
         zone: "glb.foobar.com".parse().unwrap(),
         generation: 12,
@@ -240,7 +241,7 @@ pub(crate) fn catalogue() -> ZoneCatalogue {
                 Probe { kind: ProbeKind::http(8_080, "/up"), interval_ms: 10_000, timeout_ms: 1_000, fall: 2, rise: 3 },
                 Probe { kind: ProbeKind::Tcp { port: 443 }, interval_ms: 20_000, timeout_ms: 900, fall: 4, rise: 5 },
             ],
-            sites: vec![Site { name: "ams".into(), addresses: vec!["203.0.113.7".parse().unwrap()], cost: 2.5 }],
+            sites: vec![Site { name: "ams".into(), addresses: vec!["203.0.113.7".parse().unwrap()], ..site }],
             https: Some(HttpsRecord {
                 alpn: vec!["h3".into(), "h2".into()],
                 no_default_alpn: true,
@@ -258,7 +259,8 @@ pub(crate) fn catalogue() -> ZoneCatalogue {
     }
 }
 
-/// A zone whose service is measured in every way that the other sample does not have.
+/// A zone whose service is measured in every way that the other sample does not have, with a site that
+/// is forced.
 fn every_kind_of_probe() -> ZoneCatalogue {
     let mut zone = ZoneCatalogue { generation: 15, records: vec![], ..catalogue() };
     let probe = |kind| Probe { kind, interval_ms: 10_000, timeout_ms: 1_000, fall: 2, rise: 3 };
@@ -283,6 +285,8 @@ fn every_kind_of_probe() -> ZoneCatalogue {
     let service = &mut zone.services[0];
     (service.https, service.probe_ceiling) = (None, None);
     service.probes = kinds.map(probe).into();
+    let forced = Forced { state: ForcedState::Draining, until: 1_800_000_000, reason: "new roof".into() };
+    service.sites[0].forced = Some(forced);
     zone
 }
 

@@ -7,8 +7,8 @@ use std::{
 
 use dglb_core::{
     catalogue::{
-        CatalogueDelta, CatalogueUpdate, Form, HttpProbe, HttpsRecord, Method, Mode, Policy, Probe, ProbeKind,
-        ProbeTls, Service, Site, StaticRecord, StatusRange, Withdrawal, ZoneCatalogue, ZoneStyle,
+        CatalogueDelta, CatalogueUpdate, Forced, ForcedState, Form, HttpProbe, HttpsRecord, Method, Mode, Policy,
+        Probe, ProbeKind, ProbeTls, Service, Site, StaticRecord, StatusRange, Withdrawal, ZoneCatalogue, ZoneStyle,
     },
     fleet::{Fleet, FleetLabel, FleetServer, FleetTtls},
     identity::Identity,
@@ -280,7 +280,7 @@ fn map_ack() -> impl Strategy<Value = MapAck> {
 }
 
 fn report() -> impl Strategy<Value = Report> {
-    let health = select(vec![Health::Up, Health::Unknown, Health::Down]);
+    let health = select(vec![Health::Up, Health::Unknown, Health::Draining, Health::Down]);
     let figures = (address(), health, any::<Option<u32>>()).prop_map(|(address, health, latency_us)| Figures {
         address,
         health,
@@ -408,7 +408,14 @@ fn service() -> impl Strategy<Value = Service> {
         fall,
         rise,
     });
-    let site = (text(), addresses(), double()).prop_map(|(name, addresses, cost)| Site { name, addresses, cost });
+    let states = select(vec![ForcedState::Up, ForcedState::Draining, ForcedState::Down]);
+    let forced = (states, any::<u64>(), text()).prop_map(|(state, until, reason)| Forced { state, until, reason });
+    let site = (text(), addresses(), double(), option::of(forced)).prop_map(|(name, addresses, cost, forced)| Site {
+        name,
+        addresses,
+        cost,
+        forced,
+    });
     let mode = select(vec![Mode::Referral, Mode::Direct]);
     let https = (vec(text(), 0..4), any::<(bool, Option<u16>, bool)>())
         .prop_map(|(alpn, (no_default_alpn, port, hints))| HttpsRecord { alpn, no_default_alpn, port, hints });

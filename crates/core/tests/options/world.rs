@@ -57,7 +57,12 @@ fn site(n: u8) -> Site {
         4 => &["203.0.113.4".into()],
         _ => &[0, 100].map(|k| [format!("203.0.113.{}", n + k), format!("2001:db8:5::{}", n + k)]).concat(),
     };
-    Site { name: format!("site{n}"), addresses: addresses.iter().map(|a| ip(a)).collect(), cost: 0.0 }
+    Site {
+        name: format!("site{n}"),
+        addresses: addresses.iter().map(|a| ip(a)).collect(),
+        cost: 0.0,
+        ..Site::default()
+    }
 }
 
 pub(crate) fn catalogue() -> ZoneCatalogue {

@@ -174,11 +174,13 @@ pub fn failover(world: &World, failing: Failing) -> Result<Failover, WorldError>
     // Whatever came of it, the world goes on.
     failing.end(world, &name)?;
     moved?;
-    let outcome = after?.into_iter().filter(|(outcome, _)| outcome != "ok").max_by_key(|(outcome, count)| {
-        count - before.iter().find(|(known, _)| known == outcome).map_or(0, |(_, before)| *before)
-    });
+    let since = |labels: &String| before.iter().find(|(known, _)| known == labels).map_or(0, |(_, count)| *count);
+    let after = after?.into_iter().map(|(labels, count)| (count - since(&labels), labels));
+    let most = after.filter(|(_, labels)| !labels.contains("outcome=\"ok\"")).max();
+    let outcome = most.as_ref().and_then(|(_, labels)| labels.split("outcome=\"").nth(1)?.split('"').next());
+    let outcome = outcome.unwrap_or("none").to_owned();
     wait_for(world, best)?;
-    Ok(Failover { took, outcome: outcome.map_or_else(|| "none".to_owned(), |(outcome, _)| outcome) })
+    Ok(Failover { took, outcome })
 }
 
 /// Until the client is sent to this site.
@@ -189,9 +191,8 @@ fn wait_for(world: &World, wanted: usize) -> Result<Duration, WorldError> {
     })
 }
 
-/// How the probes of a DNS-LB ended so far, each with its number.
+/// How the probes of a DNS-LB ended so far: labels, and how many. From its metrics, since its status may be
+/// of a second before.
 fn outcomes(world: &World, lb: &str) -> Result<Vec<(String, u64)>, WorldError> {
-    let status = world.status(lb)?;
-    let counts = status["probes"]["https"].as_object().cloned().unwrap_or_default();
-    Ok(counts.into_iter().filter_map(|(outcome, count)| Some((outcome, count.as_u64()?))).collect())
+    world.counters(lb, "dglb_lb_probes_total")
 }

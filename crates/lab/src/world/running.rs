@@ -308,13 +308,22 @@ impl World {
     /// # Errors
     /// [`WorldError`].
     pub fn counter(&self, host: &str, name: &str, labels: &str) -> Result<u64, WorldError> {
+        let counters = self.counters(host, name)?;
+        Ok(counters.iter().filter(|(of, _)| of.contains(labels)).map(|(_, value)| value).sum())
+    }
+
+    /// Every sample of a daemon's counter, as of now: its labels as written, and its value.
+    ///
+    /// # Errors
+    /// [`WorldError`].
+    pub fn counters(&self, host: &str, name: &str) -> Result<Vec<(String, u64)>, WorldError> {
         let text = self.admin(host, "/metrics")?;
         let value = |line: &str| {
             let (sample, value) = line.rsplit_once(' ')?;
-            let is = sample.split('{').next() == Some(name) && sample.contains(labels);
-            is.then(|| value.parse::<f64>().ok()).flatten()
+            let (of, labels) = sample.split_once('{').unwrap_or((sample, ""));
+            (of == name).then(|| Some((labels.to_owned(), value.parse::<f64>().ok()? as u64))).flatten()
         };
-        Ok(text.lines().filter_map(value).sum::<f64>() as u64)
+        Ok(text.lines().filter_map(value).collect())
     }
 
     fn admin(&self, host: &str, path: &str) -> Result<String, WorldError> {

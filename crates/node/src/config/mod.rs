@@ -42,7 +42,7 @@ pub use links::link_security;
 pub use problem::{ConfigError, Problem};
 pub use secrets::Secrets;
 pub use section::Section;
-pub use value::{Value, boolean, choice, duration, integer, number, seconds, size, text};
+pub use value::{Value, boolean, choice, duration, integer, moment, number, seconds, size, text};
 
 use problem::Sink;
 

@@ -1,6 +1,11 @@
 //! Kinds of values: each takes a TOML value and says what it is, or what was wanted instead.
 
-use std::{fmt::Display, ops::RangeInclusive, str::FromStr, time::Duration};
+use std::{
+    fmt::Display,
+    ops::RangeInclusive,
+    str::FromStr,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use super::suggest;
 
@@ -82,6 +87,20 @@ pub fn seconds(range: RangeInclusive<u32>) -> impl Fn(&Value<'_>) -> Result<u32,
     }
 }
 
+/// A moment in UTC, such as `2026-12-01T06:00:00Z`, with or without quotes: seconds since 1970.
+///
+/// # Errors
+/// Anything else, and what lies before 1970.
+pub fn moment(value: &Value<'_>) -> Result<u64, String> {
+    let text = match value {
+        Value::Datetime(date) => Some(date.to_string()),
+        _ => value.as_str().map(str::to_owned),
+    };
+    let time = text.and_then(|text| humantime::parse_rfc3339_weak(&text).ok());
+    let since = time.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    since.map(|since| since.as_secs()).ok_or_else(|| instead("a moment in UTC such as 2026-12-01T06:00:00Z", value))
+}
+
 /// A size in octets in `range`: `4096`, `"64KiB"`, `"10MB"`.
 pub fn size(range: RangeInclusive<u64>) -> impl Fn(&Value<'_>) -> Result<u64, String> {
     move |value| {
@@ -118,7 +137,7 @@ pub(super) fn instead(wanted: &str, found: &Value<'_>) -> String {
         Value::Integer(integer) => integer.to_string(),
         Value::Float(float) => float.to_string(),
         Value::Boolean(boolean) => boolean.to_string(),
-        Value::Datetime(_) => "a date".to_owned(),
+        Value::Datetime(date) => date.to_string(),
         Value::Array(_) => "a list".to_owned(),
         Value::Table(_) => "a table".to_owned(),
     };
@@ -180,6 +199,17 @@ mod tests {
         assert_eq!(parse("'2 MB'", size(0..=u64::MAX)), Ok(2_000_000));
         for wrong in ["'2MiB'", "'KiB'", "'1 kg'", "'99999999999999999GiB'", "-1"] {
             assert!(parse(wrong, size(0..=1 << 20)).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn moments_are_in_utc() {
+        for moment_of in ["2026-12-01T06:00:00Z", "'2026-12-01T06:00:00Z'", "'2026-12-01 06:00:00'"] {
+            assert_eq!(parse(moment_of, moment), Ok(1_796_104_800), "{moment_of}");
+        }
+        for wrong in ["2026-12-01T06:00:00+01:00", "2026-12-01", "'tomorrow'", "1796104800", "1969-01-01T00:00:00Z"] {
+            let message = parse(wrong, moment).unwrap_err();
+            assert!(message.starts_with("wanted a moment in UTC such as 2026-12-01T06:00:00Z, found "), "{message}");
         }
     }
 

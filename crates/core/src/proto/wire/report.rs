@@ -115,6 +115,7 @@ impl From<&report::Ranking> for Ranking {
                 Health::Up => 1,
                 Health::Down => 2,
                 Health::Unknown => 3,
+                Health::Draining => 4,
             },
             latency_us: f.latency_us,
         };
@@ -140,6 +141,7 @@ impl TryFrom<Figures> for report::Figures {
             health: match wire.health {
                 1 => Health::Up,
                 2 => Health::Down,
+                4 => Health::Draining,
                 // A verdict of a later version is none that this one could act on.
                 _ => Health::Unknown,
             },

@@ -8,10 +8,10 @@ use super::{
     addresses, convert, from_addresses, from_name, name, name_field, narrow,
     probe::{PROBE, Probe},
     report::{MAX_ADDRESSES, MAX_SITE_NAME, MAX_SITES},
-    required, u8_field, u16_field, u32_field,
+    required, u8_field, u16_field, u32_field, u64_field,
 };
 use crate::{
-    catalogue::{self, Form, Mode},
+    catalogue::{self, ForcedState, Form, Mode},
     proto::{
         body::BodyError,
         scan::{Kind, Shape, many, one},
@@ -125,6 +125,7 @@ const SITE: Shape = Shape {
         one(1, "name", Kind::Text(MAX_SITE_NAME)),
         many(2, "addresses", Kind::Address, MAX_ADDRESSES),
         one(3, "cost", Kind::Double),
+        one(4, "forced", Kind::Message(&FORCED)),
     ],
 };
 
@@ -136,12 +137,27 @@ struct Site {
     addresses: Vec<Bytes>,
     #[prost(double, tag = "3")]
     cost: f64,
+    #[prost(message, optional, tag = "4")]
+    forced: Option<Forced>,
+}
+
+const FORCED: Shape = Shape {
+    name: "Forced",
+    fields: &[u32_field(1, "state"), u64_field(2, "until"), one(3, "reason", Kind::Text(catalogue::MAX_REASON))],
+};
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Forced {
+    #[prost(uint32, tag = "1")]
+    state: u32,
+    #[prost(uint64, tag = "2")]
+    until: u64,
+    #[prost(string, tag = "3")]
+    reason: String,
 }
 
 impl From<&catalogue::Service> for Service {
     fn from(service: &catalogue::Service) -> Self {
-        let site =
-            |s: &catalogue::Site| Site { name: s.name.clone(), addresses: from_addresses(&s.addresses), cost: s.cost };
         Self {
             name: from_name(&service.name),
             host: from_name(&service.host),
@@ -153,10 +169,32 @@ impl From<&catalogue::Service> for Service {
             answers: service.answers.into(),
             policy: Some(Policy::from(service.policy)),
             probes: service.probes.iter().map(Probe::from).collect(),
-            sites: service.sites.iter().map(site).collect(),
+            sites: service.sites.iter().map(Site::from).collect(),
             https: service.https.as_ref().map(HttpsRecord::from),
             probe_ceiling: service.probe_ceiling.map_or(0, NonZeroU32::get),
         }
+    }
+}
+
+impl From<&catalogue::Site> for Site {
+    fn from(site: &catalogue::Site) -> Self {
+        Self {
+            name: site.name.clone(),
+            addresses: from_addresses(&site.addresses),
+            cost: site.cost,
+            forced: site.forced.as_ref().map(Forced::from),
+        }
+    }
+}
+
+impl From<&catalogue::Forced> for Forced {
+    fn from(forced: &catalogue::Forced) -> Self {
+        let state = match forced.state {
+            ForcedState::Up => 1,
+            ForcedState::Down => 2,
+            ForcedState::Draining => 4,
+        };
+        Self { state, until: forced.until, reason: forced.reason.clone() }
     }
 }
 
@@ -232,6 +270,22 @@ impl TryFrom<Site> for catalogue::Site {
     type Error = BodyError;
 
     fn try_from(wire: Site) -> Result<Self, BodyError> {
-        Ok(Self { name: wire.name, addresses: addresses("addresses", &wire.addresses)?, cost: wire.cost })
+        Ok(Self {
+            name: wire.name,
+            addresses: addresses("addresses", &wire.addresses)?,
+            cost: wire.cost,
+            forced: wire.forced.and_then(forced),
+        })
     }
+}
+
+/// A state of a later version is none that this one could act on: probes alone count then.
+fn forced(wire: Forced) -> Option<catalogue::Forced> {
+    let state = match wire.state {
+        1 => ForcedState::Up,
+        2 => ForcedState::Down,
+        4 => ForcedState::Draining,
+        _ => return None,
+    };
+    Some(catalogue::Forced { state, until: wire.until, reason: wire.reason })
 }
