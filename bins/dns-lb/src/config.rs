@@ -7,6 +7,7 @@ use std::{
 };
 
 use dglb_core::{
+    directory::FirstQuestion,
     dns::Role,
     identity::Identity,
     net::{Prefix, canonical},
@@ -14,7 +15,7 @@ use dglb_core::{
 };
 use dglb_node::{
     admin,
-    config::{self, ConfigError, Loaded, Section, duration, integer, link_security, size, text},
+    config::{self, ConfigError, Loaded, Section, choice, duration, integer, link_security, size, text},
     link::LinkSecurity,
 };
 use dglb_probe::{prober, trust::Trust};
@@ -101,6 +102,8 @@ pub struct Probe {
     pub ca: Option<PathBuf>,
     /// How long a service's first ranking waits for its slowest address.
     pub settle: Duration,
+    /// What is answered before that.
+    pub first_question: FirstQuestion,
 }
 
 /// Reads and checks the file.
@@ -254,9 +257,13 @@ fn read_servers(section: &Section<'_>, own: Option<&Identity>, security: Option<
     servers.into_iter().collect()
 }
 
+const FIRST_QUESTION: [(&str, FirstQuestion); 3] =
+    [("hint", FirstQuestion::Hint), ("customer-order", FirstQuestion::CustomerOrder), ("fail", FirstQuestion::Fail)];
+
 fn read_probe(section: &Section<'_>) -> Probe {
     let settings = prober::Settings { concurrency: 256, per_site: 8, body_limit: 256 << 10 };
-    let default = Probe { settings, ca: None, settle: Duration::from_secs(5) };
+    let (settle, first_question) = (Duration::from_secs(5), FirstQuestion::default());
+    let default = Probe { settings, ca: None, settle, first_question };
     let Some(probe) = section.table("probe") else { return default };
     let ca = probe.path("ca");
     if let Some(Err(error)) = ca.as_deref().map(Trust::read) {
@@ -270,6 +277,7 @@ fn read_probe(section: &Section<'_>) -> Probe {
         },
         ca,
         settle: probe.or("settle", duration("100ms", "10m"), default.settle),
+        first_question: probe.or("first-question", choice(&FIRST_QUESTION), default.first_question),
     }
 }
 

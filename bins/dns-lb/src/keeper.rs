@@ -22,7 +22,7 @@ use std::{
 
 use dglb_core::{
     catalogue::{Forced, ZoneCatalogue},
-    directory::{Directory, LbIndex, LbState},
+    directory::{Directory, FirstQuestion, LbIndex, LbState},
     fleet::Fleet,
     identity::Identity,
     index::Seed,
@@ -65,6 +65,8 @@ pub struct Settings {
     pub digest: Duration,
     /// Between two checks whether the ISP's users reach this DNS-LB; zero for none.
     pub self_check: Duration,
+    /// What is answered for a service that was not ranked yet.
+    pub first_question: FirstQuestion,
 }
 
 /// What happened.
@@ -159,7 +161,9 @@ pub struct Keeper {
 impl Keeper {
     /// A DNS-LB that knows nothing and answers "not ready".
     pub fn new(settings: Settings, metrics: Metrics, now: Instant) -> Self {
-        let mut directory = Directory::seeded(dglb_core::directory::Settings::default(), Seed(rand::random()));
+        let first_question = settings.first_question;
+        let of_directory = dglb_core::directory::Settings { first_question, ..Default::default() };
+        let mut directory = Directory::seeded(of_directory, Seed(rand::random()));
         let own = directory.upsert_lb(&settings.identity, &settings.claim.addresses);
         directory.set_own(own);
         directory.set_awaiting_any(true);

@@ -58,6 +58,20 @@ pub struct Settings {
     pub neighbour_bits_v4: Option<u8>,
     /// The same for IPv6.
     pub neighbour_bits_v6: Option<u8>,
+    /// At a DNS-LB: what is answered for a service before it has ranked it, in this run or an earlier one.
+    pub first_question: FirstQuestion,
+}
+
+/// What a DNS-LB answers for a service that it has not ranked yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FirstQuestion {
+    /// What a dns-b answers, which may have an earlier report; if none does, the customer's order.
+    #[default]
+    Hint,
+    /// The customer's order.
+    CustomerOrder,
+    /// What a dns-b answers; if none does, SERVFAIL.
+    Fail,
 }
 
 impl Default for Settings {
@@ -71,6 +85,7 @@ impl Default for Settings {
             referral_with_cname: false,
             neighbour_bits_v4: None,
             neighbour_bits_v6: None,
+            first_question: FirstQuestion::default(),
         }
     }
 }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use dglb_core::{
+    directory::FirstQuestion,
     identity::Identity,
     load::Told,
     proto::message::{BootId, FleetStamp, Message, Welcome},
@@ -43,7 +44,8 @@ impl DnsLb {
     pub fn new(identity: Identity, claim: Claim, servers: Vec<Identity>, (boot, now): (BootId, Instant)) -> Self {
         let (settle, digest) = (Duration::from_secs(2), Duration::from_secs(4));
         let self_check = Duration::ZERO;
-        let settings = Settings { identity, claim, servers, settle, digest, self_check };
+        let first_question = FirstQuestion::default();
+        let settings = Settings { identity, claim, servers, settle, digest, self_check, first_question };
         Self {
             keeper: Keeper::new(settings, Metrics::default(), now),
             boot,

@@ -37,8 +37,9 @@ impl Lb {
             lease: Duration::from_secs(60),
         };
         let servers = vec![id("b1"), id("b2")];
-        let settings =
-            Settings { identity: id("sea1"), claim, servers, settle: SETTLE, digest: DIGEST, self_check: DIGEST };
+        let (identity, first_question) = (id("sea1"), FirstQuestion::default());
+        let (settle, digest, self_check) = (SETTLE, DIGEST, DIGEST);
+        let settings = Settings { identity, claim, servers, settle, digest, self_check, first_question };
         let (now, metrics) = (Instant::now(), Metrics::default());
         Self { keeper: Keeper::new(settings, metrics.clone(), now), now, metrics }
     }
