@@ -174,8 +174,9 @@ impl Play {
         let servers = (1..=SERVERS).map(|b| format!("b{b}").parse().unwrap()).collect();
         let (identity, settle) = (format!("lb{}", n + 1).parse().unwrap(), Duration::from_secs(5));
         let (digest, self_check) = (Duration::from_secs(60), Duration::ZERO);
-        let first_question = FirstQuestion::default();
-        let settings = Settings { identity, claim, servers, settle, digest, self_check, first_question };
+        let (first_question, on_demand_after) = (FirstQuestion::default(), Duration::from_secs(60));
+        let settings =
+            Settings { identity, claim, servers, settle, digest, self_check, first_question, on_demand_after };
         let keeper = Lb::new(settings, Metrics::default(), self.now);
         self.next_boot = self.next_boot.wrapping_add(1);
         let (boot, links) = (self.next_boot, Default::default());

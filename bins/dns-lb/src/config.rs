@@ -104,6 +104,8 @@ pub struct Probe {
     pub settle: Duration,
     /// What is answered before that.
     pub first_question: FirstQuestion,
+    /// How old figures are probed anew when somebody asks.
+    pub on_demand_after: Duration,
 }
 
 /// Reads and checks the file.
@@ -263,7 +265,8 @@ const FIRST_QUESTION: [(&str, FirstQuestion); 3] =
 fn read_probe(section: &Section<'_>) -> Probe {
     let settings = prober::Settings { concurrency: 256, per_site: 8, body_limit: 256 << 10 };
     let (settle, first_question) = (Duration::from_secs(5), FirstQuestion::default());
-    let default = Probe { settings, ca: None, settle, first_question };
+    let on_demand_after = Duration::from_secs(60);
+    let default = Probe { settings, ca: None, settle, first_question, on_demand_after };
     let Some(probe) = section.table("probe") else { return default };
     let ca = probe.path("ca");
     if let Some(Err(error)) = ca.as_deref().map(Trust::read) {
@@ -278,6 +281,7 @@ fn read_probe(section: &Section<'_>) -> Probe {
         ca,
         settle: probe.or("settle", duration("100ms", "10m"), default.settle),
         first_question: probe.or("first-question", choice(&FIRST_QUESTION), default.first_question),
+        on_demand_after: probe.or("on-demand-after", duration("1s", "1day"), default.on_demand_after),
     }
 }
 

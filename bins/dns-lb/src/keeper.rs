@@ -8,6 +8,7 @@
 mod adopt;
 mod asked;
 mod cut_off;
+mod demand;
 mod keep;
 mod residence;
 mod steering;
@@ -47,6 +48,7 @@ use crate::{
     self_check::{Arrived, Check, SelfCheck},
 };
 use asked::{Asked, Wish};
+use demand::Demand;
 use steering::Steering;
 use want::Wanted;
 
@@ -67,6 +69,8 @@ pub struct Settings {
     pub self_check: Duration,
     /// What is answered for a service that was not ranked yet.
     pub first_question: FirstQuestion,
+    /// A question for figures older than this makes them new before their time.
+    pub on_demand_after: Duration,
 }
 
 /// What happened.
@@ -156,6 +160,7 @@ pub struct Keeper {
     /// The sites of each service that need not be probed often.
     calm: BTreeMap<Name, BTreeSet<String>>,
     asked: Asked,
+    demand: Demand,
 }
 
 impl Keeper {
@@ -194,6 +199,7 @@ impl Keeper {
             steering: Steering::default(),
             calm: BTreeMap::new(),
             asked: Asked::default(),
+            demand: Demand::default(),
         };
         keeper.gauge();
         keeper
@@ -311,6 +317,7 @@ impl Keeper {
         let due = self.measurements.due(now);
         self.ranked(due, Vec::new(), effects);
         self.look_at_ourselves(effects);
+        self.meet_demand(now, effects);
         if now >= self.next_digest {
             self.next_digest = now + self.settings.digest;
             effects.send.extend(self.reports.digest());

@@ -228,6 +228,7 @@ fn keeper_settings(config: &Config) -> keeper::Settings {
         digest: config.report_interval,
         self_check: config.isp.self_check,
         first_question: config.probe.first_question,
+        on_demand_after: config.probe.on_demand_after,
     }
 }
 

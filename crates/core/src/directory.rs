@@ -3,7 +3,14 @@
 //! The writer owns a [`Directory`], changes it, and publishes clones: every part is shared, so a
 //! clone costs a few pointers and a change copies only the path to what changed.
 
-use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use crate::zone::ZoneSettings;
 use crate::{
@@ -134,6 +141,8 @@ pub enum RankingError {
 struct Reported {
     rankings: Rankings,
     aggregate: Arc<Aggregate>,
+    /// At a DNS-LB, of a service that is probed seldom: is raised when somebody asks for it.
+    demand: Option<Arc<AtomicBool>>,
 }
 
 /// See the module's description.
@@ -337,7 +346,8 @@ impl Directory {
             for (_, ranking) in rankings.iter().filter(|(lb, _)| counts(*lb)) {
                 aggregate.exchange(after, None, Some(ranking));
             }
-            self.services.set(id.0 as usize, Reported { rankings, aggregate: Arc::new(aggregate) });
+            let (aggregate, demand) = (Arc::new(aggregate), held.demand.clone());
+            self.services.set(id.0 as usize, Reported { rankings, aggregate, demand });
         }
         let gone: Vec<ServiceId> = old.services().map(|(_, id)| id).filter(|id| !new.has_id(*id)).collect();
         gone.into_iter().for_each(|id| self.release(id));
@@ -377,6 +387,13 @@ impl Directory {
             self.exchange(service, id, index, Some(&ranked));
         }
         Ok(())
+    }
+
+    /// At a DNS-LB: this flag is raised whenever the service is answered from its own ranking.
+    pub fn set_demand(&mut self, service: &Name, flag: Option<Arc<AtomicBool>>) {
+        if let Some((zone, service)) = self.find_service(service) {
+            self.services.change(zone.service_id(service).0 as usize, |held| held.demand = flag);
+        }
     }
 
     /// Forgets a DNS-LB's ranking of one service.
@@ -545,6 +562,18 @@ impl Directory {
     #[inline]
     pub fn ranking(&self, lb: LbIndex, service: ServiceId) -> Option<&RankedSites> {
         self.services.get(service.0 as usize)?.rankings.get(lb)
+    }
+
+    /// A DNS-LB's ranking of a service that it is asked for.
+    #[inline]
+    pub(crate) fn asked_ranking(&self, lb: LbIndex, service: ServiceId) -> Option<&RankedSites> {
+        let held = self.services.get(service.0 as usize)?;
+        if let Some(demand) = &held.demand
+            && !demand.load(Ordering::Relaxed)
+        {
+            demand.store(true, Ordering::Relaxed);
+        }
+        held.rankings.get(lb)
     }
 
     /// Whether a DNS-LB has ranked a service.

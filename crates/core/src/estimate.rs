@@ -66,6 +66,8 @@ pub struct AddressEstimate {
     round_trips: RoundTrips,
     /// One per probe of the service, in the catalogue's order.
     streaks: Vec<Streak>,
+    /// When a probe last ended, however.
+    probed: Option<Instant>,
 }
 
 impl AddressEstimate {
@@ -73,13 +75,14 @@ impl AddressEstimate {
     pub fn new(probes: &[Probe]) -> Self {
         let longest = probes.iter().map(|p| p.interval_ms).max().unwrap_or(0);
         let max_age = LEAST_AGE.max(8 * Duration::from_millis(longest.into()));
-        Self { round_trips: RoundTrips::new(max_age), streaks: probes.iter().map(Streak::new).collect() }
+        Self { round_trips: RoundTrips::new(max_age), streaks: probes.iter().map(Streak::new).collect(), probed: None }
     }
 
     /// Takes in what probe number `probe` saw at `now`. A number that the service does not have
     /// is ignored: a probe may end after its service changed.
     pub fn record(&mut self, probe: usize, seen: Observation, now: Instant) {
         let Some(streak) = self.streaks.get_mut(probe) else { return };
+        self.probed = Some(now);
         match seen {
             Observation::Good(round_trip) => {
                 streak.good();
@@ -95,6 +98,11 @@ impl AddressEstimate {
         if let Some(streak) = self.streaks.get_mut(probe) {
             streak.stated = stated;
         }
+    }
+
+    /// When a probe last ended, however it went.
+    pub fn probed(&self) -> Option<Instant> {
+        self.probed
     }
 
     /// Forgets how the last probes went, but not what was measured.

@@ -44,8 +44,9 @@ impl DnsLb {
     pub fn new(identity: Identity, claim: Claim, servers: Vec<Identity>, (boot, now): (BootId, Instant)) -> Self {
         let (settle, digest) = (Duration::from_secs(2), Duration::from_secs(4));
         let self_check = Duration::ZERO;
-        let first_question = FirstQuestion::default();
-        let settings = Settings { identity, claim, servers, settle, digest, self_check, first_question };
+        let (first_question, on_demand_after) = (FirstQuestion::default(), Duration::from_secs(60));
+        let settings =
+            Settings { identity, claim, servers, settle, digest, self_check, first_question, on_demand_after };
         Self {
             keeper: Keeper::new(settings, Metrics::default(), now),
             boot,

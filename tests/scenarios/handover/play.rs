@@ -240,8 +240,9 @@ impl Play {
         let servers = (1..=SERVERS).map(|n| format!("b{n}").parse().unwrap()).collect();
         let (identity, settle) = (format!("lb{}", lb + 1).parse().unwrap(), Duration::from_secs(5));
         let (digest, self_check) = (Duration::from_secs(60), Duration::ZERO);
-        let first_question = FirstQuestion::default();
-        let settings = Settings { identity, claim, servers, settle, digest, self_check, first_question };
+        let (first_question, on_demand_after) = (FirstQuestion::default(), Duration::from_secs(60));
+        let settings =
+            Settings { identity, claim, servers, settle, digest, self_check, first_question, on_demand_after };
         let keeper = Lb::new(settings, Metrics::default(), self.now);
         host.process = Some(Process { keeper, boot: host.boots, started: self.now });
         self.say(|| format!("lb{} starts at {}", lb + 1, self.hosts[lb].address));

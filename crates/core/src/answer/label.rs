@@ -100,7 +100,7 @@ impl<'d> Asking<'d, '_> {
         let short = facts.ttl.min(self.directory.settings().direct_ttl);
         let own = self.question.role == Role::DnsLb;
         let reported = cut.lb.and_then(|(lb, _)| match own {
-            true => self.directory.ranking(lb, facts.id).map(|ranking| (ranking, false)),
+            true => self.directory.asked_ranking(lb, facts.id).map(|ranking| (ranking, false)),
             false => reported(self.directory, lb, facts.id),
         });
         let apex = Apex::Label(cut);
