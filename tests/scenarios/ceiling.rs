@@ -16,6 +16,7 @@ use dglb_core::{
     catalogue::ZoneCatalogue,
     directory::FirstQuestion,
     proto::message::{BootId, Budget, BudgetShare, FleetStamp, Hello, Message, PeerRole},
+    rank::Here,
 };
 use dglb_probe::shares::Share;
 use dglb_scenarios::configs;
@@ -175,8 +176,9 @@ impl Play {
         let (identity, settle) = (format!("lb{}", n + 1).parse().unwrap(), Duration::from_secs(5));
         let (digest, self_check) = (Duration::from_secs(60), Duration::ZERO);
         let (first_question, on_demand_after) = (FirstQuestion::default(), Duration::from_secs(60));
+        let here = Here::default();
         let settings =
-            Settings { identity, claim, servers, settle, digest, self_check, first_question, on_demand_after };
+            Settings { identity, claim, servers, settle, digest, self_check, first_question, on_demand_after, here };
         let keeper = Lb::new(settings, Metrics::default(), self.now);
         self.next_boot = self.next_boot.wrapping_add(1);
         let (boot, links) = (self.next_boot, Default::default());

@@ -12,6 +12,7 @@ use dglb_core::{
     identity::Identity,
     load::Told,
     proto::message::{BootId, FleetStamp, Message, Welcome},
+    rank::Here,
 };
 use dglb_probe::{
     probe::{Failure, Outcome, Times},
@@ -45,8 +46,9 @@ impl DnsLb {
         let (settle, digest) = (Duration::from_secs(2), Duration::from_secs(4));
         let self_check = Duration::ZERO;
         let (first_question, on_demand_after) = (FirstQuestion::default(), Duration::from_secs(60));
+        let here = Here::default();
         let settings =
-            Settings { identity, claim, servers, settle, digest, self_check, first_question, on_demand_after };
+            Settings { identity, claim, servers, settle, digest, self_check, first_question, on_demand_after, here };
         Self {
             keeper: Keeper::new(settings, Metrics::default(), now),
             boot,

@@ -41,8 +41,9 @@ impl Lb {
         let servers = vec![id("b1"), id("b2")];
         let (identity, first_question, on_demand_after) = (id("sea1"), FirstQuestion::default(), ON_DEMAND);
         let (settle, digest, self_check) = (SETTLE, DIGEST, DIGEST);
+        let here = Here::default();
         let settings =
-            Settings { identity, claim, servers, settle, digest, self_check, first_question, on_demand_after };
+            Settings { identity, claim, servers, settle, digest, self_check, first_question, on_demand_after, here };
         let (now, metrics) = (Instant::now(), Metrics::default());
         Self { keeper: Keeper::new(settings, metrics.clone(), now), now, metrics }
     }
