@@ -7,6 +7,7 @@
 
 mod adopt;
 mod asked;
+mod decisions;
 mod keep;
 mod residence;
 mod steering;
@@ -21,6 +22,7 @@ use std::{
 
 use dglb_core::{
     catalogue::{Forced, ZoneCatalogue},
+    decided::Decided,
     directory::{Directory, LbIndex, LbState},
     fleet::Fleet,
     identity::Identity,
@@ -46,6 +48,7 @@ use crate::{
     self_check::{Arrived, Check, SelfCheck},
 };
 use asked::{Asked, Wish};
+use decisions::PutDown;
 use steering::Steering;
 use want::Wanted;
 
@@ -110,6 +113,8 @@ pub struct Effects {
     pub probe_now: Vec<(Name, String)>,
     /// These sites of these services, and no others of theirs, need not be probed often.
     pub calm: Vec<(Name, BTreeSet<String>)>,
+    /// Decisions to be put down.
+    pub decided: Vec<Decided>,
     /// Ask the DNS-ISP for these.
     pub look_ups: Vec<LookUp>,
     /// Ask the DNS-ISP for these, too, and see where the questions arrive.
@@ -153,6 +158,7 @@ pub struct Keeper {
     /// The sites of each service that need not be probed often.
     calm: BTreeMap<Name, BTreeSet<String>>,
     asked: Asked,
+    put_down: PutDown,
 }
 
 impl Keeper {
@@ -189,6 +195,7 @@ impl Keeper {
             steering: Steering::default(),
             calm: BTreeMap::new(),
             asked: Asked::default(),
+            put_down: PutDown::default(),
         };
         keeper.gauge();
         keeper
@@ -303,6 +310,7 @@ impl Keeper {
             effects.answers |= !rankings.is_empty();
             self.answer_with(&rankings);
             self.keep_rankings(rankings.iter().map(|ranking| &ranking.service));
+            self.put_down_confirmed(effects);
         }
     }
 
@@ -323,6 +331,7 @@ impl Keeper {
             for ranking in &reordered {
                 let names: Vec<_> = ranking.sites.iter().map(|s| (s.site.as_str(), s.health())).collect();
                 tracing::info!(service = %ranking.service, order = ?names, "ranking changed");
+                self.put_down(&ranking.service, effects);
             }
             self.answer_with(&reordered);
             self.keep_rankings(reordered.iter().map(|ranking| &ranking.service));

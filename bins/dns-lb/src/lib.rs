@@ -47,6 +47,7 @@ use dglb_node::{
     cli,
     config::{ConfigError, Loaded},
     explain::PATH as EXPLAIN,
+    journal::{self, Journal},
     lifecycle::{Daemon, StartError, Tasks},
     link::{LinkMetrics, with_certificate},
     metrics::DnsCounters,
@@ -147,6 +148,10 @@ impl Daemon for DnsLb {
         let mut registry = dglb_node::metrics::registry(Self::NAME, tasks);
         let open = |directory: &PathBuf| open_store(directory, &mut keeper, &mut registry, tasks);
         let committer = config.state_dir.as_ref().map(open).transpose()?;
+        let put_down = journal::Figures::default();
+        put_down.register(&mut registry);
+        let journal = config.decisions.clone().map(|settings| Journal::start(settings, &put_down, tasks));
+        let journal = journal.transpose().map_err(|error| StartError::Internal(error.to_string()))?;
         let publisher = Publisher::new(keeper.directory().clone());
         let conduct = ConductKeeper::start(&config.dns.serving, &mut registry, tasks);
         let content = Content { directory: publisher.reader(), conduct: conduct.reader() };
@@ -183,7 +188,7 @@ impl Daemon for DnsLb {
             work::Inputs { uplink, asked, requests, content: content.clone() },
             &daemon.config,
             work::Outputs { publisher, relay, shown, readiness: readiness.clone(), metrics },
-            committer,
+            (committer, journal),
         );
         let stop = tasks.stop_token();
         tasks.spawn("keeper", work.run(reloaded, stop));

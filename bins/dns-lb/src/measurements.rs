@@ -12,9 +12,10 @@ use std::{
 
 use dglb_core::{
     catalogue::{Forced, ForcedState, Service, Site},
+    decided::Decided,
     estimate::{AddressEstimate, Measured, Observation},
     name::Name,
-    rank::{Inputs, differs, rank},
+    rank::{self, Inputs, Rule, differs, rank},
     report::Ranking,
 };
 use dglb_probe::{
@@ -56,6 +57,8 @@ struct Watched {
     sampled: bool,
     estimates: HashMap<(String, IpAddr), AddressEstimate>,
     ranking: Option<Ranking>,
+    /// What this run has made it of, and by which rule.
+    decision: Option<(Inputs, Rule)>,
     /// Whether that is of an earlier run, and stands until this one has its own.
     restored: bool,
     /// When that was made.
@@ -174,6 +177,14 @@ impl Measurements {
         })
     }
 
+    /// The decision behind a service's ranking of now, if this run has made it.
+    pub fn decided(&self, service: &Name) -> Option<Decided> {
+        let watched = self.services.get(service)?;
+        let (inputs, rule) = watched.decision.clone()?;
+        let outcome = rank::Outcome { ranking: watched.ranking.clone()?, rule };
+        Some(Decided::of(&watched.service, inputs, outcome))
+    }
+
     /// Whether there is a service, and a ranking for each that this run has made.
     pub fn is_complete(&self) -> bool {
         self.can_answer() && self.services.values().all(|w| !w.restored)
@@ -196,6 +207,7 @@ impl Watched {
             sampled: false,
             estimates,
             ranking: None,
+            decision: None,
             restored: false,
             ranked: since,
             outdated: false,
@@ -232,7 +244,9 @@ impl Watched {
             measured.figures.health = measured.figures.health.by_word(None, forced);
             measured
         };
-        let ranking = rank(&Inputs::new(&self.service, self.catalogue, measured, self.ranking.as_ref())).ranking;
+        let inputs = Inputs::new(&self.service, self.catalogue, measured, self.ranking.as_ref());
+        let rank::Outcome { ranking, rule } = rank(&inputs);
+        self.decision = Some((inputs, rule));
         (self.ranked, self.outdated) = (now, false);
         let before = self.ranking.replace(ranking.clone());
         let restored = std::mem::take(&mut self.restored);

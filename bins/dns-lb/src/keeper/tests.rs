@@ -1,3 +1,4 @@
+mod decisions;
 mod floods;
 mod keep;
 mod news;
