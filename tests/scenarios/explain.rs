@@ -245,6 +245,9 @@ fn decisions_are_put_down_and_decided_again() {
         chain.change_lb(1, "identity = 'lb1'\n", "identity = 'lb1'\nstate-dir = '.'\n");
         chain.start_lb(1).await;
         chain.until_handed_out(1, 1).await;
+        // Before that the order of the earlier run stands, which is put down by nobody.
+        let written = async || chain.lb(1).counter("dglb_decision_records_written_total").await;
+        eventually("a first decision", async || so(written().await == 1, written().await)).await;
         answered(&chain, 1).await;
         chain.sites[0].kill().await;
         answered(&chain, 2).await;
