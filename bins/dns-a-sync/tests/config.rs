@@ -1,9 +1,10 @@
 //! Configuration files, good and bad, as an operator would write them.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{fs, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use dglb_core::catalogue::{
-    Forced, ForcedState, Form, HttpProbe, HttpsRecord, Mode, Policy, ProbeKind, ProbeTls, StatusRange, ZoneStyle,
+    Forced, ForcedState, Form, HttpProbe, HttpsRecord, Mode, PhaseLimits, Policy, ProbeKind, ProbeTls, StatusRange,
+    ZoneStyle,
 };
 use dglb_node::{config::load, lifecycle::Daemon, link::PlainTcp};
 use dns_a_sync::{
@@ -142,17 +143,24 @@ fn a_probe_may_ask_for_more() {
     assert_eq!(probe("{ kind = \"https\" }"), ProbeKind::Http(Box::new(secured.clone())));
     let all = "{ kind = \"https\", method = \"GET\", path = \"/up\", host = \"a.test\", headers = [\"x-a: b: c\"], \
                status = [\"200-299\", \"401\"], body = \"ok\", max-body = \"1KiB\", version = \"2\", \
-               server-name = \"b.test\", verify = false, status-document = true }";
+               server-name = \"b.test\", verify = false, status-document = true, connect-timeout = \"200ms\", tls-timeout = \"300ms\", \
+               first-byte-timeout = \"400ms\", body-timeout = \"1s\" }";
     let wanted = HttpProbe {
         path: "/up".into(),
         host: Some("a.test".parse().unwrap()),
         headers: vec![("x-a".into(), "b: c".into())],
         statuses: vec![StatusRange { first: 200, last: 299 }, StatusRange { first: 401, last: 401 }],
         body: Some("ok".into()),
-        max_body: std::num::NonZeroU32::new(1_024),
+        max_body: NonZeroU32::new(1_024),
         http2: true,
         tls: Some(ProbeTls { server_name: Some("b.test".parse().unwrap()), verify: false }),
         status_document: true,
+        phases: PhaseLimits {
+            connect_ms: NonZeroU32::new(200),
+            tls_ms: NonZeroU32::new(300),
+            first_byte_ms: NonZeroU32::new(400),
+            body_ms: NonZeroU32::new(1_000),
+        },
         ..secured
     };
     assert_eq!(probe(all), ProbeKind::Http(Box::new(wanted)));
@@ -162,6 +170,8 @@ fn a_probe_may_ask_for_more() {
         ("{ kind = \"http\", headers = [\"host\"] }", "no colon"),
         ("{ kind = \"http\", headers = [\"host: a\"] }", "sets itself"),
         ("{ kind = \"http\", verify = false }", "unknown key"),
+        ("{ kind = \"http\", tls-timeout = \"1ms\" }", "unknown key"),
+        ("{ kind = \"http\", connect-timeout = \"1001ms\" }", "at most the probe's timeout"),
         ("{ kind = \"tcp\", path = \"/\" }", "unknown key"),
         ("{ kind = \"https\", method = \"HEAD\", body = \"x\" }", "GET where"),
     ] {

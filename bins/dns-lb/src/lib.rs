@@ -28,6 +28,7 @@ mod work;
 
 use std::{
     ffi::OsString,
+    future::ready,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{ExitCode, Termination},
@@ -196,7 +197,7 @@ impl Daemon for DnsLb {
         server.run(content, &counters, tasks).map_err(internal)?;
         let dns = daemon.dns.clone();
         let show = move || with_certificate(full_status(&status.borrow().clone(), boot, &dns), credentials.as_ref());
-        admin.run(tasks, registry, readiness, show).map_err(internal)?;
+        admin.run(tasks, registry, readiness, move || ready(show())).map_err(internal)?;
         Ok(daemon)
     }
 

@@ -20,7 +20,8 @@ pub use forced::{Forced, ForcedState, MAX_REASON};
 pub use https::{HttpsRecord, MAX_ALPN};
 pub use policy::{Form, Policy};
 pub use probe::{
-    HttpProbe, MAX_BODY_MATCH, MAX_HEADERS, MAX_STATUS_RANGES, Method, Probe, ProbeKind, ProbeTls, StatusRange,
+    HttpProbe, MAX_BODY_MATCH, MAX_HEADERS, MAX_STATUS_RANGES, Method, PhaseLimits, Probe, ProbeKind, ProbeTls,
+    StatusRange,
 };
 pub use update::{CatalogueDelta, CatalogueUpdate, DeltaError, Withdrawal};
 

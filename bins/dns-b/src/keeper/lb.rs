@@ -33,8 +33,6 @@ pub(super) struct LbTruth {
     pub(super) gone_since: Option<Instant>,
     /// A hash of what its MAP of `map_generation` said, to tell the same once more from something else.
     pub(super) map_content: Option<u64>,
-    /// Since when link or checks fail; a failure older than a lease is nobody's fault but its own.
-    pub(super) failing_since: Option<Instant>,
     pub(super) last_report: Option<Instant>,
     /// As reported, by service: re-applied when a zone's catalogue comes later than the report.
     pub(super) rankings: Reported,
@@ -65,7 +63,6 @@ impl LbTruth {
             lease,
             gone_since: None,
             map_content: None,
-            failing_since: None,
             last_report: None,
             rankings: Reported::default(),
             unknown: 0,

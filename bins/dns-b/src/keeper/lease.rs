@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use dglb_core::directory::{LbIndex, LbState};
 
-use super::{Keeper, check::CheckState};
+use super::{Keeper, check::CheckState, lb::LbTruth};
 
 impl Keeper {
     /// A link has come: the lease does not run.
@@ -43,19 +43,17 @@ impl Keeper {
             self.publish_tables();
             self.keep_lb(index);
         }
-        self.forget(now);
     }
 
-    /// Labels that nobody has in a cache any more.
-    fn forget(&mut self, now: Instant) {
-        let over = |since: Instant| now.duration_since(since) >= self.tombstone;
-        let held = self.lbs.iter().filter(|(_, t)| t.report_generation > 0 || !t.rankings.is_empty());
-        let forgotten = held.filter(|(_, t)| t.gone_since.is_some_and(over));
-        for index in forgotten.map(|(index, _)| *index).collect::<Vec<_>>() {
-            if let Some(truth) = self.lbs.get_mut(&index) {
-                (truth.report_generation, truth.unknown, truth.last_report) = (0, 0, None);
-                truth.rankings.clear();
-            }
+    /// Of those whose turn it is the labels that nobody has in a cache any more.
+    pub(super) fn forget(&mut self, turn: &[LbIndex], now: Instant) {
+        for &index in turn {
+            let over = |since: Instant| now.duration_since(since) >= self.tombstone;
+            let held = |t: &&mut LbTruth| t.report_generation > 0 || !t.rankings.is_empty();
+            let forgotten = self.lbs.get_mut(&index).filter(held).filter(|t| t.gone_since.is_some_and(over));
+            let Some(truth) = forgotten else { continue };
+            (truth.report_generation, truth.unknown, truth.last_report) = (0, 0, None);
+            truth.rankings.clear();
             let stated = self.directory.find_lb(index).map(|lb| self.stated_addresses(&lb.identity));
             self.directory.remove_rankings(index);
             self.directory.update_lb(index, |lb| (lb.addresses, lb.borrows) = (stated.unwrap_or_default(), None));

@@ -44,7 +44,7 @@ fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-fn config() -> Config {
+pub(crate) fn config() -> Config {
     let server = |identity: &str, n: u8| FleetServer {
         identity: identity.parse().unwrap(),
         referral: vec![ip(&format!("192.0.2.{n}"))],

@@ -5,8 +5,8 @@ use std::num::NonZeroU32;
 
 use dglb_core::{
     catalogue::{
-        CatalogueUpdate, Forced, ForcedState, HttpProbe, HttpsRecord, Method, Mode, Policy, Probe, ProbeKind, ProbeTls,
-        Service, Site, StaticRecord, StatusRange, Withdrawal, ZoneCatalogue, ZoneStyle,
+        CatalogueUpdate, Forced, ForcedState, HttpProbe, HttpsRecord, Method, Mode, PhaseLimits, Policy, Probe,
+        ProbeKind, ProbeTls, Service, Site, StaticRecord, StatusRange, Withdrawal, ZoneCatalogue, ZoneStyle,
     },
     fleet::{Fleet, FleetLabel, FleetServer, FleetTtls},
     proto::message::{
@@ -273,6 +273,12 @@ fn every_kind_of_probe() -> ZoneCatalogue {
         http2: true,
         tls: Some(ProbeTls { server_name: Some("www.foobar.com".parse().unwrap()), verify: false }),
         status_document: true,
+        phases: PhaseLimits {
+            connect_ms: NonZeroU32::new(200),
+            tls_ms: NonZeroU32::new(300),
+            first_byte_ms: NonZeroU32::new(400),
+            body_ms: NonZeroU32::new(500),
+        },
         ..HttpProbe::get(443, "/up")
     };
     let head = HttpProbe { method: Method::Head, ..HttpProbe::get(80, "/") };

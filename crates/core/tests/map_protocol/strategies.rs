@@ -7,8 +7,9 @@ use std::{
 
 use dglb_core::{
     catalogue::{
-        CatalogueDelta, CatalogueUpdate, Forced, ForcedState, Form, HttpProbe, HttpsRecord, Method, Mode, Policy,
-        Probe, ProbeKind, ProbeTls, Service, Site, StaticRecord, StatusRange, Withdrawal, ZoneCatalogue, ZoneStyle,
+        CatalogueDelta, CatalogueUpdate, Forced, ForcedState, Form, HttpProbe, HttpsRecord, Method, Mode, PhaseLimits,
+        Policy, Probe, ProbeKind, ProbeTls, Service, Site, StaticRecord, StatusRange, Withdrawal, ZoneCatalogue,
+        ZoneStyle,
     },
     fleet::{Fleet, FleetLabel, FleetServer, FleetTtls},
     identity::Identity,
@@ -361,7 +362,14 @@ fn http_probe() -> impl Strategy<Value = HttpProbe> {
     let body = option::of(text().prop_filter("empty", |text| !text.is_empty()));
     let asked = (any::<u16>(), text(), method, option::of(name()), vec((text(), text()), 0..3));
     let good = (vec(range, 0..3), body, any::<u32>(), any::<(bool, bool)>(), option::of(tls));
-    (asked, good).prop_map(|((port, path, method, host, headers), (statuses, body, most, flags, tls))| HttpProbe {
+    let phases = any::<[u32; 4]>().prop_map(|ms| ms.map(NonZeroU32::new)).prop_map(|ms| PhaseLimits {
+        connect_ms: ms[0],
+        tls_ms: ms[1],
+        first_byte_ms: ms[2],
+        body_ms: ms[3],
+    });
+    let all = (asked, good, phases);
+    all.prop_map(|((port, path, method, host, headers), (statuses, body, most, flags, tls), phases)| HttpProbe {
         port,
         path,
         method,
@@ -373,6 +381,7 @@ fn http_probe() -> impl Strategy<Value = HttpProbe> {
         http2: flags.0,
         tls,
         status_document: flags.1,
+        phases,
     })
 }
 
