@@ -150,7 +150,7 @@ enum Command {
     Explain(explain::Arguments),
     /// Decides again what a dns-lb has put down, from what it went by, and says where that comes out otherwise
     ///
-    /// A dns-lb with a state-dir puts every decision down in decisions.jsonl there ([decisions] of its
+    /// A dns-lb with a state-dir puts every decision down in decisions.jsonl there ("decisions" in its
     /// configuration): what was measured of each site, the policy, the order before, and what came of it. Here
     /// the daemon's own functions decide once more, from a file that may come from another host. With --at the
     /// decisions that were in force at a time are shown with everything that was compared. No daemon need run.

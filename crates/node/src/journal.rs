@@ -21,7 +21,7 @@ use prometheus_client::{
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use crate::lifecycle::Tasks;
+use crate::lifecycle::{StartError, Tasks};
 
 /// Records that may wait for the disk.
 const WAITING: usize = 256;
@@ -77,6 +77,21 @@ impl Figures {
     fn lose(&self, reason: &'static str) {
         self.lost.get_or_create(&Reason { reason }).inc();
     }
+}
+
+/// Starts a journal if there is to be one; its figures are there in any case.
+///
+/// # Errors
+/// When the system has no room for another thread.
+pub fn start<T: Serialize + Send + 'static>(
+    settings: Option<Settings>,
+    registry: &mut Registry,
+    tasks: &mut Tasks,
+) -> Result<Option<Journal<T>>, StartError> {
+    let figures = Figures::default();
+    figures.register(registry);
+    let journal = settings.map(|settings| Journal::start(settings, &figures, tasks)).transpose();
+    journal.map_err(|error| StartError::Internal(error.to_string()))
 }
 
 impl<T: Serialize + Send + 'static> Journal<T> {
