@@ -10,7 +10,7 @@ use dglb_core::{
     catalogue::{Policy, Service, Site},
     decided::Decided,
     estimate::Measured,
-    rank::{Inputs, rank},
+    rank::{Inputs, Placed, rank},
     report::{Figures, Health},
 };
 use dglb_node::decisions::Record;
@@ -45,10 +45,15 @@ fn record(name: &str, seconds: u64, ms: [u32; 3], previous: &[&str]) -> Record {
         let health = if ms[at] == 0 { Health::Down } else { Health::Up };
         let latency_us = Some(ms[at] * 1_000);
         let range_us = latency_us.map(|l| (l, l + 500));
-        Measured { figures: Figures { address, health, latency_us }, samples: 9, range_us }
+        Measured {
+            figures: Figures { address, health, latency_us },
+            samples: 9,
+            range_us,
+            ..Measured::unknown(address)
+        }
     };
     let mut inputs = Inputs::new(&service, 7, measured, None);
-    inputs.previous = previous.iter().map(|site| (*site).to_owned()).collect();
+    inputs.previous = previous.iter().map(|site| Placed { site: (*site).to_owned(), share: 0 }).collect();
     let outcome = rank(&inputs);
     let decided = Decided::of(&service, inputs, outcome);
     Record { unix_ms: (START + seconds) * 1_000, ..Record::now("sea1".parse().unwrap(), decided) }
@@ -81,10 +86,10 @@ fn decisions_are_decided_again_and_shown_as_of_a_time() {
     let output = replay(&log, &["--service", www, "--at", "2026-05-04 03:02:59"]);
     let expected = "\
 2026-05-04T03:02:01.000Z sea1 www.glb.test.  192.0.2.2 (s2 s1 s3; score: s2 is first since it has the lowest score)
-  SITE  SCORE  ADDRESS    HEALTH  ROUND TRIP  LATELY           SAMPLES  COST  BEFORE
-  s2    20.00  192.0.2.2  up      20.0 ms     20.0 to 20.5 ms  9        0     -
-  s1    50.00  192.0.2.1  up      50.0 ms     50.0 to 50.5 ms  9        0     -
-  s3    90.00  192.0.2.3  up      90.0 ms     90.0 to 90.5 ms  9        0     -
+  SITE  SCORE  ADDRESS    HEALTH  ROUND TRIP  LATELY           SAMPLES
+  s2    20.00  192.0.2.2  up      20.0 ms     20.0 to 20.5 ms  9
+  s1    50.00  192.0.2.1  up      50.0 ms     50.0 to 50.5 ms  9
+  s3    90.00  192.0.2.3  up      90.0 ms     90.0 to 90.5 ms  9
 1 decision, decided again as they were
 ";
     assert_eq!(said(&output), (Some(0), expected));

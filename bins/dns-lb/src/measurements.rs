@@ -17,7 +17,7 @@ use dglb_core::{
     decided::Decided,
     estimate::{AddressEstimate, Measured, Observation},
     name::Name,
-    rank::{self, Inputs, Rule, differs, rank},
+    rank::{self, Here, Inputs, differs, rank},
     report::Ranking,
 };
 use dglb_probe::{
@@ -34,6 +34,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub struct Measurements {
     /// How long the first ranking of a service waits for its slowest address.
     settle: Duration,
+    here: Here,
     /// Seconds since 1970, which say what is forced no longer.
     unix: u64,
     /// Probes that went well, ever.
@@ -63,8 +64,8 @@ struct Watched {
     sampled: bool,
     estimates: HashMap<(String, IpAddr), AddressEstimate>,
     ranking: Option<Ranking>,
-    /// What this run has made it of, and by which rule.
-    decision: Option<(Inputs, Rule)>,
+    /// What this run has made it of, and why it is as it is.
+    decision: Option<(Inputs, rank::Outcome)>,
     /// Whether that is of an earlier run, and stands until this one has its own.
     restored: bool,
     /// When that was made.
@@ -81,7 +82,14 @@ struct Watched {
 impl Measurements {
     /// No services yet; `settle` is how long a first ranking waits for slow addresses.
     pub fn new(settle: Duration) -> Self {
-        Self { settle, unix: 0, goods: 0, cut_off: false, services: BTreeMap::new() }
+        Self { settle, here: Here::default(), unix: 0, goods: 0, cut_off: false, services: BTreeMap::new() }
+    }
+
+    /// This is somewhere else, or in other groups; the rankings that there are follow.
+    pub fn move_to(&mut self, here: Here, now: Instant) -> Vec<Change> {
+        self.here = here;
+        let ranked = |w: &&mut Watched| w.ranking.is_some() && !w.restored;
+        self.services.values_mut().filter(ranked).map(|w| w.rank(&self.here, now, self.unix)).collect()
     }
 
     /// It is so many seconds since 1970 now. Before this is said, nothing that is forced has expired.
@@ -104,7 +112,8 @@ impl Measurements {
                 watched.inherit(before.estimates);
             }
         }
-        let change = (watched.ranking.is_some() && !watched.restored).then(|| watched.rank(now, self.unix));
+        let ranked = watched.ranking.is_some() && !watched.restored;
+        let change = ranked.then(|| watched.rank(&self.here, now, self.unix));
         self.services.insert(service.name.clone(), watched);
         change
     }
@@ -145,9 +154,10 @@ impl Measurements {
         let verdict = |e: &AddressEstimate| (e.health(), e.is_settled(sample.at));
         let before = verdict(estimate);
         estimate.record(target.number, seen, sample.at);
+        estimate.tell(sample.told, sample.at);
         // Who did not answer has not taken back what it said.
         if is_good || sample.told.state.is_some() {
-            estimate.told(target.number, sample.told.state);
+            estimate.tell_state(target.number, sample.told.state);
         }
         let after = verdict(estimate);
         watched.sampled = true;
@@ -164,7 +174,7 @@ impl Measurements {
         if !is_good {
             watched.keep_good(self.goods);
         }
-        let change = watched.rank(sample.at, self.unix);
+        let change = watched.rank(&self.here, sample.at, self.unix);
         if is_good {
             watched.keep_good(self.goods);
         }
@@ -184,9 +194,10 @@ impl Measurements {
             }
             _ => w.sampled && now.saturating_duration_since(w.since) >= settle,
         };
+        let here = &self.here;
         let rank = |w: &mut Watched| {
             w.keep_good(goods);
-            w.rank(now, unix)
+            w.rank(here, now, unix)
         };
         self.services.values_mut().filter(due).map(rank).collect()
     }
@@ -212,8 +223,7 @@ impl Measurements {
     /// The decision behind a service's ranking of now, if this run has made it.
     pub fn decided(&self, service: &Name) -> Option<Decided> {
         let watched = self.services.get(service)?;
-        let (inputs, rule) = watched.decision.clone()?;
-        let outcome = rank::Outcome { ranking: watched.ranking.clone()?, rule };
+        let (inputs, outcome) = watched.decision.clone()?;
         Some(Decided::of(&watched.service, inputs, outcome))
     }
 
@@ -269,7 +279,7 @@ impl Watched {
         self.estimates.values().all(|e| e.is_settled(now))
     }
 
-    fn rank(&mut self, now: Instant, unix: u64) -> Change {
+    fn rank(&mut self, here: &Here, now: Instant, unix: u64) -> Change {
         self.forced = self.forced_at(unix);
         let measured = |site: &Site, address| {
             let estimate = self.estimates.get(&(site.name.clone(), address));
@@ -278,9 +288,10 @@ impl Watched {
             measured.figures.health = measured.figures.health.by_word(None, forced);
             measured
         };
-        let inputs = Inputs::new(&self.service, self.catalogue, measured, self.ranking.as_ref());
-        let rank::Outcome { ranking, rule } = rank(&inputs);
-        self.decision = Some((inputs, rule));
+        let inputs = Inputs::new(&self.service, self.catalogue, measured, self.ranking.as_ref()).at(here);
+        let outcome = rank(&inputs);
+        let ranking = outcome.ranking.clone();
+        self.decision = Some((inputs, outcome));
         (self.ranked, self.outdated) = (now, false);
         let before = self.ranking.replace(ranking.clone());
         let restored = std::mem::take(&mut self.restored);
@@ -325,6 +336,7 @@ pub(crate) mod tests {
             }],
             https: None,
             probe_ceiling: None,
+            least_ttl: None,
             sites: (1..=sites)
                 .map(|n| Site {
                     name: format!("s{n}"),

@@ -83,7 +83,7 @@ mod tests {
     use dglb_core::{
         catalogue::{Mode, Policy, Service, Site},
         estimate::Measured,
-        rank::{Inputs, rank},
+        rank::{Inputs, Placed, rank},
         report::{Figures, Health},
     };
     use proptest::{collection::vec, prelude::*, sample::select};
@@ -119,11 +119,17 @@ mod tests {
                     let at = service.sites.iter().position(|s| s.name == site.name).unwrap();
                     let (health, latency_us, samples, doubt) = known[2 * at + usize::from(address.is_ipv6())];
                     let range_us = latency_us.map(|l| (l.saturating_sub(doubt), l + doubt));
-                    Measured { figures: Figures { address, health, latency_us }, samples, range_us }
+                    Measured {
+                        figures: Figures { address, health, latency_us },
+                        samples,
+                        range_us,
+                        ..Measured::unknown(address)
+                    }
                 };
                 let mut inputs = Inputs::new(&service, 7, measured, None);
                 if ranked_before {
-                    inputs.previous = previous.iter().filter(|n| **n < sites).map(|n| format!("s{n}")).collect();
+                    let placed = |n: &usize| Placed { site: format!("s{n}"), share: 0 };
+                    inputs.previous = previous.iter().filter(|n| **n < sites).map(placed).collect();
                 }
                 let outcome = rank(&inputs);
                 Decided::of(&service, inputs, outcome)

@@ -48,7 +48,7 @@ fn a_decision_is_put_down_once_and_a_confirmation_with_the_next_digest() {
     assert_eq!(put_down(&down), only(Rule::Score, "192.0.2.1"));
     // What came of it follows from what is put down, and from nothing else.
     let mut altered = down.decided[0].clone();
-    let candidate = altered.inputs.sites.iter_mut().find(|site| site.site == "s3").unwrap();
+    let candidate = altered.inputs.sites.iter_mut().find(|candidate| candidate.site.name == "s3").unwrap();
     (candidate.addresses[0].figures.latency_us, candidate.addresses[0].range_us) = (Some(1_000), Some((1_000, 1_000)));
     assert_eq!(altered.again().answer.ipv4, ["192.0.2.3".parse::<IpAddr>().unwrap()]);
     // What is shown of the present is the same.
