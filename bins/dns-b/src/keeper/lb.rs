@@ -129,7 +129,7 @@ impl Keeper {
         (truth.map_generation, truth.map_content) = (map.generation, Some(content));
         truth.terms = proof::terms(map);
         truth.lease = Duration::from_millis(u64::from(map.lease_ms)).min(self.max_lease);
-        let (taken, beyond) = map.entries.split_at(map.entries.len().min(self.quotas.entries));
+        let (taken, beyond) = map.entries.split_at(map.entries.len().min(self.most_held(identity).entries));
         let (stated, proven, mut refused) = self.admit(index, identity, taken);
         self.figures.refused_entries += (refused.len() + beyond.len()) as u64;
         if let Some(first) = beyond.first() {

@@ -14,6 +14,7 @@ use dglb_core::{
 };
 
 use super::{Keeper, LinkId, check::CheckState};
+use crate::config::Held;
 
 /// What was too much, as the metric's `quota` has it.
 pub const QUOTAS: [&str; 8] = ["entries", "services", "sites", "held", "proofs", "asked", "changes", "checks"];
@@ -184,7 +185,7 @@ impl Keeper {
     /// Why a catalogue is more than its publisher may have, if it is.
     pub(super) fn too_much(&mut self, link: LinkId, identity: &Identity, new: &ZoneCatalogue) -> Result<(), String> {
         let all = self.published_by(identity, Some(&new.zone)).and(Holdings::of(new));
-        let most = self.quotas;
+        let most = self.most_held(identity);
         let bounds = [
             (Quota::Services, all.services, most.services, "services"),
             (Quota::Sites, all.sites, most.sites, "sites"),
@@ -195,6 +196,11 @@ impl Keeper {
         };
         self.over(link, quota, 1);
         Err(format!("with it \"{identity}\" would publish {count} {what}; {most} are allowed"))
+    }
+
+    /// How much may be held of a peer.
+    pub(super) fn most_held(&self, identity: &Identity) -> Held {
+        self.peers.get(identity).map_or(self.quotas, |peer| self.quotas.but(&peer.held))
     }
 
     /// What is held of a peer.

@@ -75,7 +75,7 @@ fn rounds_that_fall_due_together_are_spread_over_the_interval() {
     const LBS: usize = 1_000;
     let mut config = config();
     let identity = |n: usize| -> Identity { format!("x{n}").parse().unwrap() };
-    let peer = Peer { role: PeerRole::DnsLb, may_map: vec![], prove: ProveBounds::default(), may_publish: vec![] };
+    let peer = config.peers[&"lb1".parse::<Identity>().unwrap()].clone();
     config.peers.extend((0..LBS).map(|n| (identity(n), peer.clone())));
     let mut lab = Lab::with_catalogue();
     lab.keeper.reconfigure(&config, lab.now);
