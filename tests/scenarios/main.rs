@@ -12,6 +12,7 @@ mod failover;
 mod handover;
 mod hostile;
 mod https;
+mod icmp;
 mod locate;
 mod lookup;
 mod matrix;

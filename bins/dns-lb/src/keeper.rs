@@ -7,6 +7,7 @@
 
 mod adopt;
 mod asked;
+mod cut_off;
 mod keep;
 mod residence;
 mod steering;
@@ -220,7 +221,13 @@ impl Keeper {
                 self.claim(claim, &mut effects);
             }
             Event::Claim(claim) => self.claim(claim, &mut effects),
-            Event::Up(server, welcome, named) => self.up(&server, *welcome, named, &mut effects),
+            Event::Up(server, welcome, named) => {
+                if self.measurements.is_cut_off() {
+                    self.measurements.judge_anew(now);
+                    self.reached_again(&mut effects);
+                }
+                self.up(&server, *welcome, named, &mut effects);
+            }
             Event::Said(server, message) => self.said(server, message, now, &mut effects),
             Event::Asked(name) => self.asked(&name, now, &mut effects),
             Event::Down(server) => {
@@ -244,8 +251,12 @@ impl Keeper {
         let labels = ProbeLabels { kind: sample.target.probe.kind.as_str(), outcome: sample.outcome.as_str() };
         self.metrics.probes.get_or_create(&labels).inc();
         self.metrics.abnormal_ends.inc_by(sample.outcome.is_abnormal_end().into());
+        let was_cut_off = self.measurements.is_cut_off();
         if let Some(change) = self.measurements.record(sample) {
             self.ranked(vec![change], Vec::new(), effects);
+        }
+        if was_cut_off && !self.measurements.is_cut_off() {
+            self.reached_again(effects);
         }
     }
 
@@ -295,6 +306,7 @@ impl Keeper {
         self.grant_due(now, effects);
         let due = self.measurements.due(now);
         self.ranked(due, Vec::new(), effects);
+        self.look_at_ourselves(effects);
         if now >= self.next_digest {
             self.next_digest = now + self.settings.digest;
             effects.send.extend(self.reports.digest());
@@ -394,6 +406,11 @@ impl Keeper {
         self.measurements.rankings()
     }
 
+    /// Whether this host can reach nothing at all, so that failed probes say nothing of the sites.
+    pub fn is_cut_off(&self) -> bool {
+        self.measurements.is_cut_off()
+    }
+
     /// The sites of services that count as what somebody says.
     pub fn forced(&self) -> impl Iterator<Item = (&Name, &str, &Forced)> {
         self.measurements.forced()
@@ -445,6 +462,7 @@ impl Keeper {
         set(&m.isp_resolvers_reaching, reaching as u64);
         set(&m.isp_resolvers_not_reaching, not_reaching as u64);
         set(&m.services, self.measurements.rankings().count() as u64);
+        set(&m.cut_off, self.measurements.is_cut_off().into());
         set(&m.services_ranked, self.measurements.rankings().filter(|(_, r)| r.is_some()).count() as u64);
     }
 }

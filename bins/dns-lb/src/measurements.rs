@@ -4,6 +4,8 @@
 //! Invariant: a service has no ranking before it can have a good one (every address is settled,
 //! or the time for that has passed), and from then on always has one.
 
+mod own_fault;
+
 use std::{
     collections::{BTreeMap, HashMap},
     net::IpAddr,
@@ -33,6 +35,10 @@ pub struct Measurements {
     settle: Duration,
     /// Seconds since 1970, which say what is forced no longer.
     unix: u64,
+    /// Probes that went well, ever.
+    goods: u64,
+    /// Nothing can be reached, so failures say nothing.
+    cut_off: bool,
     services: BTreeMap<Name, Watched>,
 }
 
@@ -64,12 +70,15 @@ struct Watched {
     outdated: bool,
     /// What each site was made to count as then, of a service that has such sites.
     forced: Vec<Option<ForcedState>>,
+    /// What was answered when of all services' probes so many had gone well.
+    good: Option<Ranking>,
+    goods: u64,
 }
 
 impl Measurements {
     /// No services yet; `settle` is how long a first ranking waits for slow addresses.
     pub fn new(settle: Duration) -> Self {
-        Self { settle, unix: 0, services: BTreeMap::new() }
+        Self { settle, unix: 0, goods: 0, cut_off: false, services: BTreeMap::new() }
     }
 
     /// It is so many seconds since 1970 now. Before this is said, nothing that is forced has expired.
@@ -86,6 +95,7 @@ impl Measurements {
             watched.since = before.since;
             watched.ranking = before.ranking;
             watched.restored = before.restored;
+            (watched.good, watched.goods) = (before.good, before.goods);
             if before.service.probes == watched.service.probes {
                 watched.sampled = before.sampled;
                 watched.inherit(before.estimates);
@@ -113,12 +123,17 @@ impl Measurements {
     /// Takes in what a probe saw.
     pub fn record(&mut self, sample: &Sample) -> Option<Change> {
         let target = &sample.target;
-        let watched = self.services.get_mut(&target.service)?;
         let seen = match sample.outcome {
             Outcome::Good(times) => Observation::Good(times.connect),
-            Outcome::Failed(_) => Observation::Failed,
-            Outcome::Local => return None,
+            Outcome::Failed(_) if !self.cut_off => Observation::Failed,
+            Outcome::Failed(_) | Outcome::Local => return None,
         };
+        let is_good = matches!(seen, Observation::Good(_));
+        if is_good {
+            self.goods += 1;
+            self.judge_anew(sample.at);
+        }
+        let watched = self.services.get_mut(&target.service)?;
         // A probe of before a change of the catalogue says nothing of what is probed now.
         if watched.service.probes.get(target.number) != Some(&target.probe) {
             return None;
@@ -128,7 +143,7 @@ impl Measurements {
         let before = verdict(estimate);
         estimate.record(target.number, seen, sample.at);
         // Who did not answer has not taken back what it said.
-        if matches!(seen, Observation::Good(_)) || sample.told.state.is_some() {
+        if is_good || sample.told.state.is_some() {
             estimate.told(target.number, sample.told.state);
         }
         let after = verdict(estimate);
@@ -140,20 +155,37 @@ impl Measurements {
             }
             _ => before != after && watched.is_settled(sample.at),
         };
-        now.then(|| watched.rank(sample.at, self.unix))
+        if !now {
+            return None;
+        }
+        if !is_good {
+            watched.keep_good(self.goods);
+        }
+        let change = watched.rank(sample.at, self.unix);
+        if is_good {
+            watched.keep_good(self.goods);
+        }
+        Some(change)
     }
 
     /// Rankings that are due at `now`: those with new figures, those of which something is forced no longer,
     /// and the first ones of services that have waited long enough for their slowest addresses.
     pub fn due(&mut self, now: Instant) -> Vec<Change> {
-        let (settle, unix) = (self.settle, self.unix);
+        if self.cut_off {
+            return Vec::new();
+        }
+        let (settle, unix, goods) = (self.settle, self.unix, self.goods);
         let due = |w: &&mut Watched| match w.ranking {
             Some(_) if !w.restored => {
                 w.outdated && now.saturating_duration_since(w.ranked) >= PAUSE || w.forced != w.forced_at(unix)
             }
             _ => w.sampled && now.saturating_duration_since(w.since) >= settle,
         };
-        self.services.values_mut().filter(due).map(|w| w.rank(now, unix)).collect()
+        let rank = |w: &mut Watched| {
+            w.keep_good(goods);
+            w.rank(now, unix)
+        };
+        self.services.values_mut().filter(due).map(rank).collect()
     }
 
     /// Everything that must be probed.
@@ -200,6 +232,8 @@ impl Watched {
             ranked: since,
             outdated: false,
             forced: Vec::new(),
+            good: None,
+            goods: 0,
         }
     }
 
@@ -257,7 +291,7 @@ pub(crate) mod tests {
 
     use super::*;
 
-    const SETTLE: Duration = Duration::from_secs(5);
+    pub(crate) const SETTLE: Duration = Duration::from_secs(5);
 
     /// A service with one IPv4 address for each site `s1`, `s2`, …
     pub(crate) fn service(name: &str, sites: u8) -> Service {
@@ -298,7 +332,7 @@ pub(crate) mod tests {
         Sample { target: Arc::new(target), outcome, told: Told::default(), at }
     }
 
-    fn order(ranking: &Ranking) -> Vec<&str> {
+    pub(crate) fn order(ranking: &Ranking) -> Vec<&str> {
         ranking.sites.iter().map(|s| s.site.as_str()).collect()
     }
 

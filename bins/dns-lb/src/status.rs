@@ -64,6 +64,7 @@ pub(crate) fn status(keeper: &Keeper, uplink: &Uplink, metrics: &Metrics, now: I
         "catalogues_behind": behind.collect::<Vec<_>>(),
         "called_down": called_down(keeper),
         "forced": forced(keeper),
+        "cut_off": keeper.is_cut_off(),
         "probe_shares": probe_shares(keeper),
         "services": services,
         "probes": probes(metrics),

@@ -97,6 +97,13 @@ impl AddressEstimate {
         }
     }
 
+    /// Forgets how the last probes went, but not what was measured.
+    pub fn judge_anew(&mut self) {
+        for streak in &mut self.streaks {
+            (streak.state, streak.goods, streak.failures) = (Health::Unknown, 0, 0);
+        }
+    }
+
     /// Up when all probes are up, down when any is down; and never better than the site itself says.
     pub fn health(&self) -> Health {
         let worst = self.streaks.iter().map(|s| s.state).max().unwrap_or(Health::Unknown);
