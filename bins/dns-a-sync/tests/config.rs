@@ -3,8 +3,8 @@
 use std::{fs, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use dglb_core::catalogue::{
-    Forced, ForcedState, Form, HttpProbe, HttpsRecord, Mode, PhaseLimits, Policy, ProbeKind, ProbeTls, StatusRange,
-    ZoneStyle,
+    Forced, ForcedState, Form, HttpProbe, HttpsRecord, Location, Mode, PhaseLimits, Policy, ProbeKind, ProbeTls, Site,
+    StatusRange, ZoneStyle,
 };
 use dglb_node::{config::load, lifecycle::Daemon, link::PlainTcp};
 use dns_a_sync::{
@@ -83,7 +83,11 @@ fn the_shipped_sample_is_good_and_says_what_is_default() {
         assert!(config.security.tls.take().is_some());
         config.zones[0].services[0].service.https = None;
         config.zones[0].services[0].service.probe_ceiling = None;
-        config.zones[0].services[0].sites[0].forced = None;
+        config.zones[0].services[0].service.policy.target_load = 0;
+        let site = &mut config.zones[0].services[0].sites[0].site;
+        (site.capacity, site.location, site.forced) = (None, None, None);
+        site.groups.clear();
+        site.not_groups.clear();
     }
     assert_eq!(format!("{shipped:?}"), format!("{whole:?}"));
 }
@@ -185,7 +189,7 @@ fn a_site_may_be_forced_for_a_while() {
     let forced = |until: &str| {
         let forced = format!("foobar.com\", forced = {{ state = 'draining', until = {until}, reason = 'roof' }} }}]");
         let (config, warnings) = Files::new(&[("sync.toml", &LEAST.replace("foobar.com\" }]", &forced))]).good();
-        (config.zones[0].services[0].sites[0].forced.clone(), warnings)
+        (config.zones[0].services[0].sites[0].site.forced.clone(), warnings)
     };
     let (state, reason) = (ForcedState::Draining, "roof".to_owned());
     let expected = Forced { state, until: 4_099_788_000, reason };
@@ -221,11 +225,54 @@ fn a_preset_is_what_is_not_written() {
     let balanced = policy("preset = 'balanced', latency-scale = '50ms', cost-scale = 3.0, margin = '5ms'");
     let expected = Policy { latency_scale_ms: 50.0, cost_scale: 3.0, margin_ms: 5, ..Policy::BALANCED };
     assert_eq!(balanced, expected);
-    assert_eq!(policy("form = 'failover'").form, Form::Failover);
+    let forms = [
+        ("best", Form::Best),
+        ("failover", Form::Failover),
+        ("weighted", Form::Weighted),
+        ("round-robin", Form::RoundRobin),
+        ("sticky", Form::Sticky),
+    ];
+    for (name, form) in forms {
+        assert_eq!(policy(&format!("form = '{name}'")).form, form);
+    }
+    let loaded = policy("load = 50.0, load-scale = 0.5, distance = 2, target-load = 0.8, least-sites = 2");
+    let expected =
+        Policy { load: 50.0, load_scale: 0.5, distance: 2.0, target_load: 800, least_sites: 2, ..Policy::FASTEST };
+    assert_eq!(loaded, expected);
     let file =
         LEAST.replace("probe =", "policy = { preset = 'best', latency-scale = '0s', cost-scale = 0.0 }\nprobe =");
     let mistakes = Files::new(&[("sync.toml", &file)]).mistakes();
     assert_eq!(mistakes.len(), 3, "{mistakes:?}");
+}
+
+#[test]
+fn a_site_says_what_it_can_do_and_for_whom_it_is() {
+    let site = |text: &str| LEAST.replace("name = \"sea\",", &format!("name = \"sea\", {text},"));
+    let whole = "weight = 3, capacity = 500.0, location = { latitude = 47.6, longitude = -122.3 }, groups = ['eu'], \
+                 not-groups = ['isp-7']";
+    let (config, warnings) = Files::new(&[("sync.toml", &site(whole))]).good();
+    assert!(warnings.is_empty(), "{warnings:?}");
+    let expected = Site {
+        name: "sea".to_owned(),
+        weight: 3,
+        capacity: Some(500.0),
+        location: Some(Location { latitude: 47.6, longitude: -122.3 }),
+        groups: vec!["eu".to_owned()],
+        not_groups: vec!["isp-7".to_owned()],
+        ..Site::default()
+    };
+    assert_eq!(config.zones[0].services[0].sites[0].site, expected);
+    let bad = "weight = 0, capacity = 0, location = { latitude = 91, longitude = 0 }, groups = ['EU']";
+    let mistakes = Files::new(&[("sync.toml", &site(bad))]).mistakes();
+    assert_eq!(mistakes.len(), 4, "{mistakes:?}");
+    let ttl = |text: &str| {
+        let file = LEAST.replace("probe =", &format!("{text}\nprobe ="));
+        Files::new(&[("sync.toml", &file)]).good().0.zones[0].services[0].service.least_ttl
+    };
+    assert_eq!(
+        (ttl(""), ttl("ttl = 30"), ttl("least-ttl = 5"), ttl("least-ttl = 300")),
+        (Some(60), None, Some(5), None)
+    );
 }
 
 #[test]

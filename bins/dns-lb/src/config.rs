@@ -11,10 +11,11 @@ use dglb_core::{
     identity::Identity,
     net::{Prefix, canonical},
     proto::message::PeerRole,
+    rank::Here,
 };
 use dglb_node::{
     admin,
-    config::{self, ConfigError, Loaded, Section, duration, integer, link_security, size, text},
+    config::{self, ConfigError, Loaded, Section, duration, group, integer, link_security, location, size, text},
     link::LinkSecurity,
 };
 use dglb_probe::{prober, trust::Trust};
@@ -56,7 +57,7 @@ pub struct Dns {
 }
 
 /// `[isp]`: what is mapped to this DNS-LB.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Isp {
     /// Where the DNS-ISP's addresses come from.
     pub resolvers: resolver::Source,
@@ -68,6 +69,8 @@ pub struct Isp {
     pub preference: u16,
     /// Share among equals, at least 1.
     pub weight: u16,
+    /// Where it is, and in which groups: what customers name in their policies.
+    pub here: Here,
 }
 
 /// `[[dns-b]]`
@@ -174,7 +177,8 @@ fn read_isp(section: &Section<'_>) -> Isp {
     };
     let Some(isp) = section.table("isp") else {
         let (resolvers, networks) = (file(None), Vec::new());
-        return Isp { resolvers, self_check: SELF_CHECK, networks, preference: PREFERENCE, weight: 1 };
+        let here = Here::default();
+        return Isp { resolvers, self_check: SELF_CHECK, networks, preference: PREFERENCE, weight: 1, here };
     };
     let path = isp.path("resolv-conf");
     let fixed: Vec<IpAddr> = isp.list("resolvers", text);
@@ -193,6 +197,7 @@ fn read_isp(section: &Section<'_>) -> Isp {
         networks: isp.list("networks", text),
         preference: isp.or("preference", integer(0..=u16::MAX), PREFERENCE),
         weight: isp.or("weight", integer(1..=u16::MAX), 1),
+        here: Here { groups: isp.list("groups", group), location: location(&isp, "location") },
     }
 }
 
@@ -275,6 +280,7 @@ fn read_probe(section: &Section<'_>) -> Probe {
 
 #[cfg(test)]
 mod tests {
+    use dglb_core::catalogue::Location;
     use dglb_node::link::PlainTcp;
 
     use super::*;
@@ -315,11 +321,23 @@ mod tests {
         let sample = sample.value;
         assert_eq!(sample.isp.resolvers, least.isp.resolvers);
         assert_eq!((sample.isp.preference, sample.isp.weight), (least.isp.preference, least.isp.weight));
+        assert_eq!(sample.isp.here, least.isp.here);
         assert_eq!((&sample.probe, sample.report_interval), (&least.probe, least.report_interval));
         assert!(sample.map.security.tls.is_some());
         let map = Map { security: least.map.security.clone(), ..sample.map };
         assert_eq!((map, sample.dns.serving), (least.map, least.dns.serving));
         assert_eq!(sample.servers.len(), 2);
+    }
+
+    #[test]
+    fn it_may_say_where_it_is() {
+        let text = |isp: &str| LEAST.replace("[[dns-b]]", &format!("[isp]\n{isp}\n[[dns-b]]"));
+        let place = "groups = ['eu', 'isp-7']\nlocation = { latitude = 52.5, longitude = 13.4 }";
+        let here = load_text(&text(place)).unwrap().value.isp.here;
+        assert_eq!(here.groups, ["eu", "isp-7"]);
+        assert_eq!(here.location, Some(Location { latitude: 52.5, longitude: 13.4 }));
+        let mistakes = load_text(&text("groups = ['E U']\nlocation = { latitude = 91.0 }")).unwrap_err();
+        assert_eq!(mistakes.len(), 3, "{mistakes:?}");
     }
 
     #[test]

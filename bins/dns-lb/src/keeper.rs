@@ -28,6 +28,7 @@ use dglb_core::{
     index::Seed,
     name::Name,
     proto::message::{FleetStamp, Message, Resync, Welcome},
+    rank::Here,
     report::Ranking,
 };
 use dglb_probe::{
@@ -65,6 +66,8 @@ pub struct Settings {
     pub digest: Duration,
     /// Between two checks whether the ISP's users reach this DNS-LB; zero for none.
     pub self_check: Duration,
+    /// Where it is, and in which groups.
+    pub here: Here,
 }
 
 /// What happened.
@@ -82,6 +85,8 @@ pub enum Event {
     Arrived(IpAddr, Arrived),
     /// The configuration claims this now.
     Claim(Claim),
+    /// It says this of where the DNS-LB is.
+    Here(Here),
     /// The link to a dns-b is up; its HELLO named this fleet document.
     Up(Identity, Box<Welcome>, FleetStamp),
     /// A dns-b said something.
@@ -164,6 +169,9 @@ impl Keeper {
         directory.set_own(own);
         directory.set_awaiting_any(true);
         directory.update_lb(own, |lb| lb.state = LbState::Alive);
+        let mut measurements = Measurements::new(settings.settle);
+        // Nothing is ranked yet.
+        let _ = measurements.move_to(settings.here.clone(), now);
         let keeper = Self {
             directory,
             own,
@@ -178,7 +186,7 @@ impl Keeper {
             not_dialled: Vec::new(),
             behind: BTreeMap::new(),
             told: false,
-            measurements: Measurements::new(settings.settle),
+            measurements,
             registration: Registration::new(settings.claim.clone(), settings.servers.clone()),
             reports: Reports::new(metrics.reports_sent.clone(), metrics.reports_acknowledged.clone()),
             proofs: Proofs::default(),
@@ -221,6 +229,10 @@ impl Keeper {
                 self.claim(claim, &mut effects);
             }
             Event::Claim(claim) => self.claim(claim, &mut effects),
+            Event::Here(here) => {
+                let changes = self.measurements.move_to(here, now);
+                self.ranked(changes, Vec::new(), &mut effects);
+            }
             Event::Up(server, welcome, named) => {
                 if self.measurements.is_cut_off() {
                     self.measurements.judge_anew(now);

@@ -227,6 +227,7 @@ fn keeper_settings(config: &Config) -> keeper::Settings {
         settle: config.probe.settle,
         digest: config.report_interval,
         self_check: config.isp.self_check,
+        here: config.isp.here.clone(),
     }
 }
 

@@ -16,7 +16,7 @@ use dglb_core::{
     catalogue::{Forced, ForcedState, Service, Site},
     estimate::{AddressEstimate, Measured, Observation},
     name::Name,
-    rank::{Inputs, differs, rank},
+    rank::{Here, Inputs, differs, rank},
     report::Ranking,
 };
 use dglb_probe::{
@@ -33,6 +33,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub struct Measurements {
     /// How long the first ranking of a service waits for its slowest address.
     settle: Duration,
+    here: Here,
     /// Seconds since 1970, which say what is forced no longer.
     unix: u64,
     /// Probes that went well, ever.
@@ -78,7 +79,14 @@ struct Watched {
 impl Measurements {
     /// No services yet; `settle` is how long a first ranking waits for slow addresses.
     pub fn new(settle: Duration) -> Self {
-        Self { settle, unix: 0, goods: 0, cut_off: false, services: BTreeMap::new() }
+        Self { settle, here: Here::default(), unix: 0, goods: 0, cut_off: false, services: BTreeMap::new() }
+    }
+
+    /// This is somewhere else, or in other groups; the rankings that there are follow.
+    pub fn move_to(&mut self, here: Here, now: Instant) -> Vec<Change> {
+        self.here = here;
+        let ranked = |w: &&mut Watched| w.ranking.is_some() && !w.restored;
+        self.services.values_mut().filter(ranked).map(|w| w.rank(&self.here, now, self.unix)).collect()
     }
 
     /// It is so many seconds since 1970 now. Before this is said, nothing that is forced has expired.
@@ -101,7 +109,8 @@ impl Measurements {
                 watched.inherit(before.estimates);
             }
         }
-        let change = (watched.ranking.is_some() && !watched.restored).then(|| watched.rank(now, self.unix));
+        let ranked = watched.ranking.is_some() && !watched.restored;
+        let change = ranked.then(|| watched.rank(&self.here, now, self.unix));
         self.services.insert(service.name.clone(), watched);
         change
     }
@@ -142,9 +151,10 @@ impl Measurements {
         let verdict = |e: &AddressEstimate| (e.health(), e.is_settled(sample.at));
         let before = verdict(estimate);
         estimate.record(target.number, seen, sample.at);
+        estimate.tell(sample.told, sample.at);
         // Who did not answer has not taken back what it said.
         if is_good || sample.told.state.is_some() {
-            estimate.told(target.number, sample.told.state);
+            estimate.tell_state(target.number, sample.told.state);
         }
         let after = verdict(estimate);
         watched.sampled = true;
@@ -161,7 +171,7 @@ impl Measurements {
         if !is_good {
             watched.keep_good(self.goods);
         }
-        let change = watched.rank(sample.at, self.unix);
+        let change = watched.rank(&self.here, sample.at, self.unix);
         if is_good {
             watched.keep_good(self.goods);
         }
@@ -181,9 +191,10 @@ impl Measurements {
             }
             _ => w.sampled && now.saturating_duration_since(w.since) >= settle,
         };
+        let here = &self.here;
         let rank = |w: &mut Watched| {
             w.keep_good(goods);
-            w.rank(now, unix)
+            w.rank(here, now, unix)
         };
         self.services.values_mut().filter(due).map(rank).collect()
     }
@@ -257,7 +268,7 @@ impl Watched {
         self.estimates.values().all(|e| e.is_settled(now))
     }
 
-    fn rank(&mut self, now: Instant, unix: u64) -> Change {
+    fn rank(&mut self, here: &Here, now: Instant, unix: u64) -> Change {
         self.forced = self.forced_at(unix);
         let measured = |site: &Site, address| {
             let estimate = self.estimates.get(&(site.name.clone(), address));
@@ -266,7 +277,8 @@ impl Watched {
             measured.figures.health = measured.figures.health.by_word(None, forced);
             measured
         };
-        let ranking = rank(&Inputs::new(&self.service, self.catalogue, measured, self.ranking.as_ref())).ranking;
+        let inputs = Inputs::new(&self.service, self.catalogue, measured, self.ranking.as_ref()).at(here);
+        let ranking = rank(&inputs).ranking;
         (self.ranked, self.outdated) = (now, false);
         let before = self.ranking.replace(ranking.clone());
         let restored = std::mem::take(&mut self.restored);
@@ -311,6 +323,7 @@ pub(crate) mod tests {
             }],
             https: None,
             probe_ceiling: None,
+            least_ttl: None,
             sites: (1..=sites)
                 .map(|n| Site {
                     name: format!("s{n}"),

@@ -186,6 +186,7 @@ impl Work {
                     let claim = self.claim(&place);
                     self.place = place;
                     self.handle(Event::Claim(claim));
+                    self.handle(Event::Here(self.place.isp.here.clone()));
                     watched = self.watch();
                     continue;
                 }

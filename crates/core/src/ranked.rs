@@ -36,8 +36,10 @@ impl RankedSites {
         let mut sites: Vec<SiteRank> = Vec::with_capacity(ranking.sites.len().min(service.sites.len()));
         // Who wants nobody new is of use only where nobody else is.
         let wanted = |f: &Figures| f.health < Health::Draining;
-        let spared = ranking.sites.iter().flat_map(|ranked| &ranked.addresses).any(wanted);
+        let mut spared = false;
         for ranked in &ranking.sites {
+            // What stands behind it, though up, is forbidden.
+            spared |= ranked.addresses.iter().any(wanted);
             let Some(index) = service.sites.iter().position(|s| s.name == ranked.site) else { continue };
             if sites.iter().any(|s| usize::from(s.site) == index) {
                 continue;

@@ -16,6 +16,11 @@ pub struct Ranking {
     pub catalogue: u64,
     /// Best first; every site of the service that has a measurement, at least one.
     pub sites: Vec<RankedSite>,
+    /// Whether the choice may soon be another, so that answers are short-lived ([`Service::least_ttl`]).
+    ///
+    /// [`Service::least_ttl`]: crate::catalogue::Service::least_ttl
+    #[serde(default)]
+    pub unsettled: bool,
 }
 
 /// One site in a [`Ranking`].
@@ -27,6 +32,9 @@ pub struct RankedSite {
     pub score: Option<f64>,
     /// Every address of the site.
     pub addresses: Vec<Figures>,
+    /// The client networks that go there, in thousandths. 0 at all sites: all go to the first.
+    #[serde(default)]
+    pub share: u16,
 }
 
 /// What is known of one address of a site.

@@ -28,6 +28,7 @@ fn world(mut healths: Vec<Health>, ipv4: bool, answers: u8) -> (Service, Ranking
         site: format!("s{n}"),
         score: Some(10.0),
         addresses: vec![Figures { address: address(n, ipv4), health: *health, latency_us: Some(10_000) }],
+        share: 0,
     };
     let sites = healths.iter().enumerate().map(ranked).collect();
     let service = Service {
@@ -41,8 +42,9 @@ fn world(mut healths: Vec<Health>, ipv4: bool, answers: u8) -> (Service, Ranking
         sites: (0..healths.len()).map(site).collect(),
         https: None,
         probe_ceiling: None,
+        least_ttl: None,
     };
-    let ranking = Ranking { service: service.name.clone(), catalogue: 1, sites };
+    let ranking = Ranking { service: service.name.clone(), catalogue: 1, sites, unsettled: false };
     (service, ranking)
 }
 

@@ -134,6 +134,7 @@ fn zone(generation: u64) -> ZoneCatalogue {
             }],
             https: None,
             probe_ceiling: None,
+            least_ttl: None,
             sites: vec![site(1), site(2)],
         }],
         records: vec![],
@@ -147,11 +148,11 @@ fn ranking(latencies: [u32; 2]) -> Ranking {
         .map(|(n, ms)| {
             let address = ip(&format!("203.0.113.{n}"));
             let figures = Figures { address, health: Health::Up, latency_us: Some(ms * 1000) };
-            RankedSite { site: format!("site{n}"), score: Some(f64::from(ms)), addresses: vec![figures] }
+            RankedSite { site: format!("site{n}"), score: Some(f64::from(ms)), addresses: vec![figures], share: 0 }
         })
         .collect();
     sites.sort_by(|a, b| a.score.partial_cmp(&b.score).unwrap());
-    Ranking { service: SERVICE.parse().unwrap(), catalogue: 1, sites }
+    Ranking { service: SERVICE.parse().unwrap(), catalogue: 1, sites, unsettled: false }
 }
 
 /// A keeper with its clock; links are numbered like the DNS-LBs, dns-a-sync is link 100.

@@ -37,8 +37,15 @@ impl Lb {
             lease: Duration::from_secs(60),
         };
         let servers = vec![id("b1"), id("b2")];
-        let settings =
-            Settings { identity: id("sea1"), claim, servers, settle: SETTLE, digest: DIGEST, self_check: DIGEST };
+        let settings = Settings {
+            identity: id("sea1"),
+            claim,
+            servers,
+            settle: SETTLE,
+            digest: DIGEST,
+            self_check: DIGEST,
+            here: Here::default(),
+        };
         let (now, metrics) = (Instant::now(), Metrics::default());
         Self { keeper: Keeper::new(settings, metrics.clone(), now), now, metrics }
     }

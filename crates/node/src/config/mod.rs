@@ -26,6 +26,7 @@
 mod dns;
 mod fleet;
 mod links;
+mod place;
 mod problem;
 mod secrets;
 mod section;
@@ -39,6 +40,7 @@ pub(crate) use dns::RATE_TABLE;
 pub use dns::{Cookies, Dns, SecretFile};
 pub use fleet::fleet;
 pub use links::link_security;
+pub use place::{group, location};
 pub use problem::{ConfigError, Problem};
 pub use secrets::Secrets;
 pub use section::Section;

@@ -30,11 +30,12 @@ fn catalogues(said: &[Message]) -> usize {
 
 /// A ranking of a service that no zone has, with so many sites.
 fn made_up(n: usize, sites: usize) -> Ranking {
-    let site = |n| RankedSite { site: format!("site{n}"), score: None, addresses: vec![] };
+    let site = |n| RankedSite { site: format!("site{n}"), score: None, addresses: vec![], share: 0 };
     Ranking {
         service: format!("s{n}.elsewhere.test").parse().unwrap(),
         catalogue: 1,
         sites: (0..sites).map(site).collect(),
+        unsettled: false,
     }
 }
 
