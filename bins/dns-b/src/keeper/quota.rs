@@ -1,6 +1,6 @@
 //! How much of what a peer says is held, and how often it gets what it asks for.
 //!
-//! Invariant: of no peer more is held than [`Held`](crate::config::Held) allows, whatever it says. What
+//! Invariant: of no peer more is held than [`Held`] allows, whatever it says. What
 //! is refused for that is counted by its kind, said on the wire, and logged once for each link.
 
 use std::{collections::BTreeMap, time::Instant};
