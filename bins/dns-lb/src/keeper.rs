@@ -8,6 +8,7 @@
 mod adopt;
 mod asked;
 mod cut_off;
+mod decisions;
 mod demand;
 mod keep;
 mod residence;
@@ -23,6 +24,7 @@ use std::{
 
 use dglb_core::{
     catalogue::{Forced, ZoneCatalogue},
+    decided::Decided,
     directory::{Directory, FirstQuestion, LbIndex, LbState},
     fleet::Fleet,
     identity::Identity,
@@ -49,6 +51,7 @@ use crate::{
     self_check::{Arrived, Check, SelfCheck},
 };
 use asked::{Asked, Wish};
+use decisions::PutDown;
 use demand::Demand;
 use steering::Steering;
 use want::Wanted;
@@ -122,6 +125,8 @@ pub struct Effects {
     pub probe_now: Vec<(Name, String)>,
     /// These sites of these services, and no others of theirs, need not be probed often.
     pub calm: Vec<(Name, BTreeSet<String>)>,
+    /// Decisions to be put down.
+    pub decided: Vec<Decided>,
     /// Ask the DNS-ISP for these.
     pub look_ups: Vec<LookUp>,
     /// Ask the DNS-ISP for these, too, and see where the questions arrive.
@@ -166,6 +171,7 @@ pub struct Keeper {
     calm: BTreeMap<Name, BTreeSet<String>>,
     asked: Asked,
     demand: Demand,
+    put_down: PutDown,
 }
 
 impl Keeper {
@@ -208,6 +214,7 @@ impl Keeper {
             calm: BTreeMap::new(),
             asked: Asked::default(),
             demand: Demand::default(),
+            put_down: PutDown::default(),
         };
         keeper.gauge();
         keeper
@@ -338,6 +345,7 @@ impl Keeper {
             effects.answers |= !rankings.is_empty();
             self.answer_with(&rankings);
             self.keep_rankings(rankings.iter().map(|ranking| &ranking.service));
+            self.put_down_confirmed(effects);
         }
     }
 
@@ -358,6 +366,7 @@ impl Keeper {
             for ranking in &reordered {
                 let names: Vec<_> = ranking.sites.iter().map(|s| (s.site.as_str(), s.health())).collect();
                 tracing::info!(service = %ranking.service, order = ?names, "ranking changed");
+                self.put_down(&ranking.service, effects);
             }
             self.answer_with(&reordered);
             self.keep_rankings(reordered.iter().map(|ranking| &ranking.service));

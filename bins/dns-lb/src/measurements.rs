@@ -14,9 +14,10 @@ use std::{
 
 use dglb_core::{
     catalogue::{Forced, ForcedState, Service, Site},
+    decided::Decided,
     estimate::{AddressEstimate, Measured, Observation},
     name::Name,
-    rank::{Here, Inputs, differs, rank},
+    rank::{self, Here, Inputs, differs, rank},
     report::Ranking,
 };
 use dglb_probe::{
@@ -63,6 +64,8 @@ struct Watched {
     sampled: bool,
     estimates: HashMap<(String, IpAddr), AddressEstimate>,
     ranking: Option<Ranking>,
+    /// What this run has made it of, and why it is as it is.
+    decision: Option<(Inputs, rank::Outcome)>,
     /// Whether that is of an earlier run, and stands until this one has its own.
     restored: bool,
     /// When that was made.
@@ -224,6 +227,13 @@ impl Measurements {
         })
     }
 
+    /// The decision behind a service's ranking of now, if this run has made it.
+    pub fn decided(&self, service: &Name) -> Option<Decided> {
+        let watched = self.services.get(service)?;
+        let (inputs, outcome) = watched.decision.clone()?;
+        Some(Decided::of(&watched.service, inputs, outcome))
+    }
+
     /// Whether there is a service, and a ranking for each that this run has made.
     pub fn is_complete(&self) -> bool {
         self.can_answer() && self.services.values().all(|w| !w.restored)
@@ -246,6 +256,7 @@ impl Watched {
             sampled: false,
             estimates,
             ranking: None,
+            decision: None,
             restored: false,
             ranked: since,
             outdated: false,
@@ -285,7 +296,9 @@ impl Watched {
             measured
         };
         let inputs = Inputs::new(&self.service, self.catalogue, measured, self.ranking.as_ref()).at(here);
-        let ranking = rank(&inputs).ranking;
+        let outcome = rank(&inputs);
+        let ranking = outcome.ranking.clone();
+        self.decision = Some((inputs, outcome));
         (self.ranked, self.outdated) = (now, false);
         let before = self.ranking.replace(ranking.clone());
         let restored = std::mem::take(&mut self.restored);

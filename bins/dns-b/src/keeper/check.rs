@@ -64,6 +64,11 @@ pub(super) struct CheckState {
 }
 
 impl CheckState {
+    /// Nothing is known; the first round is due at `next`, or at once.
+    pub(super) fn anew(next: Option<Instant>) -> Self {
+        Self { next, ..Self::default() }
+    }
+
     fn is_due(&self, now: Instant) -> bool {
         !self.under_way && self.next.is_none_or(|next| next <= now)
     }

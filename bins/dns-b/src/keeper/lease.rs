@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use dglb_core::directory::{LbIndex, LbState};
 
-use super::{Keeper, check::CheckState, lb::LbTruth};
+use super::{Keeper, lb::LbTruth};
 
 impl Keeper {
     /// A link has come: the lease does not run.
@@ -35,9 +35,9 @@ impl Keeper {
                 truth.gone_since = Some(now);
                 // Whoever comes back says again where it sits: what it said before is not held.
                 (truth.map_generation, truth.map_content, truth.entries, truth.ready) = (0, None, 0, false);
-                truth.check = CheckState::default();
                 truth.learnt.clear();
             }
+            self.check_anew(index, now);
             self.directory.update_lb(index, |lb| (lb.handed_out, lb.state) = (false, LbState::Gone));
             self.figures.leases_ended += 1;
             self.publish_tables();

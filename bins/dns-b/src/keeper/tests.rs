@@ -35,7 +35,9 @@ use dglb_core::{
 use dglb_node::link::{LinkId, LinkSecurity};
 
 use super::{CheckOutcome, Checked, Keeper, Outgoing, Verdict};
-use crate::config::{CheckConfig, Config, DefaultMember, DnsLbs, MapConfig, Peer, ProveBounds, ProveConfig, Quotas};
+use crate::config::{
+    CheckConfig, Config, DefaultMember, DnsLbs, HeldOf, MapConfig, Peer, ProveBounds, ProveConfig, Quotas,
+};
 
 const SERVICE: &str = "www.glb.test";
 const LEASE: Duration = Duration::from_secs(60);
@@ -62,7 +64,13 @@ pub(crate) fn config() -> Config {
         let may_map = vec![format!("10.{n}.0.0/16").parse().unwrap()];
         (
             format!("lb{n}").parse().unwrap(),
-            Peer { role: PeerRole::DnsLb, may_map, prove: ProveBounds::default(), may_publish: vec![] },
+            Peer {
+                role: PeerRole::DnsLb,
+                may_map,
+                prove: ProveBounds::default(),
+                may_publish: vec![],
+                held: HeldOf::default(),
+            },
         )
     };
     let sync = Peer {
@@ -70,6 +78,7 @@ pub(crate) fn config() -> Config {
         may_map: vec![],
         prove: ProveBounds::default(),
         may_publish: vec!["glb.test".parse().unwrap()],
+        held: HeldOf::default(),
     };
     Config {
         identity: "b1".parse().unwrap(),

@@ -1,3 +1,4 @@
+mod decisions;
 mod floods;
 mod health;
 mod keep;
