@@ -4,7 +4,7 @@
 //! the next eight bits and itself holds the entries that end within these. A node is never changed
 //! once somebody else can see it, only copied.
 
-use std::{iter::Peekable, sync::Arc};
+use std::{hint::select_unpredictable, iter::Peekable, sync::Arc};
 
 use arrayvec::ArrayVec;
 
@@ -66,10 +66,14 @@ pub(super) struct Found {
     pub(super) scope: u8,
 }
 
-/// Where a whole address comes to.
+/// Where a whole address comes to: a leaf, and how far that has been searched.
 #[derive(Clone, Copy)]
 pub(super) struct Landing<'t, K: Key> {
     leaf: &'t [Range<K>],
+    /// The range that holds the address is this one, or one of those that follow it.
+    at: usize,
+    /// How many ranges it may still be.
+    left: usize,
     depth: u8,
     /// What the forks on the way decided.
     inherited: Decided,
@@ -87,7 +91,11 @@ impl<K: Key> Trie<K> {
     /// See [`super::MapTable::lookup`]. `source` is within the family.
     pub(super) fn lookup(&self, key: K, source: u8) -> Found {
         let block = key.first(source);
-        self.finish(block, source, self.descend(block))
+        let mut landing = self.descend(block);
+        while landing.left > 1 {
+            landing.halve(block);
+        }
+        self.finish(block, source, &landing)
     }
 
     /// The first half of a lookup: which leaf holds the address.
@@ -95,7 +103,7 @@ impl<K: Key> Trie<K> {
         let (mut node, mut depth, mut inherited) = (&self.root, 0, Decided::NOTHING);
         loop {
             match node {
-                Node::Leaf(leaf) => return Landing { leaf, depth, inherited },
+                Node::Leaf(leaf) => return Landing { leaf, at: 0, left: leaf.len(), depth, inherited },
                 Node::Fork(fork) => {
                     let slot = &fork.slots[key.octet(depth)];
                     inherited = slot.decided.or(inherited);
@@ -106,10 +114,9 @@ impl<K: Key> Trie<K> {
         }
     }
 
-    /// The second half of a lookup. `block` has no bits behind `source`.
-    pub(super) fn finish(&self, block: K, source: u8, landing: Landing<'_, K>) -> Found {
-        let Landing { leaf, depth, inherited } = landing;
-        let at = ranges::find(leaf, block);
+    /// The second half of a lookup, once the leaf is searched. `block` has no bits behind `source`.
+    pub(super) fn finish(&self, block: K, source: u8, landing: &Landing<'_, K>) -> Found {
+        let Landing { leaf, at, depth, inherited, .. } = *landing;
         // Most often one range holds the whole block, and always if this is a whole address.
         if depth > source || leaf.get(at + 1).is_some_and(|next| next.start() <= block.last(source)) {
             return self.lookup_divided(block, source);
@@ -164,11 +171,21 @@ impl<K: Key> Trie<K> {
 }
 
 impl<K: Key> Landing<'_, K> {
-    /// Reads where a search of the leaf is going to, so that it comes into the cache.
-    pub(super) fn touch(&self) -> u8 {
-        let count = self.leaf.len();
-        let quarters = [count / 4, count / 2, count * 3 / 4];
-        quarters.iter().filter_map(|i| self.leaf.get(*i)).fold(0, |sum, range| sum ^ range.decided().bits())
+    /// In how many ranges the address may still be.
+    #[inline]
+    pub(super) fn left(&self) -> usize {
+        self.left
+    }
+
+    /// One step of a binary search for `key`; none where nothing is left to be searched.
+    #[inline]
+    pub(super) fn halve(&mut self, key: K) {
+        let half = self.left / 2;
+        let middle = self.at + half;
+        let begun = self.leaf.get(middle).is_some_and(|range| range.start() <= key);
+        // Nobody could guess it, and a wrong guess costs more than all else here.
+        self.at = select_unpredictable(begun, middle, self.at);
+        self.left -= half;
     }
 }
 
