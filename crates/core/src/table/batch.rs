@@ -8,20 +8,14 @@ use arrayvec::ArrayVec;
 use super::{
     Located, MapTable,
     key::Key,
-    trie::{Landing, Trie},
+    trie::{Descent, Found, Landing, Trie},
 };
 
 /// Lookups under way at a time; more of them would only push each other out of the cache.
 const BATCH: usize = 32;
 
-/// A lookup of one family under way.
-struct Begun<'t, K: Key> {
-    /// Which of those that were asked.
-    whose: usize,
-    block: K,
-    source: u8,
-    landing: Landing<'t, K>,
-}
+/// The lookups of one family, each with the number of who asked.
+type Descents<'t, K> = ArrayVec<(usize, Descent<'t, K>), BATCH>;
 
 impl MapTable {
     /// Puts into `located` what [`MapTable::lookup`] says for each of `asked`, an address with its
@@ -43,46 +37,36 @@ impl MapTable {
         mut found: impl FnMut(usize, Located<'t>),
     ) {
         for asked in asked.chunks(BATCH) {
-            let (mut v4, mut v6) = (ArrayVec::new(), ArrayVec::new());
+            let (mut v4, mut v6) = (Descents::new(), Descents::new());
             for (whose, (address, source)) in asked {
                 match address {
-                    IpAddr::V4(a) => v4.push(self.v4.begin(*whose, a.to_bits(), *source)),
-                    IpAddr::V6(a) => v6.push(self.v6.begin(*whose, a.to_bits(), *source)),
+                    IpAddr::V4(a) => v4.push((*whose, self.v4.descend(a.to_bits(), *source))),
+                    IpAddr::V6(a) => v6.push((*whose, self.v6.descend(a.to_bits(), *source))),
                 }
             }
-            self.complete(&self.v4, &mut v4, &mut found);
-            self.complete(&self.v6, &mut v6, &mut found);
+            let mut complete = |answers: ArrayVec<(usize, Found), BATCH>| {
+                let groups = answers.iter().filter_map(|(_, answer)| self.groups.at(answer.group?));
+                // Nobody wants this sum; what it is made of is to be read.
+                black_box(groups.fold(0, |sum, group| sum ^ group.id().0));
+                answers.into_iter().for_each(|(whose, answer)| found(whose, self.located(answer)));
+            };
+            complete(self.v4.answers(v4));
+            complete(self.v6.answers(v6));
         }
-    }
-
-    /// Searches all leaves, a step in each of them at a time, and hands over what they say.
-    fn complete<'t, K: Key>(
-        &'t self,
-        trie: &'t Trie<K>,
-        begun: &mut ArrayVec<Begun<'t, K>, BATCH>,
-        found: &mut impl FnMut(usize, Located<'t>),
-    ) {
-        // As often as the longest leaf wants it; what is searched already stays as it is.
-        let longest = begun.iter().map(|begun| begun.landing.left()).max().unwrap_or(0);
-        for _ in 0..usize::BITS - longest.saturating_sub(1).leading_zeros() {
-            begun.iter_mut().for_each(|begun| begun.landing.halve(begun.block));
-        }
-        // Nobody wants this sum; what it is made of is to be read.
-        let mut touched = 0;
-        for Begun { whose, block, source, landing } in begun {
-            let located = self.located(trie.finish(*block, *source, landing));
-            touched ^= located.group.map_or(0, |group| group.id().0);
-            found(*whose, located);
-        }
-        black_box(touched);
     }
 }
 
 impl<K: Key> Trie<K> {
-    #[inline]
-    fn begin(&self, whose: usize, key: K, source: u8) -> Begun<'_, K> {
-        let source = source.min(K::BITS);
-        let block = key.first(source);
-        Begun { whose, block, source, landing: self.descend(block) }
+    /// Takes all of them to their ends.
+    fn answers(&self, mut descents: Descents<'_, K>) -> ArrayVec<(usize, Found), BATCH> {
+        while descents.iter_mut().fold(false, |any, (_, descent)| descent.step() | any) {}
+        let mut landings: ArrayVec<(usize, Landing<'_, K>), BATCH> =
+            descents.iter().map(|(whose, descent)| (*whose, descent.land())).collect();
+        // As often as the longest leaf wants it; what is searched already stays as it is.
+        let longest = landings.iter().map(|(_, landing)| landing.left()).max().unwrap_or(0);
+        for _ in 0..usize::BITS - longest.saturating_sub(1).leading_zeros() {
+            landings.iter_mut().for_each(|(_, landing)| landing.halve());
+        }
+        landings.iter().map(|(whose, landing)| (*whose, self.finish(landing))).collect()
     }
 }

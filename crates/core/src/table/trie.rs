@@ -66,17 +66,32 @@ pub(super) struct Found {
     pub(super) scope: u8,
 }
 
-/// Where a whole address comes to: a leaf, and how far that has been searched.
+/// A lookup on its way: through the forks to a leaf, then to one of its ranges. Each step reads memory that
+/// may be far away, so that many of them had better be taken side by side.
+#[derive(Clone, Copy)]
+pub(super) struct Descent<'t, K: Key> {
+    /// The address without the bits behind `source`.
+    block: K,
+    source: u8,
+    /// How deep `node` is.
+    depth: u8,
+    /// What the forks on the way decided.
+    inherited: Decided,
+    node: &'t Node<K>,
+}
+
+/// A lookup in its leaf.
 #[derive(Clone, Copy)]
 pub(super) struct Landing<'t, K: Key> {
+    block: K,
+    source: u8,
+    depth: u8,
+    inherited: Decided,
     leaf: &'t [Range<K>],
     /// The range that holds the address is this one, or one of those that follow it.
     at: usize,
     /// How many ranges it may still be.
     left: usize,
-    depth: u8,
-    /// What the forks on the way decided.
-    inherited: Decided,
 }
 
 /// The way of an address through the forks, as far as its source bits lead.
@@ -88,35 +103,27 @@ pub(super) struct Path<'t, K: Key> {
 }
 
 impl<K: Key> Trie<K> {
-    /// See [`super::MapTable::lookup`]. `source` is within the family.
+    /// See [`super::MapTable::lookup`].
     pub(super) fn lookup(&self, key: K, source: u8) -> Found {
-        let block = key.first(source);
-        let mut landing = self.descend(block);
+        let mut descent = self.descend(key, source);
+        while descent.step() {}
+        let mut landing = descent.land();
         while landing.left > 1 {
-            landing.halve(block);
+            landing.halve();
         }
-        self.finish(block, source, &landing)
+        self.finish(&landing)
     }
 
-    /// The first half of a lookup: which leaf holds the address.
-    pub(super) fn descend(&self, key: K) -> Landing<'_, K> {
-        let (mut node, mut depth, mut inherited) = (&self.root, 0, Decided::NOTHING);
-        loop {
-            match node {
-                Node::Leaf(leaf) => return Landing { leaf, at: 0, left: leaf.len(), depth, inherited },
-                Node::Fork(fork) => {
-                    let slot = &fork.slots[key.octet(depth)];
-                    inherited = slot.decided.or(inherited);
-                    node = &slot.below;
-                    depth += STRIDE;
-                }
-            }
-        }
+    /// The start of a lookup.
+    #[inline]
+    pub(super) fn descend(&self, key: K, source: u8) -> Descent<'_, K> {
+        let source = source.min(K::BITS);
+        Descent { block: key.first(source), source, depth: 0, inherited: Decided::NOTHING, node: &self.root }
     }
 
-    /// The second half of a lookup, once the leaf is searched. `block` has no bits behind `source`.
-    pub(super) fn finish(&self, block: K, source: u8, landing: &Landing<'_, K>) -> Found {
-        let Landing { leaf, at, depth, inherited, .. } = *landing;
+    /// The end of a lookup, once the leaf is searched.
+    pub(super) fn finish(&self, landing: &Landing<'_, K>) -> Found {
+        let Landing { block, source, depth, inherited, leaf, at, .. } = *landing;
         // Most often one range holds the whole block, and always if this is a whole address.
         if depth > source || leaf.get(at + 1).is_some_and(|next| next.start() <= block.last(source)) {
             return self.lookup_divided(block, source);
@@ -170,6 +177,27 @@ impl<K: Key> Trie<K> {
     }
 }
 
+impl<'t, K: Key> Descent<'t, K> {
+    /// Passes one fork; whether there was one.
+    #[inline]
+    pub(super) fn step(&mut self) -> bool {
+        let Node::Fork(fork) = self.node else { return false };
+        let slot = &fork.slots[self.block.octet(self.depth)];
+        self.inherited = slot.decided.or(self.inherited);
+        self.node = &slot.below;
+        self.depth += STRIDE;
+        true
+    }
+
+    /// Once all forks are passed, the leaf behind them.
+    #[inline]
+    pub(super) fn land(&self) -> Landing<'t, K> {
+        let Self { block, source, depth, inherited, node } = *self;
+        let leaf: &[Range<K>] = if let Node::Leaf(leaf) = node { leaf } else { &[] };
+        Landing { block, source, depth, inherited, leaf, at: 0, left: leaf.len() }
+    }
+}
+
 impl<K: Key> Landing<'_, K> {
     /// In how many ranges the address may still be.
     #[inline]
@@ -177,14 +205,14 @@ impl<K: Key> Landing<'_, K> {
         self.left
     }
 
-    /// One step of a binary search for `key`; none where nothing is left to be searched.
+    /// One step of a binary search; none where nothing is left to be searched.
     #[inline]
-    pub(super) fn halve(&mut self, key: K) {
+    pub(super) fn halve(&mut self) {
         let half = self.left / 2;
         let middle = self.at + half;
-        let begun = self.leaf.get(middle).is_some_and(|range| range.start() <= key);
+        let Some(range) = self.leaf.get(middle) else { return };
         // Nobody could guess it, and a wrong guess costs more than all else here.
-        self.at = select_unpredictable(begun, middle, self.at);
+        self.at = select_unpredictable(range.start() <= self.block, middle, self.at);
         self.left -= half;
     }
 }
