@@ -235,9 +235,9 @@ impl<'d> Step<'d> {
 
     /// Reads what the third step will ask for.
     #[inline]
-    pub(crate) fn touch(&self, directory: &Directory, matched: &Match<'_>) -> usize {
+    pub(crate) fn touch_rankings(&self, directory: &Directory, matched: &Match<'_>) -> usize {
         match self {
-            Step::Locate(place, service) => locate::touch(directory, place.zone, *service, matched),
+            Step::Locate(place, service) => locate::touch_rankings(directory, place.zone.facts(*service).id, matched),
             _ => 0,
         }
     }
