@@ -136,6 +136,7 @@ fn service(name: &str, mode: Mode, answers: u8) -> Service {
         probes: vec![Probe { kind, interval_ms: 1_000, timeout_ms: 1_000, fall: 1, rise: 1 }],
         https: (mode == Mode::Direct).then(https),
         probe_ceiling: None,
+        least_ttl: None,
         sites: (1..=12).map(site).collect(),
     }
 }
@@ -225,11 +226,12 @@ fn ranking(service: &Service, n: u8) -> Ranking {
                 site: site.name.clone(),
                 score: Some(1.0),
                 addresses: site.addresses.iter().map(figures).collect(),
+                share: 0,
             }
         })
         .collect();
     sites.rotate_left(n.into());
-    Ranking { service: service.name.clone(), catalogue: 1, sites }
+    Ranking { service: service.name.clone(), catalogue: 1, sites, unsettled: false }
 }
 
 /// What a dns-b knows.

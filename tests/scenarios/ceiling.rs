@@ -15,6 +15,7 @@ use std::{
 use dglb_core::{
     catalogue::ZoneCatalogue,
     proto::message::{BootId, Budget, BudgetShare, FleetStamp, Hello, Message, PeerRole},
+    rank::Here,
 };
 use dglb_probe::shares::Share;
 use dglb_scenarios::configs;
@@ -173,7 +174,8 @@ impl Play {
         let servers = (1..=SERVERS).map(|b| format!("b{b}").parse().unwrap()).collect();
         let (identity, settle) = (format!("lb{}", n + 1).parse().unwrap(), Duration::from_secs(5));
         let (digest, self_check) = (Duration::from_secs(60), Duration::ZERO);
-        let settings = Settings { identity, claim, servers, settle, digest, self_check };
+        let here = Here::default();
+        let settings = Settings { identity, claim, servers, settle, digest, self_check, here };
         let keeper = Lb::new(settings, Metrics::default(), self.now);
         self.next_boot = self.next_boot.wrapping_add(1);
         let (boot, links) = (self.next_boot, Default::default());

@@ -214,6 +214,7 @@ pub fn catalogue_of(sites: &[IpAddr], generation: u64) -> ZoneCatalogue {
             probes: vec![probe(ProbeKind::http(PORT, PAGE)), probe(ProbeKind::Tcp { port: PORT })],
             https: None,
             probe_ceiling: None,
+            least_ttl: None,
             sites: sites.iter().enumerate().rev().map(site).collect(),
         }],
         records: vec![],

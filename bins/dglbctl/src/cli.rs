@@ -13,9 +13,10 @@ use serde_json::Value;
 use crate::{
     address::{Address, sockets},
     ca,
-    fetch::{FetchError, Method, fetch, request},
-    map::{encoded, map_table},
-    render::render,
+    daemon::Daemon,
+    explain::{self, At},
+    fetch::FetchError,
+    replay,
     store::StoreCommand,
 };
 
@@ -24,6 +25,8 @@ const DIRECTORY: &str = "/run/dglb";
 
 /// Exit codes, those of `sysexits.h`.
 pub(crate) mod code {
+    /// What was decided once comes out otherwise now.
+    pub(crate) const DIFFERENT: u8 = 1;
     /// A daemon is not ready.
     pub(crate) const NOT_READY: u8 = 75;
     /// No daemon answers.
@@ -54,14 +57,18 @@ Examples:
   dglbctl metrics dglb_dns                         counters whose names begin so
   dglbctl ca --help                                certificates for map links, step by step
   dglbctl map --prefix 198.51.100.0/24             whom a dns-b sends these resolvers to
+  dglbctl explain www.glb.example.com --from 198.51.100.53
+                                                   why this resolver gets which answer
+  dglbctl replay /var/lib/dglb/decisions.jsonl     what a dns-lb has decided, decided again
   dglbctl drain sea1                               before work on a DNS-LB; --undo after it
   dglbctl store export /var/lib/dglb/dns-b.redb    what a stopped daemon keeps, as text
 
 Exit codes:
    0  all is well
+   1  replay: what was decided comes out otherwise now
   64  the command line is wrong
-  65  store: the file, or the text, is not what it should be
-  66  store: the file cannot be read
+  65  store, replay: the file, or the text, is not what it should be, or has no such decision
+  66  store, replay: the file cannot be read
   69  no daemon is running there, or it does not answer; store: a daemon has the file open
   73  store: the file is there already
   74  the output could not be written
@@ -133,6 +140,21 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Says what a resolver, or a client behind it, is answered, and why
+    ///
+    /// The running daemon answers a real question, the way it answers all, and tells what decided: the prefix of
+    /// the map that matched, the DNS-LB and why it and no other, every site with its figures, the answer with its
+    /// TTL and scope. Nothing is sent to anybody, and nothing is counted. At a dns-b it is the referral that is
+    /// explained, at a dns-lb the address: explain a service at the dns-b first, and the name to which its CNAME
+    /// leads at the DNS-LB.
+    Explain(explain::Arguments),
+    /// Decides again what a dns-lb has put down, from what it went by, and says where that comes out otherwise
+    ///
+    /// A dns-lb with a state-dir puts every decision down in decisions.jsonl there ("decisions" in its
+    /// configuration): what was measured of each site, the policy, the order before, and what came of it. Here
+    /// the daemon's own functions decide once more, from a file that may come from another host. With --at the
+    /// decisions that were in force at a time are shown with everything that was compared. No daemon need run.
+    Replay(replay::Arguments),
     /// Takes a DNS-LB out of the answers of a dns-b, before it is stopped for work on it
     ///
     /// Who has its name in a cache is still answered there. It holds until --undo, also over a restart
@@ -188,6 +210,12 @@ pub(crate) fn run() -> ExitCode {
     if let Command::Ca(arguments) = &arguments.command {
         let done = ca::run(arguments).map_err(|(code, message)| Failure { code, message });
         return fail(done.and_then(|text| print(&text)).err().as_slice());
+    }
+    if let Command::Replay(arguments) = &arguments.command {
+        return match arguments.run() {
+            Ok(code) => ExitCode::from(code),
+            Err(failure) => fail(&[failure]),
+        };
     }
     if let Command::Store(command) = &arguments.command {
         return fail(&command.run().err().into_iter().collect::<Vec<_>>());
@@ -247,18 +275,30 @@ async fn work(arguments: &Arguments, addresses: &[Address]) -> Vec<Failure> {
             Command::Ready => daemon.ready().await,
             Command::Metrics { prefix } => daemon.metrics(prefix.as_deref()).await,
             // Done already; they ask no daemon.
+            Command::Explain(wanted) => {
+                let done = daemon.explain(wanted, addresses.len() > 1).await;
+                done.map(|is_meant| strangers += usize::from(!is_meant))
+            }
             Command::Map { .. } | Command::Drain { .. } if without_admin(arguments) && !daemon.is("dns-b").await => {
                 strangers += 1;
                 Ok(())
             }
             Command::Map { prefix, limit, json } => daemon.map(prefix.as_deref(), *limit, *json).await,
             Command::Drain { identity, undo } => daemon.drain(identity, !*undo).await,
-            Command::Ca(_) | Command::Store(_) => Ok(()),
+            Command::Ca(_) | Command::Replay(_) | Command::Store(_) => Ok(()),
         };
         failures.extend(done.err());
     }
     if strangers == addresses.len() {
-        let message = "no dns-b is running here; say where one is with --admin".to_owned();
+        let wanted = match command {
+            Command::Explain(wanted) => wanted.at.map_or("dns-b or dns-lb", At::as_str),
+            _ => "dns-b",
+        };
+        let message = if without_admin(arguments) {
+            format!("no {wanted} is running here; say where one is with --admin")
+        } else {
+            format!("what --admin names is no {wanted}")
+        };
         failures.push(Failure { code: code::UNAVAILABLE, message });
     }
     if let Command::Status { json: true } = command {
@@ -273,105 +313,8 @@ fn without_admin(arguments: &Arguments) -> bool {
     arguments.admin.is_empty()
 }
 
-/// One daemon to ask.
-struct Daemon<'a> {
-    address: &'a Address,
-    patience: Duration,
-}
-
-impl Daemon<'_> {
-    async fn status(&self) -> Result<Value, Failure> {
-        let body = self.good("/api/v1/status").await?;
-        let document: Value = serde_json::from_str(&body).map_err(|e| self.stranger(e.to_string()))?;
-        match document.get("daemon") {
-            Some(_) => Ok(document),
-            None => Err(self.stranger("its status names no daemon".into())),
-        }
-    }
-
-    async fn show(&self, several: bool) -> Result<(), Failure> {
-        let document = self.status().await?;
-        let readiness = match self.readiness().await? {
-            None => "ready".to_owned(),
-            Some(reasons) => format!("NOT READY: {reasons}"),
-        };
-        let text = format!("{}{readiness}\n", render(&document));
-        print(&if several { format!("== {}\n{text}\n", self.address) } else { text })
-    }
-
-    async fn ready(&self) -> Result<(), Failure> {
-        let address = self.address;
-        match self.readiness().await? {
-            None => print(&format!("{address}: ready\n")),
-            Some(reasons) => {
-                Err(Failure { code: code::NOT_READY, message: format!("{address}: not ready: {reasons}") })
-            }
-        }
-    }
-
-    async fn metrics(&self, prefix: Option<&str>) -> Result<(), Failure> {
-        let body = self.good("/metrics").await?;
-        let Some(prefix) = prefix else { return print(&body) };
-        let lines: String = body.lines().filter(|l| l.starts_with(prefix)).map(|l| format!("{l}\n")).collect();
-        print(&lines)
-    }
-
-    /// Whether this daemon runs there.
-    async fn is(&self, daemon: &str) -> bool {
-        self.status().await.is_ok_and(|status| status["daemon"] == daemon)
-    }
-
-    async fn map(&self, prefix: Option<&str>, limit: u32, json: bool) -> Result<(), Failure> {
-        let prefix = prefix.map_or_else(String::new, |prefix| format!("&prefix={}", encoded(prefix)));
-        let document = self.asked(Method::Get, &format!("/api/v1/map?limit={limit}{prefix}")).await?;
-        if json {
-            return print(&format!("{document:#}\n"));
-        }
-        print(&map_table(&document))
-    }
-
-    async fn drain(&self, identity: &str, drained: bool) -> Result<(), Failure> {
-        let path = format!("/api/v1/drain?dns-lb={}&drained={drained}", encoded(identity));
-        let document = self.asked(Method::Change, &path).await?;
-        let state = if drained { "drained" } else { "not drained" };
-        let before = if document["changed"] == true { "" } else { ", as before" };
-        print(&format!("{}: {identity} is {state}{before}\n", self.address))
-    }
-
-    /// The document that answers a request; what is wrong with it is the user's mistake.
-    async fn asked(&self, method: Method, path: &str) -> Result<Value, Failure> {
-        match request(self.address, method, path, self.patience).await? {
-            (200, body) => serde_json::from_str(&body).map_err(|e| self.stranger(e.to_string())),
-            (422, wrong) => {
-                Err(Failure { code: code::USAGE, message: format!("{}: {}", self.address, wrong.trim_end()) })
-            }
-            (404, _) => Err(self.stranger("it is no dns-b".to_owned())),
-            (code, _) => Err(self.stranger(format!("HTTP status {code}"))),
-        }
-    }
-
-    /// What the daemon waits for; `None` when it is ready.
-    async fn readiness(&self) -> Result<Option<String>, Failure> {
-        match fetch(self.address, "/readyz", self.patience).await? {
-            (200, _) => Ok(None),
-            (503, reasons) => Ok(Some(reasons.lines().collect::<Vec<_>>().join("; "))),
-            (code, _) => Err(self.stranger(format!("HTTP status {code}"))),
-        }
-    }
-
-    async fn good(&self, path: &str) -> Result<String, Failure> {
-        match fetch(self.address, path, self.patience).await? {
-            (200, body) => Ok(body),
-            (code, _) => Err(self.stranger(format!("HTTP status {code}"))),
-        }
-    }
-
-    fn stranger(&self, what: String) -> Failure {
-        FetchError::Stranger { address: self.address.clone(), what }.into()
-    }
-}
-
-fn print(text: &str) -> Result<(), Failure> {
+/// Prints it, at once.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;
     Ok(out.flush()?)

@@ -4,10 +4,15 @@
 mod address;
 mod ca;
 mod cli;
+mod daemon;
+mod decision;
+mod explain;
 mod fetch;
 mod map;
 mod render;
+mod replay;
 mod store;
+mod table;
 
 fn main() -> std::process::ExitCode {
     cli::run()

@@ -2,7 +2,10 @@
 
 use serde_json::Value;
 
-use crate::render::render;
+use crate::{
+    render::render,
+    table::{cell as plain, table},
+};
 
 /// The columns, as the daemon calls them.
 const COLUMNS: [&str; 8] =
@@ -15,21 +18,12 @@ pub(crate) fn map_table(document: &Value) -> String {
         // No lease runs while there is a link.
         Value::Null if column == "lease_left_seconds" => "linked".to_owned(),
         value if column.ends_with("_seconds") => plain_seconds(value),
-        Value::String(text) => text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect(),
-        Value::Null => "-".to_owned(),
-        other => other.to_string(),
+        value => plain(value),
     };
     let title = |column: &str| column.trim_end_matches("_seconds").replace('_', " ").to_uppercase();
     let mut rows: Vec<Vec<String>> = vec![COLUMNS.iter().map(|column| title(column)).collect()];
     rows.extend(entries.iter().map(|entry| COLUMNS.iter().map(|column| cell(entry, column)).collect()));
-    let width = |at: usize| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..COLUMNS.len()).map(width).collect();
-    let mut text = String::new();
-    for row in &rows {
-        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        text += cells.join("  ").trim_end();
-        text.push('\n');
-    }
+    let text = table(&rows);
     match document["more"].as_u64() {
         Some(more) if more > 0 => text + &format!("… and {more} more; --limit shows more of them\n"),
         _ => text,

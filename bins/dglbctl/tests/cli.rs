@@ -29,7 +29,7 @@ impl Served {
         let (address, readiness) = (admin.local_address(), Readiness::new());
         let registry = dglb_node::metrics::registry("dns-x", &tasks);
         let status =
-            || json!({ "daemon": "dns-x", "identity": "x1", "zones": [{ "zone": "a.test.", "generation": 7 }] });
+            async || json!({ "daemon": "dns-x", "identity": "x1", "zones": [{ "zone": "a.test.", "generation": 7 }] });
         admin.run(&mut tasks, registry, readiness.clone(), status).unwrap();
         Self { address, readiness, runtime, tasks }
     }
@@ -218,7 +218,7 @@ fn asked_dns_b() -> Served {
         }
     });
     let registry = dglb_node::metrics::registry("dns-b", &tasks);
-    admin.run(&mut tasks, registry, readiness.clone(), || json!({ "daemon": "dns-b" })).unwrap();
+    admin.run(&mut tasks, registry, readiness.clone(), async || json!({ "daemon": "dns-b" })).unwrap();
     Served { address, readiness, runtime, tasks }
 }
 

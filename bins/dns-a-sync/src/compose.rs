@@ -140,17 +140,18 @@ fn count(sites: &[Site]) -> usize {
 /// The configured sites that have an address in DNS-A.
 fn sites(config: &ServiceConfig, reading: &Reading, before: &[Site], unreadable: &mut Vec<String>) -> Vec<Site> {
     let mut sites = Vec::with_capacity(config.sites.len());
-    for SiteConfig { name, dns_name, cost, forced } in &config.sites {
+    for SiteConfig { site, dns_name } in &config.sites {
+        let name = &site.name;
         if let Some(why) = reading.unreadable.get(dns_name) {
             unreadable.push(format!("site {name} of {}: {why}", config.service.name));
             let held = before.iter().find(|b| b.name == *name).cloned();
-            sites.extend(held.map(|held| Site { forced: forced.clone(), ..held }));
+            sites.extend(held.map(|held| Site { forced: site.forced.clone(), ..held }));
             continue;
         }
         let found = reading.addresses.get(dns_name).into_iter().flatten();
         let addresses: Vec<IpAddr> = found.copied().filter(|a| is_usable(*a)).collect();
         if !addresses.is_empty() {
-            sites.push(Site { name: name.clone(), addresses, cost: *cost, forced: forced.clone() });
+            sites.push(Site { addresses, ..site.clone() });
         }
     }
     sites
@@ -165,12 +166,12 @@ fn is_usable(address: IpAddr) -> bool {
     !(strange || address.is_unspecified() || address.is_multicast())
 }
 
-/// The sites of `old` that are still configured, with the cost that they have now: a site that
+/// The sites of `old` that are still configured, as they are configured now: a site that
 /// was taken out of the configuration was taken out on purpose.
 fn kept(config: &ServiceConfig, old: &Service) -> Vec<Site> {
     let site = |s: &SiteConfig| {
-        let old = old.sites.iter().find(|o| o.name == s.name)?;
-        Some(Site { cost: s.cost, forced: s.forced.clone(), ..old.clone() })
+        let old = old.sites.iter().find(|o| o.name == s.site.name)?;
+        Some(Site { addresses: old.addresses.clone(), ..s.site.clone() })
     };
     config.sites.iter().filter_map(site).collect()
 }
@@ -211,12 +212,13 @@ mod tests {
             sites: vec![],
             https: Some(HttpsRecord { alpn: vec!["h2".to_owned()], hints: true, ..HttpsRecord::default() }),
             probe_ceiling: None,
+            least_ttl: None,
         }
     }
 
     fn site(n: usize) -> SiteConfig {
-        let dns_name = format!("s{n}.sites.foobar.com").parse().unwrap();
-        SiteConfig { name: format!("s{n}"), dns_name, cost: 0.0, forced: None }
+        let site = Site { name: format!("s{n}"), ..Site::default() };
+        SiteConfig { site, dns_name: format!("s{n}.sites.foobar.com").parse().unwrap() }
     }
 
     /// A reading in which site n has `counts[n]` addresses, from `first` on.
@@ -300,7 +302,7 @@ mod tests {
     #[test]
     fn what_no_dns_b_would_take_stays_here() {
         let mut zone = zone(1);
-        zone.services[0].sites[0].cost = f64::NAN;
+        zone.services[0].sites[0].site.cost = f64::NAN;
         assert!(matches!(compose(&zone, &reading(&[1], 0), None, false), Err(ComposeError::Invalid(_))));
     }
 

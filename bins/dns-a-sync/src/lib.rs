@@ -23,7 +23,7 @@ pub mod status;
 pub mod uplink;
 mod wire;
 
-use std::{collections::BTreeMap, ffi::OsString, path::Path, sync::Arc};
+use std::{collections::BTreeMap, ffi::OsString, future::ready, path::Path, sync::Arc};
 
 use dglb_core::{
     name::Name,
@@ -118,9 +118,8 @@ impl<const FORCE: bool> Daemon for DnsASync<FORCE> {
         let delegator = Delegator { config: config_out.clone(), wanted: wanted_out, outcome, metrics: metrics.clone() };
         tasks.spawn("delegation", delegator.run(tasks.stop_token()));
         let sources = Sources { config: config_out, snapshot: snapshot_out, delegations, boot };
-        admin
-            .run(tasks, registry, readiness, move || with_certificate(sources.status(), credentials.as_ref()))
-            .map_err(|error| StartError::Internal(error.to_string()))?;
+        let show = move || ready(with_certificate(sources.status(), credentials.as_ref()));
+        admin.run(tasks, registry, readiness, show).map_err(|error| StartError::Internal(error.to_string()))?;
         Ok(Self { admin: admin_address, metrics, config })
     }
 

@@ -1,9 +1,10 @@
 //! Configuration files, good and bad, as an operator would write them.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{fs, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use dglb_core::catalogue::{
-    Forced, ForcedState, Form, HttpProbe, HttpsRecord, Mode, Policy, ProbeKind, ProbeTls, StatusRange, ZoneStyle,
+    Forced, ForcedState, Form, HttpProbe, HttpsRecord, Location, Mode, PhaseLimits, Policy, ProbeKind, ProbeTls, Site,
+    StatusRange, ZoneStyle,
 };
 use dglb_node::{config::load, lifecycle::Daemon, link::PlainTcp};
 use dns_a_sync::{
@@ -82,7 +83,11 @@ fn the_shipped_sample_is_good_and_says_what_is_default() {
         assert!(config.security.tls.take().is_some());
         config.zones[0].services[0].service.https = None;
         config.zones[0].services[0].service.probe_ceiling = None;
-        config.zones[0].services[0].sites[0].forced = None;
+        config.zones[0].services[0].service.policy.target_load = 0;
+        let site = &mut config.zones[0].services[0].sites[0].site;
+        (site.capacity, site.location, site.forced) = (None, None, None);
+        site.groups.clear();
+        site.not_groups.clear();
     }
     assert_eq!(format!("{shipped:?}"), format!("{whole:?}"));
 }
@@ -142,17 +147,24 @@ fn a_probe_may_ask_for_more() {
     assert_eq!(probe("{ kind = \"https\" }"), ProbeKind::Http(Box::new(secured.clone())));
     let all = "{ kind = \"https\", method = \"GET\", path = \"/up\", host = \"a.test\", headers = [\"x-a: b: c\"], \
                status = [\"200-299\", \"401\"], body = \"ok\", max-body = \"1KiB\", version = \"2\", \
-               server-name = \"b.test\", verify = false, status-document = true }";
+               server-name = \"b.test\", verify = false, status-document = true, connect-timeout = \"200ms\", tls-timeout = \"300ms\", \
+               first-byte-timeout = \"400ms\", body-timeout = \"1s\" }";
     let wanted = HttpProbe {
         path: "/up".into(),
         host: Some("a.test".parse().unwrap()),
         headers: vec![("x-a".into(), "b: c".into())],
         statuses: vec![StatusRange { first: 200, last: 299 }, StatusRange { first: 401, last: 401 }],
         body: Some("ok".into()),
-        max_body: std::num::NonZeroU32::new(1_024),
+        max_body: NonZeroU32::new(1_024),
         http2: true,
         tls: Some(ProbeTls { server_name: Some("b.test".parse().unwrap()), verify: false }),
         status_document: true,
+        phases: PhaseLimits {
+            connect_ms: NonZeroU32::new(200),
+            tls_ms: NonZeroU32::new(300),
+            first_byte_ms: NonZeroU32::new(400),
+            body_ms: NonZeroU32::new(1_000),
+        },
         ..secured
     };
     assert_eq!(probe(all), ProbeKind::Http(Box::new(wanted)));
@@ -162,6 +174,8 @@ fn a_probe_may_ask_for_more() {
         ("{ kind = \"http\", headers = [\"host\"] }", "no colon"),
         ("{ kind = \"http\", headers = [\"host: a\"] }", "sets itself"),
         ("{ kind = \"http\", verify = false }", "unknown key"),
+        ("{ kind = \"http\", tls-timeout = \"1ms\" }", "unknown key"),
+        ("{ kind = \"http\", connect-timeout = \"1001ms\" }", "at most the probe's timeout"),
         ("{ kind = \"tcp\", path = \"/\" }", "unknown key"),
         ("{ kind = \"https\", method = \"HEAD\", body = \"x\" }", "GET where"),
     ] {
@@ -175,7 +189,7 @@ fn a_site_may_be_forced_for_a_while() {
     let forced = |until: &str| {
         let forced = format!("foobar.com\", forced = {{ state = 'draining', until = {until}, reason = 'roof' }} }}]");
         let (config, warnings) = Files::new(&[("sync.toml", &LEAST.replace("foobar.com\" }]", &forced))]).good();
-        (config.zones[0].services[0].sites[0].forced.clone(), warnings)
+        (config.zones[0].services[0].sites[0].site.forced.clone(), warnings)
     };
     let (state, reason) = (ForcedState::Draining, "roof".to_owned());
     let expected = Forced { state, until: 4_099_788_000, reason };
@@ -211,11 +225,54 @@ fn a_preset_is_what_is_not_written() {
     let balanced = policy("preset = 'balanced', latency-scale = '50ms', cost-scale = 3.0, margin = '5ms'");
     let expected = Policy { latency_scale_ms: 50.0, cost_scale: 3.0, margin_ms: 5, ..Policy::BALANCED };
     assert_eq!(balanced, expected);
-    assert_eq!(policy("form = 'failover'").form, Form::Failover);
+    let forms = [
+        ("best", Form::Best),
+        ("failover", Form::Failover),
+        ("weighted", Form::Weighted),
+        ("round-robin", Form::RoundRobin),
+        ("sticky", Form::Sticky),
+    ];
+    for (name, form) in forms {
+        assert_eq!(policy(&format!("form = '{name}'")).form, form);
+    }
+    let loaded = policy("load = 50.0, load-scale = 0.5, distance = 2, target-load = 0.8, least-sites = 2");
+    let expected =
+        Policy { load: 50.0, load_scale: 0.5, distance: 2.0, target_load: 800, least_sites: 2, ..Policy::FASTEST };
+    assert_eq!(loaded, expected);
     let file =
         LEAST.replace("probe =", "policy = { preset = 'best', latency-scale = '0s', cost-scale = 0.0 }\nprobe =");
     let mistakes = Files::new(&[("sync.toml", &file)]).mistakes();
     assert_eq!(mistakes.len(), 3, "{mistakes:?}");
+}
+
+#[test]
+fn a_site_says_what_it_can_do_and_for_whom_it_is() {
+    let site = |text: &str| LEAST.replace("name = \"sea\",", &format!("name = \"sea\", {text},"));
+    let whole = "weight = 3, capacity = 500.0, location = { latitude = 47.6, longitude = -122.3 }, groups = ['eu'], \
+                 not-groups = ['isp-7']";
+    let (config, warnings) = Files::new(&[("sync.toml", &site(whole))]).good();
+    assert!(warnings.is_empty(), "{warnings:?}");
+    let expected = Site {
+        name: "sea".to_owned(),
+        weight: 3,
+        capacity: Some(500.0),
+        location: Some(Location { latitude: 47.6, longitude: -122.3 }),
+        groups: vec!["eu".to_owned()],
+        not_groups: vec!["isp-7".to_owned()],
+        ..Site::default()
+    };
+    assert_eq!(config.zones[0].services[0].sites[0].site, expected);
+    let bad = "weight = 0, capacity = 0, location = { latitude = 91, longitude = 0 }, groups = ['EU']";
+    let mistakes = Files::new(&[("sync.toml", &site(bad))]).mistakes();
+    assert_eq!(mistakes.len(), 4, "{mistakes:?}");
+    let ttl = |text: &str| {
+        let file = LEAST.replace("probe =", &format!("{text}\nprobe ="));
+        Files::new(&[("sync.toml", &file)]).good().0.zones[0].services[0].service.least_ttl
+    };
+    assert_eq!(
+        (ttl(""), ttl("ttl = 30"), ttl("least-ttl = 5"), ttl("least-ttl = 300")),
+        (Some(60), None, Some(5), None)
+    );
 }
 
 #[test]

@@ -218,6 +218,7 @@ fn catalogue(services: usize) -> Result<ZoneCatalogue, Problem> {
             }],
             https: None,
             probe_ceiling: None,
+            least_ttl: None,
             sites: (1..=3).map(site).collect(),
         })
     };
@@ -240,7 +241,13 @@ fn ranking(lb: usize, service: usize) -> Result<Ranking, Problem> {
             site: format!("site{n}"),
             score: latency_us.map(|l| f64::from(l) / 1_000.0),
             addresses: vec![figures],
+            share: 0,
         }
     };
-    Ok(Ranking { service: name(&format!("s{service}"), ZONE)?, catalogue: 1, sites: (1..=3).map(ranked).collect() })
+    Ok(Ranking {
+        service: name(&format!("s{service}"), ZONE)?,
+        catalogue: 1,
+        sites: (1..=3).map(ranked).collect(),
+        unsettled: false,
+    })
 }

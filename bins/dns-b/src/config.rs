@@ -28,7 +28,7 @@ use dglb_node::{
 
 use crate::keeper::Quorum;
 pub use prove::{ProveBounds, ProveConfig};
-pub use quota::{Held, Quotas};
+pub use quota::{Held, HeldOf, Quotas};
 
 /// Everything that dns-b needs to know before it starts.
 #[derive(Clone, Debug)]
@@ -124,6 +124,8 @@ pub struct Peer {
     pub prove: ProveBounds,
     /// Zones that it may publish.
     pub may_publish: Vec<Name>,
+    /// How much is held of it where that differs from what holds for all.
+    pub held: HeldOf,
 }
 
 /// Reads and checks the file.
@@ -321,12 +323,13 @@ fn read_peers(section: &Section<'_>, fleet: Option<&Fleet>, has_numbers: bool) -
             }
             _ => {}
         }
+        let held = quota::read_peer(&peer);
         let Some(identity) = identity else { continue };
         if fleet.is_some_and(|f| f.server(&identity).is_some()) {
             peer.problem("identity", format!("\"{identity}\" is a dns-b of the fleet; its label is taken"));
         }
         if let Some(role) = role {
-            peers.insert(identity.clone(), Peer { role, may_map, prove, may_publish });
+            peers.insert(identity.clone(), Peer { role, may_map, prove, may_publish, held });
         }
         seen.push((peer, identity));
     }

@@ -10,6 +10,7 @@
 pub mod checker;
 pub mod config;
 pub mod keeper;
+pub mod look;
 pub mod metrics;
 pub mod networks;
 pub mod nonces;
@@ -22,7 +23,7 @@ mod upgrade;
 use std::{
     ffi::OsString,
     path::Path,
-    sync::{Arc, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use dglb_core::{
@@ -38,19 +39,21 @@ use dglb_node::{
     cli::{self, Exit},
     config::{ConfigError, Loaded},
     lifecycle::{Daemon, StartError, Tasks},
-    link::{AcceptSettings, Acceptor, LinkEvent, LinkId, LinkMetrics, LinkSettings, with_certificate},
+    link::{AcceptSettings, Acceptor, Credentials, LinkEvent, LinkId, LinkMetrics, LinkSettings, with_certificate},
     metrics::DnsCounters,
     serve::{ConductKeeper, Content, Endpoint, Server},
     store::StoreFigures,
 };
 use prometheus_client::registry::Registry;
+use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use config::Config;
 use keeper::{Keeper, operator};
+use look::Looks;
 use nonces::Witness;
-use run::{Run, SharedShown, Shown};
+use run::Run;
 
 /// Events of links that may wait for the keeper; then links wait.
 const EVENTS: usize = 1024;
@@ -108,9 +111,10 @@ impl Daemon for DnsB {
         let counters = DnsCounters::new();
         counters.register(&mut registry);
         server.register(&mut registry);
-        // The status has a content from the first moment on.
-        let shown = SharedShown::new(Shown::of(&keeper).into());
-        metrics::register(&mut registry, shown.clone());
+        // Both have a content from the first moment on.
+        let figures = Arc::new(Mutex::new(keeper.figures()));
+        metrics::register(&mut registry, Arc::clone(&figures));
+        let (seen, looks) = Looks::new(keeper.status(std::time::Instant::now()));
         let readiness = Readiness::new();
         readiness.wait("catalogue", "no dns-a-sync has published a zone yet");
         let (dns, encrypted) = (server.local_addresses(), server.encrypted_addresses());
@@ -120,12 +124,9 @@ impl Daemon for DnsB {
         let conduct = ConductKeeper::start(&config.serving, &mut registry, tasks);
         let content = Content { directory: publisher.reader(), conduct: conduct.reader() };
         server.set_unhurried(Box::new(Witness { nonces: keeper.nonces(), content: content.clone() }));
-        server.run(content, &counters, tasks).map_err(internal)?;
-        let status = shown.clone();
-        let show = move || {
-            let status = Arc::clone(&status.lock().unwrap_or_else(PoisonError::into_inner).status);
-            with_certificate(status.document(), credentials.as_ref())
-        };
+        server.run(content.clone(), &counters, tasks).map_err(internal)?;
+        let seen = Arc::new(seen);
+        let show = move || show(Arc::clone(&seen), credentials.clone());
         admin.run(tasks, registry, readiness.clone(), show).map_err(internal)?;
         let restored = CancellationToken::new();
         let events = take_links(acceptors, &restored, tasks);
@@ -135,6 +136,7 @@ impl Daemon for DnsB {
         let run = Run {
             keeper,
             publisher,
+            content,
             events,
             reloads,
             requests,
@@ -142,7 +144,8 @@ impl Daemon for DnsB {
             sources,
             check,
             asker,
-            shown,
+            figures,
+            looks,
             readiness,
             keeping,
             restored,
@@ -159,6 +162,11 @@ impl Daemon for DnsB {
         self.config = config;
         Ok(())
     }
+}
+
+/// What `/api/v1/status` says.
+async fn show(seen: Arc<Looks>, credentials: Option<Credentials>) -> Value {
+    with_certificate(seen.status().await.document(), credentials.as_ref())
 }
 
 fn bind_dns(config: &Config) -> Result<Server, StartError> {

@@ -11,21 +11,21 @@ use prometheus_client::{
 
 use crate::{
     keeper::{Figures, PROOF_REFUSALS, QUOTAS},
-    run::SharedShown,
+    run::SharedFigures,
 };
 
 /// Reads the figures at every scrape.
 #[derive(Debug)]
-struct KeeperMetrics(SharedShown);
+struct KeeperMetrics(SharedFigures);
 
 /// Adds the keeper's figures to a registry.
-pub fn register(registry: &mut Registry, shown: SharedShown) {
-    registry.register_collector(Box::new(KeeperMetrics(shown)));
+pub fn register(registry: &mut Registry, figures: SharedFigures) {
+    registry.register_collector(Box::new(KeeperMetrics(figures)));
 }
 
 impl Collector for KeeperMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let figures = self.0.lock().unwrap_or_else(PoisonError::into_inner).figures;
+        let figures = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for (name, help, value) in counters(&figures) {
             let counter = ConstCounter::new(value);
             counter.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;

@@ -14,8 +14,10 @@ use dglb_core::{
 use dglb_node::{
     admin::{Readiness, Request},
     ask::Asker,
+    explain::{self, Question},
     lifecycle::Tasks,
     link::{Decision, LinkEvent, LinkId},
+    serve::Content,
 };
 use tokio::{
     runtime::Handle,
@@ -27,39 +29,27 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     checker::check,
     config::{CheckConfig, Config},
-    keeper::{Checked, Figures, Keeper, Status, Verdict},
+    keeper::{Checked, Figures, Keeper, Verdict, explain::ROLES},
+    look::Look,
     networks::{Networks, Sources},
     peers::Peers,
     stored::Keeping,
 };
 
-/// How often leases, liveness and due checks are looked at.
+/// How often leases and liveness are looked at.
 const TICK: Duration = Duration::from_millis(200);
+/// How often some of the DNS-LBs have their turn for what is done for each again and again.
+const TURN: Duration = Duration::from_millis(25);
 /// What needs no more than a second's care is done every so many ticks.
 const TICKS_A_SECOND: u32 = 5;
-/// Events handled before the directory is published: a burst costs one publication.
-const BURST: usize = 256;
+/// For how long events are taken in before the directory is published: a burst costs one publication, and
+/// no change waits for all of it.
+const BURST: Duration = Duration::from_millis(5);
 /// Checks under way at a time.
 const CHECKS: usize = 256;
 
-/// What the admin endpoint shows, renewed by the task.
-#[derive(Debug)]
-pub struct Shown {
-    /// `/api/v1/status`; shared, so that it is written out by who asks for it.
-    pub status: Arc<Status>,
-    /// Behind the metrics.
-    pub figures: Figures,
-}
-
-impl Shown {
-    /// The keeper as it is now.
-    pub fn of(keeper: &Keeper) -> Self {
-        Self { status: Arc::new(keeper.status(Instant::now())), figures: keeper.figures() }
-    }
-}
-
-/// Shared with the admin thread, which only reads it.
-pub type SharedShown = Arc<Mutex<Shown>>;
+/// What is behind the metrics, renewed every second; shared with the admin thread, which only reads it.
+pub type SharedFigures = Arc<Mutex<Figures>>;
 
 /// Everything that the task owns.
 #[derive(Debug)]
@@ -68,6 +58,8 @@ pub struct Run {
     pub keeper: Keeper,
     /// To the serving threads.
     pub publisher: Publisher<Directory>,
+    /// What those answer from, to explain it.
+    pub content: Content,
     /// What links say.
     pub events: mpsc::Receiver<(LinkId, LinkEvent)>,
     /// New configurations, already found to be acceptable.
@@ -82,8 +74,10 @@ pub struct Run {
     pub check: CheckConfig,
     /// Asks them.
     pub asker: Arc<Asker>,
-    /// To the admin endpoint.
-    pub shown: SharedShown,
+    /// To the metrics.
+    pub figures: SharedFigures,
+    /// Who wants to see the status.
+    pub looks: mpsc::Receiver<Look>,
     /// Ready once there is something to answer.
     pub readiness: Readiness,
     /// Where everything is kept; nowhere without a state directory.
@@ -114,7 +108,8 @@ impl Run {
         let permits = Arc::new(Semaphore::new(CHECKS));
         let mut peers = Peers::default();
         let mut ticks = 0_u32;
-        let mut batch = Vec::with_capacity(BURST);
+        let mut turn = tokio::time::interval(TURN);
+        turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let restored = tokio::select! {
             () = stop.cancelled() => false,
             () = self.restore_reports() => true,
@@ -126,34 +121,31 @@ impl Run {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return self.keep_the_last().await,
-                got = self.events.recv_many(&mut batch, BURST) => {
-                    if got == 0 {
-                        return;
-                    }
-                    for (link, event) in batch.drain(..) {
-                        self.event(link, event, &mut peers);
-                    }
+                first = self.events.recv() => {
+                    let Some(first) = first else { return };
+                    self.burst(first, &mut peers);
                 }
                 Some(config) = self.reloads.recv() => {
                     self.keeper.reconfigure(&config, Instant::now());
                     self.check = config.check;
                     self.sources.send_replace(config.prove.sources);
                 }
-                Some(Request { path, parameters, reply }) = self.requests.recv() => {
-                    // Whoever asked may have gone.
-                    let _ = reply.send(self.keeper.request(path, &parameters, Instant::now()));
-                }
+                Some(request) = self.requests.recv() => self.request(request),
                 Some(networks) = self.networks.recv() => self.keeper.set_networks(networks, Instant::now()),
                 durable = progress(&mut self.keeping) => peers.release(durable),
                 Some(outcome) = outcomes.recv() => self.keeper.checked(outcome, Instant::now()),
+                Some(look) = self.looks.recv() => drop(look.send(self.keeper.status(Instant::now()))),
+                _ = turn.tick() => {
+                    self.keeper.turn(Instant::now());
+                    self.start_checks(&permits, &checked);
+                }
                 _ = tick.tick() => {
                     peers.flush();
                     self.keeper.tick(Instant::now());
-                    self.start_checks(&permits, &checked);
                     ticks = ticks.wrapping_add(1);
                     if ticks.is_multiple_of(TICKS_A_SECOND) {
                         self.keeper.slow_tick(Instant::now());
-                        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = Shown::of(&self.keeper);
+                        *self.figures.lock().unwrap_or_else(PoisonError::into_inner) = self.keeper.figures();
                     }
                 }
             }
@@ -162,6 +154,16 @@ impl Run {
             self.write();
             let durable = self.keeping.as_ref().map_or(u64::MAX, |keeping| keeping.committer.durable());
             self.keeper.take_outbox().into_iter().for_each(|(link, message)| peers.say(link, message, durable));
+        }
+    }
+
+    /// Takes in what has come, for a moment.
+    fn burst(&mut self, first: (LinkId, LinkEvent), peers: &mut Peers) {
+        let begin = Instant::now();
+        let mut next = Some(first);
+        while let Some((link, event)) = next {
+            self.event(link, event, peers);
+            next = if begin.elapsed() < BURST { self.events.try_recv().ok() } else { None };
         }
     }
 
@@ -192,6 +194,19 @@ impl Run {
                 self.keeper.closed(link, down.last_heard.unwrap_or(now));
             }
         }
+    }
+
+    fn request(&mut self, Request { path, parameters, reply }: Request) {
+        let now = Instant::now();
+        let answer = if path == explain::PATH {
+            let question = Question::read(&parameters, ROLES);
+            let explained = question.and_then(|question| question.explain(&self.content));
+            explained.map(|explained| self.keeper.explained(explained, now))
+        } else {
+            self.keeper.request(path, &parameters, now)
+        };
+        // Whoever asked may have gone.
+        let _ = reply.send(answer);
     }
 
     /// Takes back the reports of before the restart. Peers wait meanwhile, questions do not.

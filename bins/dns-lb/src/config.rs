@@ -11,10 +11,14 @@ use dglb_core::{
     identity::Identity,
     net::{Prefix, canonical},
     proto::message::PeerRole,
+    rank::Here,
 };
 use dglb_node::{
     admin,
-    config::{self, ConfigError, Loaded, Section, duration, integer, link_security, size, text},
+    config::{
+        self, ConfigError, Loaded, Section, decisions, duration, group, integer, link_security, location, size, text,
+    },
+    journal,
     link::LinkSecurity,
 };
 use dglb_probe::{prober, trust::Trust};
@@ -42,6 +46,8 @@ pub struct Config {
     pub admin: admin::Address,
     /// The directory in which the store is; without one nothing outlives a restart.
     pub state_dir: Option<PathBuf>,
+    /// Where decisions are put down, if anywhere.
+    pub decisions: Option<journal::Settings>,
 }
 
 /// `[dns]`
@@ -56,7 +62,7 @@ pub struct Dns {
 }
 
 /// `[isp]`: what is mapped to this DNS-LB.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Isp {
     /// Where the DNS-ISP's addresses come from.
     pub resolvers: resolver::Source,
@@ -68,6 +74,8 @@ pub struct Isp {
     pub preference: u16,
     /// Share among equals, at least 1.
     pub weight: u16,
+    /// Where it is, and in which groups: what customers name in their policies.
+    pub here: Here,
 }
 
 /// `[[dns-b]]`
@@ -125,8 +133,9 @@ fn read(section: &Section<'_>) -> Option<Config> {
         section.table("report").map_or(report_interval, |r| r.or("interval", duration("1s", "1h"), report_interval));
     let admin = section.required_table("admin").and_then(|admin| admin.required("listen", text));
     let state_dir = section.path("state-dir");
+    let decisions = decisions(section, state_dir.as_ref());
     let (identity, dns, servers, admin) = (identity?, dns?, servers?, admin?);
-    Some(Config { identity, dns, isp, servers, map, probe, report_interval, admin, state_dir })
+    Some(Config { identity, dns, isp, servers, map, probe, report_interval, admin, state_dir, decisions })
 }
 
 fn read_dns(section: &Section<'_>, identity: Option<&Identity>) -> Option<Dns> {
@@ -174,7 +183,8 @@ fn read_isp(section: &Section<'_>) -> Isp {
     };
     let Some(isp) = section.table("isp") else {
         let (resolvers, networks) = (file(None), Vec::new());
-        return Isp { resolvers, self_check: SELF_CHECK, networks, preference: PREFERENCE, weight: 1 };
+        let here = Here::default();
+        return Isp { resolvers, self_check: SELF_CHECK, networks, preference: PREFERENCE, weight: 1, here };
     };
     let path = isp.path("resolv-conf");
     let fixed: Vec<IpAddr> = isp.list("resolvers", text);
@@ -193,6 +203,7 @@ fn read_isp(section: &Section<'_>) -> Isp {
         networks: isp.list("networks", text),
         preference: isp.or("preference", integer(0..=u16::MAX), PREFERENCE),
         weight: isp.or("weight", integer(1..=u16::MAX), 1),
+        here: Here { groups: isp.list("groups", group), location: location(&isp, "location") },
     }
 }
 
@@ -275,6 +286,7 @@ fn read_probe(section: &Section<'_>) -> Probe {
 
 #[cfg(test)]
 mod tests {
+    use dglb_core::catalogue::Location;
     use dglb_node::link::PlainTcp;
 
     use super::*;
@@ -315,11 +327,39 @@ mod tests {
         let sample = sample.value;
         assert_eq!(sample.isp.resolvers, least.isp.resolvers);
         assert_eq!((sample.isp.preference, sample.isp.weight), (least.isp.preference, least.isp.weight));
+        assert_eq!(sample.isp.here, least.isp.here);
         assert_eq!((&sample.probe, sample.report_interval), (&least.probe, least.report_interval));
         assert!(sample.map.security.tls.is_some());
         let map = Map { security: least.map.security.clone(), ..sample.map };
         assert_eq!((map, sample.dns.serving), (least.map, least.dns.serving));
         assert_eq!(sample.servers.len(), 2);
+    }
+
+    #[test]
+    fn decisions_are_put_down_where_there_is_a_place_for_them() {
+        let read = |more: &str| load_text(&format!("{more}\n{LEAST}"));
+        let settings = |text: &str| read(text).unwrap().value.decisions;
+        assert_eq!(settings(""), None);
+        let default = settings("state-dir = '.'").unwrap();
+        assert!(default.file.ends_with("decisions.jsonl"), "{default:?}");
+        assert_eq!((default.size, default.files), (16 << 20, 4));
+        assert_eq!(settings("state-dir = '.'\ndecisions.enabled = false"), None);
+        let named = settings("decisions = { file = '/x/y', size = '1MiB', files = 1 }").unwrap();
+        let expected = journal::Settings { file: "/x/y".into(), size: 1 << 20, files: 1 };
+        assert_eq!(named, expected);
+        let wrong = read("decisions = { enabled = true, files = 0 }").unwrap_err().join("\n");
+        assert!(wrong.contains("needs \"file\", or a state-dir") && wrong.contains("from 1 to 1000"), "{wrong}");
+    }
+
+    #[test]
+    fn it_may_say_where_it_is() {
+        let text = |isp: &str| LEAST.replace("[[dns-b]]", &format!("[isp]\n{isp}\n[[dns-b]]"));
+        let place = "groups = ['eu', 'isp-7']\nlocation = { latitude = 52.5, longitude = 13.4 }";
+        let here = load_text(&text(place)).unwrap().value.isp.here;
+        assert_eq!(here.groups, ["eu", "isp-7"]);
+        assert_eq!(here.location, Some(Location { latitude: 52.5, longitude: 13.4 }));
+        let mistakes = load_text(&text("groups = ['E U']\nlocation = { latitude = 91.0 }")).unwrap_err();
+        assert_eq!(mistakes.len(), 3, "{mistakes:?}");
     }
 
     #[test]

@@ -7,6 +7,8 @@
 
 mod adopt;
 mod asked;
+mod cut_off;
+mod decisions;
 mod keep;
 mod residence;
 mod steering;
@@ -20,13 +22,15 @@ use std::{
 };
 
 use dglb_core::{
-    catalogue::ZoneCatalogue,
+    catalogue::{Forced, ZoneCatalogue},
+    decided::Decided,
     directory::{Directory, LbIndex, LbState},
     fleet::Fleet,
     identity::Identity,
     index::Seed,
     name::Name,
     proto::message::{FleetStamp, Message, Resync, Welcome},
+    rank::Here,
     report::Ranking,
 };
 use dglb_probe::{
@@ -46,6 +50,7 @@ use crate::{
     self_check::{Arrived, Check, SelfCheck},
 };
 use asked::{Asked, Wish};
+use decisions::PutDown;
 use steering::Steering;
 use want::Wanted;
 
@@ -64,6 +69,8 @@ pub struct Settings {
     pub digest: Duration,
     /// Between two checks whether the ISP's users reach this DNS-LB; zero for none.
     pub self_check: Duration,
+    /// Where it is, and in which groups.
+    pub here: Here,
 }
 
 /// What happened.
@@ -81,6 +88,8 @@ pub enum Event {
     Arrived(IpAddr, Arrived),
     /// The configuration claims this now.
     Claim(Claim),
+    /// It says this of where the DNS-LB is.
+    Here(Here),
     /// The link to a dns-b is up; its HELLO named this fleet document.
     Up(Identity, Box<Welcome>, FleetStamp),
     /// A dns-b said something.
@@ -110,6 +119,8 @@ pub struct Effects {
     pub probe_now: Vec<(Name, String)>,
     /// These sites of these services, and no others of theirs, need not be probed often.
     pub calm: Vec<(Name, BTreeSet<String>)>,
+    /// Decisions to be put down.
+    pub decided: Vec<Decided>,
     /// Ask the DNS-ISP for these.
     pub look_ups: Vec<LookUp>,
     /// Ask the DNS-ISP for these, too, and see where the questions arrive.
@@ -153,6 +164,7 @@ pub struct Keeper {
     /// The sites of each service that need not be probed often.
     calm: BTreeMap<Name, BTreeSet<String>>,
     asked: Asked,
+    put_down: PutDown,
 }
 
 impl Keeper {
@@ -163,6 +175,9 @@ impl Keeper {
         directory.set_own(own);
         directory.set_awaiting_any(true);
         directory.update_lb(own, |lb| lb.state = LbState::Alive);
+        let mut measurements = Measurements::new(settings.settle);
+        // Nothing is ranked yet.
+        let _ = measurements.move_to(settings.here.clone(), now);
         let keeper = Self {
             directory,
             own,
@@ -177,7 +192,7 @@ impl Keeper {
             not_dialled: Vec::new(),
             behind: BTreeMap::new(),
             told: false,
-            measurements: Measurements::new(settings.settle),
+            measurements,
             registration: Registration::new(settings.claim.clone(), settings.servers.clone()),
             reports: Reports::new(metrics.reports_sent.clone(), metrics.reports_acknowledged.clone()),
             proofs: Proofs::default(),
@@ -189,9 +204,15 @@ impl Keeper {
             steering: Steering::default(),
             calm: BTreeMap::new(),
             asked: Asked::default(),
+            put_down: PutDown::default(),
         };
         keeper.gauge();
         keeper
+    }
+
+    /// It is so many seconds since 1970 now.
+    pub fn set_clock(&mut self, unix: u64) {
+        self.measurements.set_clock(unix);
     }
 
     /// Takes in what happened at `now`.
@@ -215,7 +236,17 @@ impl Keeper {
                 self.claim(claim, &mut effects);
             }
             Event::Claim(claim) => self.claim(claim, &mut effects),
-            Event::Up(server, welcome, named) => self.up(&server, *welcome, named, &mut effects),
+            Event::Here(here) => {
+                let changes = self.measurements.move_to(here, now);
+                self.ranked(changes, Vec::new(), &mut effects);
+            }
+            Event::Up(server, welcome, named) => {
+                if self.measurements.is_cut_off() {
+                    self.measurements.judge_anew(now);
+                    self.reached_again(&mut effects);
+                }
+                self.up(&server, *welcome, named, &mut effects);
+            }
             Event::Said(server, message) => self.said(server, message, now, &mut effects),
             Event::Asked(name) => self.asked(&name, now, &mut effects),
             Event::Down(server) => {
@@ -239,8 +270,12 @@ impl Keeper {
         let labels = ProbeLabels { kind: sample.target.probe.kind.as_str(), outcome: sample.outcome.as_str() };
         self.metrics.probes.get_or_create(&labels).inc();
         self.metrics.abnormal_ends.inc_by(sample.outcome.is_abnormal_end().into());
+        let was_cut_off = self.measurements.is_cut_off();
         if let Some(change) = self.measurements.record(sample) {
             self.ranked(vec![change], Vec::new(), effects);
+        }
+        if was_cut_off && !self.measurements.is_cut_off() {
+            self.reached_again(effects);
         }
     }
 
@@ -290,6 +325,7 @@ impl Keeper {
         self.grant_due(now, effects);
         let due = self.measurements.due(now);
         self.ranked(due, Vec::new(), effects);
+        self.look_at_ourselves(effects);
         if now >= self.next_digest {
             self.next_digest = now + self.settings.digest;
             effects.send.extend(self.reports.digest());
@@ -298,6 +334,7 @@ impl Keeper {
             effects.answers |= !rankings.is_empty();
             self.answer_with(&rankings);
             self.keep_rankings(rankings.iter().map(|ranking| &ranking.service));
+            self.put_down_confirmed(effects);
         }
     }
 
@@ -318,6 +355,7 @@ impl Keeper {
             for ranking in &reordered {
                 let names: Vec<_> = ranking.sites.iter().map(|s| (s.site.as_str(), s.health())).collect();
                 tracing::info!(service = %ranking.service, order = ?names, "ranking changed");
+                self.put_down(&ranking.service, effects);
             }
             self.answer_with(&reordered);
             self.keep_rankings(reordered.iter().map(|ranking| &ranking.service));
@@ -389,6 +427,16 @@ impl Keeper {
         self.measurements.rankings()
     }
 
+    /// Whether this host can reach nothing at all, so that failed probes say nothing of the sites.
+    pub fn is_cut_off(&self) -> bool {
+        self.measurements.is_cut_off()
+    }
+
+    /// The sites of services that count as what somebody says.
+    pub fn forced(&self) -> impl Iterator<Item = (&Name, &str, &Forced)> {
+        self.measurements.forced()
+    }
+
     /// What the dns-bs know of this DNS-LB's place.
     pub fn registration(&self) -> &Registration {
         &self.registration
@@ -435,6 +483,7 @@ impl Keeper {
         set(&m.isp_resolvers_reaching, reaching as u64);
         set(&m.isp_resolvers_not_reaching, not_reaching as u64);
         set(&m.services, self.measurements.rankings().count() as u64);
+        set(&m.cut_off, self.measurements.is_cut_off().into());
         set(&m.services_ranked, self.measurements.rankings().filter(|(_, r)| r.is_some()).count() as u64);
     }
 }

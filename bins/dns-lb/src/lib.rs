@@ -12,6 +12,7 @@
 
 pub mod addresses;
 pub mod config;
+mod explain;
 pub mod isp;
 pub mod keeper;
 pub mod measurements;
@@ -27,6 +28,7 @@ mod work;
 
 use std::{
     ffi::OsString,
+    future::ready,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{ExitCode, Termination},
@@ -41,10 +43,12 @@ use dglb_core::{
     published::Publisher,
 };
 use dglb_node::{
-    admin::{self, Admin, Readiness},
+    admin::{self, Admin, Readiness, Request, Requests},
     boot::Boot,
     cli,
     config::{ConfigError, Loaded},
+    explain::PATH as EXPLAIN,
+    journal,
     lifecycle::{Daemon, StartError, Tasks},
     link::{LinkMetrics, with_certificate},
     metrics::DnsCounters,
@@ -65,6 +69,8 @@ use crate::{
 
 /// Names of questions that were relayed and wait for the keeper; beyond that it misses some.
 const ASKED: usize = 64;
+/// Requests of the operator that may wait; more are turned away.
+const REQUESTS: usize = 16;
 
 /// A running dns-lb.
 #[derive(Debug)]
@@ -132,7 +138,7 @@ impl Daemon for DnsLb {
         let endpoints: Vec<_> =
             config.dns.listen.iter().map(|address| Endpoint { address: *address, role: Role::DnsLb }).collect();
         let mut server = Server::bind(&endpoints, config.dns.serving.settings.clone())?;
-        let admin = Admin::bind(&config.admin)?;
+        let (admin, requests) = bind_admin(&config)?;
 
         let (boot, metrics, counters, links) =
             (Boot::now(), Metrics::default(), DnsCounters::new(), LinkMetrics::default());
@@ -141,6 +147,7 @@ impl Daemon for DnsLb {
         let mut registry = dglb_node::metrics::registry(Self::NAME, tasks);
         let open = |directory: &PathBuf| open_store(directory, &mut keeper, &mut registry, tasks);
         let committer = config.state_dir.as_ref().map(open).transpose()?;
+        let journal = journal::start(config.decisions.clone(), &mut registry, tasks)?;
         let publisher = Publisher::new(keeper.directory().clone());
         let conduct = ConductKeeper::start(&config.dns.serving, &mut registry, tasks);
         let content = Content { directory: publisher.reader(), conduct: conduct.reader() };
@@ -174,10 +181,10 @@ impl Daemon for DnsLb {
         let uplink = Uplink::start(&daemon.config, (boot, held), (settings, &links), tasks);
         let work = Work::new(
             keeper,
-            (uplink, asked),
+            work::Inputs { uplink, asked, requests, content: content.clone() },
             &daemon.config,
             work::Outputs { publisher, relay, shown, readiness: readiness.clone(), metrics },
-            committer,
+            (committer, journal),
         );
         let stop = tasks.stop_token();
         tasks.spawn("keeper", work.run(reloaded, stop));
@@ -185,7 +192,7 @@ impl Daemon for DnsLb {
         server.run(content, &counters, tasks).map_err(internal)?;
         let dns = daemon.dns.clone();
         let show = move || with_certificate(full_status(&status.borrow().clone(), boot, &dns), credentials.as_ref());
-        admin.run(tasks, registry, readiness, show).map_err(internal)?;
+        admin.run(tasks, registry, readiness, move || ready(show())).map_err(internal)?;
         Ok(daemon)
     }
 
@@ -198,6 +205,14 @@ impl Daemon for DnsLb {
         self.config = config;
         Ok(())
     }
+}
+
+/// The admin endpoint, and what is going to be asked there.
+fn bind_admin(config: &Config) -> Result<(Admin, mpsc::Receiver<Request>), StartError> {
+    let mut admin = Admin::bind(&config.admin)?;
+    let (to, requests) = mpsc::channel(REQUESTS);
+    admin.set_requests(Requests { look: &[EXPLAIN], change: &[], to });
+    Ok((admin, requests))
 }
 
 fn keeper_settings(config: &Config) -> keeper::Settings {
@@ -220,6 +235,7 @@ fn keeper_settings(config: &Config) -> keeper::Settings {
         settle: config.probe.settle,
         digest: config.report_interval,
         self_check: config.isp.self_check,
+        here: config.isp.here.clone(),
     }
 }
 

@@ -4,6 +4,8 @@
 //! Invariant: a service has no ranking before it can have a good one (every address is settled,
 //! or the time for that has passed), and from then on always has one.
 
+mod own_fault;
+
 use std::{
     collections::{BTreeMap, HashMap},
     net::IpAddr,
@@ -11,10 +13,11 @@ use std::{
 };
 
 use dglb_core::{
-    catalogue::Service,
+    catalogue::{Forced, ForcedState, Service, Site},
+    decided::Decided,
     estimate::{AddressEstimate, Measured, Observation},
     name::Name,
-    rank::{Inputs, differs, rank},
+    rank::{self, Here, Inputs, differs, rank},
     report::Ranking,
 };
 use dglb_probe::{
@@ -31,6 +34,13 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub struct Measurements {
     /// How long the first ranking of a service waits for its slowest address.
     settle: Duration,
+    here: Here,
+    /// Seconds since 1970, which say what is forced no longer.
+    unix: u64,
+    /// Probes that went well, ever.
+    goods: u64,
+    /// Nothing can be reached, so failures say nothing.
+    cut_off: bool,
     services: BTreeMap<Name, Watched>,
 }
 
@@ -54,18 +64,37 @@ struct Watched {
     sampled: bool,
     estimates: HashMap<(String, IpAddr), AddressEstimate>,
     ranking: Option<Ranking>,
+    /// What this run has made it of, and why it is as it is.
+    decision: Option<(Inputs, rank::Outcome)>,
     /// Whether that is of an earlier run, and stands until this one has its own.
     restored: bool,
     /// When that was made.
     ranked: Instant,
     /// Whether there are samples that it does not know of.
     outdated: bool,
+    /// What each site was made to count as then, of a service that has such sites.
+    forced: Vec<Option<ForcedState>>,
+    /// What was answered when of all services' probes so many had gone well.
+    good: Option<Ranking>,
+    goods: u64,
 }
 
 impl Measurements {
     /// No services yet; `settle` is how long a first ranking waits for slow addresses.
     pub fn new(settle: Duration) -> Self {
-        Self { settle, services: BTreeMap::new() }
+        Self { settle, here: Here::default(), unix: 0, goods: 0, cut_off: false, services: BTreeMap::new() }
+    }
+
+    /// This is somewhere else, or in other groups; the rankings that there are follow.
+    pub fn move_to(&mut self, here: Here, now: Instant) -> Vec<Change> {
+        self.here = here;
+        let ranked = |w: &&mut Watched| w.ranking.is_some() && !w.restored;
+        self.services.values_mut().filter(ranked).map(|w| w.rank(&self.here, now, self.unix)).collect()
+    }
+
+    /// It is so many seconds since 1970 now. Before this is said, nothing that is forced has expired.
+    pub fn set_clock(&mut self, unix: u64) {
+        self.unix = unix;
     }
 
     /// Measures `service` of catalogue generation `catalogue` from now on. What was measured of
@@ -77,12 +106,14 @@ impl Measurements {
             watched.since = before.since;
             watched.ranking = before.ranking;
             watched.restored = before.restored;
+            (watched.good, watched.goods) = (before.good, before.goods);
             if before.service.probes == watched.service.probes {
                 watched.sampled = before.sampled;
                 watched.inherit(before.estimates);
             }
         }
-        let change = (watched.ranking.is_some() && !watched.restored).then(|| watched.rank(now));
+        let ranked = watched.ranking.is_some() && !watched.restored;
+        let change = ranked.then(|| watched.rank(&self.here, now, self.unix));
         self.services.insert(service.name.clone(), watched);
         change
     }
@@ -104,12 +135,17 @@ impl Measurements {
     /// Takes in what a probe saw.
     pub fn record(&mut self, sample: &Sample) -> Option<Change> {
         let target = &sample.target;
-        let watched = self.services.get_mut(&target.service)?;
         let seen = match sample.outcome {
             Outcome::Good(times) => Observation::Good(times.connect),
-            Outcome::Failed(_) => Observation::Failed,
-            Outcome::Local => return None,
+            Outcome::Failed(_) if !self.cut_off => Observation::Failed,
+            Outcome::Failed(_) | Outcome::Local => return None,
         };
+        let is_good = matches!(seen, Observation::Good(_));
+        if is_good {
+            self.goods += 1;
+            self.judge_anew(sample.at);
+        }
+        let watched = self.services.get_mut(&target.service)?;
         // A probe of before a change of the catalogue says nothing of what is probed now.
         if watched.service.probes.get(target.number) != Some(&target.probe) {
             return None;
@@ -118,6 +154,11 @@ impl Measurements {
         let verdict = |e: &AddressEstimate| (e.health(), e.is_settled(sample.at));
         let before = verdict(estimate);
         estimate.record(target.number, seen, sample.at);
+        estimate.tell(sample.told, sample.at);
+        // Who did not answer has not taken back what it said.
+        if is_good || sample.told.state.is_some() {
+            estimate.tell_state(target.number, sample.told.state);
+        }
         let after = verdict(estimate);
         watched.sampled = true;
         watched.outdated = true;
@@ -127,18 +168,38 @@ impl Measurements {
             }
             _ => before != after && watched.is_settled(sample.at),
         };
-        now.then(|| watched.rank(sample.at))
+        if !now {
+            return None;
+        }
+        if !is_good {
+            watched.keep_good(self.goods);
+        }
+        let change = watched.rank(&self.here, sample.at, self.unix);
+        if is_good {
+            watched.keep_good(self.goods);
+        }
+        Some(change)
     }
 
-    /// Rankings that are due at `now`: those with new figures, and the first ones of services that
-    /// have waited long enough for their slowest addresses.
+    /// Rankings that are due at `now`: those with new figures, those of which something is forced no longer,
+    /// and the first ones of services that have waited long enough for their slowest addresses.
     pub fn due(&mut self, now: Instant) -> Vec<Change> {
-        let settle = self.settle;
+        if self.cut_off {
+            return Vec::new();
+        }
+        let (settle, unix, goods) = (self.settle, self.unix, self.goods);
         let due = |w: &&mut Watched| match w.ranking {
-            Some(_) if !w.restored => w.outdated && now.saturating_duration_since(w.ranked) >= PAUSE,
+            Some(_) if !w.restored => {
+                w.outdated && now.saturating_duration_since(w.ranked) >= PAUSE || w.forced != w.forced_at(unix)
+            }
             _ => w.sampled && now.saturating_duration_since(w.since) >= settle,
         };
-        self.services.values_mut().filter(due).map(|w| w.rank(now)).collect()
+        let here = &self.here;
+        let rank = |w: &mut Watched| {
+            w.keep_good(goods);
+            w.rank(here, now, unix)
+        };
+        self.services.values_mut().filter(due).map(rank).collect()
     }
 
     /// Everything that must be probed.
@@ -149,6 +210,21 @@ impl Measurements {
     /// The rankings of now, by service; `None` for one that is not settled.
     pub fn rankings(&self) -> impl Iterator<Item = (&Name, Option<&Ranking>)> {
         self.services.iter().map(|(name, w)| (name, w.ranking.as_ref()))
+    }
+
+    /// The sites that count as what somebody says, now.
+    pub fn forced(&self) -> impl Iterator<Item = (&Name, &str, &Forced)> {
+        let sites = self.services.iter().flat_map(|(name, w)| w.service.sites.iter().map(move |site| (name, site)));
+        sites.filter_map(|(name, site)| {
+            Some((name, site.name.as_str(), site.forced.as_ref().filter(|f| f.holds(self.unix))?))
+        })
+    }
+
+    /// The decision behind a service's ranking of now, if this run has made it.
+    pub fn decided(&self, service: &Name) -> Option<Decided> {
+        let watched = self.services.get(service)?;
+        let (inputs, outcome) = watched.decision.clone()?;
+        Some(Decided::of(&watched.service, inputs, outcome))
     }
 
     /// Whether there is a service, and a ranking for each that this run has made.
@@ -173,10 +249,21 @@ impl Watched {
             sampled: false,
             estimates,
             ranking: None,
+            decision: None,
             restored: false,
             ranked: since,
             outdated: false,
+            forced: Vec::new(),
+            good: None,
+            goods: 0,
         }
+    }
+
+    /// What each site is made to count as; nothing at all where none is.
+    fn forced_at(&self, unix: u64) -> Vec<Option<ForcedState>> {
+        let forced = |site: &Site| site.forced.as_ref().filter(|f| f.holds(unix)).map(|f| f.state);
+        let sites = &self.service.sites;
+        if sites.iter().any(|site| forced(site).is_some()) { sites.iter().map(forced).collect() } else { Vec::new() }
     }
 
     /// Keeps what was known of the addresses that are still there.
@@ -192,12 +279,19 @@ impl Watched {
         self.estimates.values().all(|e| e.is_settled(now))
     }
 
-    fn rank(&mut self, now: Instant) -> Change {
-        let measured = |site: &dglb_core::catalogue::Site, address| {
+    fn rank(&mut self, here: &Here, now: Instant, unix: u64) -> Change {
+        self.forced = self.forced_at(unix);
+        let measured = |site: &Site, address| {
             let estimate = self.estimates.get(&(site.name.clone(), address));
-            estimate.map_or_else(|| Measured::unknown(address), |e| e.measured(address, now))
+            let mut measured = estimate.map_or_else(|| Measured::unknown(address), |e| e.measured(address, now));
+            let forced = site.forced.as_ref().filter(|forced| forced.holds(unix)).map(|forced| forced.state);
+            measured.figures.health = measured.figures.health.by_word(None, forced);
+            measured
         };
-        let ranking = rank(&Inputs::new(&self.service, self.catalogue, measured, self.ranking.as_ref())).ranking;
+        let inputs = Inputs::new(&self.service, self.catalogue, measured, self.ranking.as_ref()).at(here);
+        let outcome = rank(&inputs);
+        let ranking = outcome.ranking.clone();
+        self.decision = Some((inputs, outcome));
         (self.ranked, self.outdated) = (now, false);
         let before = self.ranking.replace(ranking.clone());
         let restored = std::mem::take(&mut self.restored);
@@ -213,8 +307,8 @@ pub(crate) mod tests {
     use std::sync::Arc;
 
     use dglb_core::{
-        catalogue::{Mode, Policy, Probe, ProbeKind, Site},
-        load::Told,
+        catalogue::{Mode, Policy, Probe, ProbeKind},
+        load::{Stated, Told},
         report::Health,
     };
 
@@ -222,7 +316,7 @@ pub(crate) mod tests {
 
     use super::*;
 
-    const SETTLE: Duration = Duration::from_secs(5);
+    pub(crate) const SETTLE: Duration = Duration::from_secs(5);
 
     /// A service with one IPv4 address for each site `s1`, `s2`, …
     pub(crate) fn service(name: &str, sites: u8) -> Service {
@@ -242,6 +336,7 @@ pub(crate) mod tests {
             }],
             https: None,
             probe_ceiling: None,
+            least_ttl: None,
             sites: (1..=sites)
                 .map(|n| Site {
                     name: format!("s{n}"),
@@ -263,7 +358,7 @@ pub(crate) mod tests {
         Sample { target: Arc::new(target), outcome, told: Told::default(), at }
     }
 
-    fn order(ranking: &Ranking) -> Vec<&str> {
+    pub(crate) fn order(ranking: &Ranking) -> Vec<&str> {
         ranking.sites.iter().map(|s| s.site.as_str()).collect()
     }
 
@@ -337,6 +432,58 @@ pub(crate) mod tests {
         assert_eq!(m.record(&sample(&www, 2, None, later)), None);
         let Some(Change::Order(ranking)) = m.record(&sample(&www, 2, None, later)) else { panic!("a dead site stays") };
         assert_eq!(order(&ranking), ["s1", "s2"]);
+    }
+
+    #[test]
+    fn who_calls_itself_draining_or_down_gives_its_place_up_at_once() {
+        let now = Instant::now();
+        let www = service("www.glb.test", 2);
+        let mut m = Measurements::new(SETTLE);
+        m.watch(&www, 1, now);
+        let says = |n, ms, state| Sample { told: Told { state, ..Told::default() }, ..sample(&www, n, ms, now) };
+        for n in [1, 1, 1, 2, 2, 2] {
+            m.record(&sample(&www, n, Some(10 * n as u64), now));
+        }
+        for (word, health) in [(Stated::Draining, Health::Draining), (Stated::Down, Health::Down)] {
+            let Some(Change::Order(ranking)) = m.record(&says(1, Some(10), Some(word))) else { panic!("{word:?}") };
+            assert_eq!((order(&ranking), ranking.sites[1].health()), (vec!["s2", "s1"], health));
+        }
+        assert_eq!(m.record(&says(1, None, None)), None, "silence takes nothing back");
+        let Some(Change::Order(ranking)) = m.record(&says(1, Some(10), None)) else { panic!() };
+        assert_eq!((order(&ranking)[1], ranking.sites[1].health()), ("s1", Health::Up), "by the margin only");
+        // A page that says so may be one with a bad status.
+        assert!(m.record(&says(1, None, Some(Stated::Down))).is_some());
+    }
+
+    #[test]
+    fn a_forced_site_is_what_it_is_forced_to_be_until_that_expires() {
+        let now = Instant::now();
+        let mut www = service("www.glb.test", 3);
+        let force = |state, until| Some(Forced { state, until, reason: "test".to_owned() });
+        www.sites[0].forced = force(ForcedState::Down, 2_000);
+        www.sites[1].forced = force(ForcedState::Up, 3_000);
+        let mut m = Measurements::new(SETTLE);
+        m.set_clock(1_000);
+        m.watch(&www, 1, now);
+        for n in [1, 2, 3] {
+            for _ in 0..3 {
+                m.record(&sample(&www, n, (n != 2).then_some(10 * n as u64), now));
+            }
+        }
+        let health = |m: &Measurements| {
+            let ranking = m.rankings().next().unwrap().1.unwrap().clone();
+            ranking.sites.iter().map(|s| (s.site.clone(), s.health())).collect::<Vec<_>>()
+        };
+        let of = |n: u8, health| (format!("s{n}"), health);
+        assert_eq!(health(&m), [of(3, Health::Up), of(2, Health::Up), of(1, Health::Down)]);
+        assert!(m.due(now).is_empty());
+        m.set_clock(2_000);
+        assert!(matches!(&m.due(now)[..], [Change::Order(_)]));
+        assert_eq!(health(&m), [of(1, Health::Up), of(3, Health::Up), of(2, Health::Up)]);
+        m.set_clock(3_000);
+        assert!(matches!(&m.due(now)[..], [Change::Order(_)]));
+        assert_eq!(health(&m)[2], of(2, Health::Down));
+        assert!(m.due(now).is_empty());
     }
 
     #[test]

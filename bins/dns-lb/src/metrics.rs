@@ -61,6 +61,10 @@ pub struct Metrics {
     pub isp_resolvers_reaching: Gauge,
     /// Resolvers of the DNS-ISP whose users do not: an alarm.
     pub isp_resolvers_not_reaching: Gauge,
+    /// Times that neither a dns-b nor any site could be reached.
+    pub cut_offs: Counter,
+    /// 1 while that is so: an alarm.
+    pub cut_off: Gauge,
     /// Services in the catalogues.
     pub services: Gauge,
     /// Services that have a ranking.
@@ -109,6 +113,7 @@ impl Metrics {
             ("probed_at_once", "Sites probed at once by a majority of verdicts", &self.probed_at_once),
             ("requests_put_off", "Requests of dns-bs that came too soon", &self.put_off),
             ("wants", "Times that dns-bs were asked for a zone that is not known here", &self.wants),
+            ("cut_offs", "Times that neither a dns-b nor any site could be reached", &self.cut_offs),
             ("catalogue_conflicts", "Catalogues of one generation that differ", &self.catalogue_conflicts),
         ];
         for (name, help, counter) in counters {
@@ -126,6 +131,7 @@ impl Metrics {
             ("isp_addresses_proven", "Addresses of the ISP's resolvers mapped by proof", &self.isp_addresses_proven),
             ("isp_resolvers_reaching", "Resolvers whose users reach this DNS-LB", &self.isp_resolvers_reaching),
             ("isp_resolvers_not_reaching", "Resolvers whose users do not", &self.isp_resolvers_not_reaching),
+            ("cut_off", "Whether neither a dns-b nor any site can be reached", &self.cut_off),
             ("services", "Services in the catalogues", &self.services),
             ("services_ranked", "Services that have a ranking", &self.services_ranked),
         ];

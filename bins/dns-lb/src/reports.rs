@@ -231,8 +231,8 @@ mod tests {
     }
 
     fn ranking(service: &str, site: &str) -> Ranking {
-        let site = RankedSite { site: site.to_owned(), score: None, addresses: vec![] };
-        Ranking { service: service.parse().unwrap(), catalogue: 1, sites: vec![site] }
+        let site = RankedSite { site: site.to_owned(), score: None, addresses: vec![], share: 0 };
+        Ranking { service: service.parse().unwrap(), catalogue: 1, sites: vec![site], unsettled: false }
     }
 
     fn ack(generation: u64) -> ReportAck {

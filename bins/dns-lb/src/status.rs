@@ -7,7 +7,7 @@ use std::{
 };
 
 use dglb_core::{
-    catalogue::{Probe, ProbeKind},
+    catalogue::{Forced, Probe, ProbeKind},
     name::Name,
 };
 use dglb_probe::{pace::Effective, probe::OUTCOMES, shares::Share};
@@ -63,6 +63,8 @@ pub(crate) fn status(keeper: &Keeper, uplink: &Uplink, metrics: &Metrics, now: I
         "catalogues": catalogues,
         "catalogues_behind": behind.collect::<Vec<_>>(),
         "called_down": called_down(keeper),
+        "forced": forced(keeper),
+        "cut_off": keeper.is_cut_off(),
         "probe_shares": probe_shares(keeper),
         "services": services,
         "probes": probes(metrics),
@@ -73,6 +75,15 @@ pub(crate) fn status(keeper: &Keeper, uplink: &Uplink, metrics: &Metrics, now: I
 fn called_down(keeper: &Keeper) -> Vec<Value> {
     let site = |(service, site, by)| json!({ "service": service, "site": site, "by": by });
     keeper.called_down().map(|(service, name, by): (&Name, &str, usize)| site((service, name, by))).collect()
+}
+
+/// The sites that count as what somebody says, and why.
+fn forced(keeper: &Keeper) -> Vec<Value> {
+    let of = |(service, site, forced): (&Name, &str, &Forced)| {
+        let Forced { state, until, reason } = forced;
+        json!({ "service": service, "site": site, "state": state, "until": until, "reason": reason })
+    };
+    keeper.forced().map(of).collect()
 }
 
 /// Addresses with a ceiling: this DNS-LB's share, and what comes of it between two probes of one kind.
@@ -125,6 +136,7 @@ pub(crate) fn immutable_change(before: &Config, after: &Config) -> Option<&'stat
         ("[report]", before.report_interval != after.report_interval),
         ("[admin]", before.admin != after.admin),
         ("state-dir", before.state_dir != after.state_dir),
+        ("[decisions]", before.decisions != after.decisions),
     ];
     keys.into_iter().find(|(_, differs)| *differs).map(|(key, _)| key)
 }

@@ -5,11 +5,18 @@ use std::{
     collections::VecDeque,
     net::{IpAddr, SocketAddr},
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use dglb_core::{directory::Directory, name::Name, published::Publisher};
-use dglb_node::{admin::Readiness, store::Committer};
+use dglb_node::{
+    admin::{Readiness, Request},
+    decisions::Record,
+    explain::Question,
+    journal::Journal,
+    serve::Content,
+    store::Committer,
+};
 use dglb_probe::{
     prober::{Prober, Sample},
     trust::Trust,
@@ -24,6 +31,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use crate::{
     addresses,
     config::{Config, Isp},
+    explain::{ROLES, explained},
     isp::Asker,
     keeper::{Event, Keeper},
     metrics::Metrics,
@@ -46,6 +54,18 @@ const WAITING: usize = 1_000;
 /// Conditions of readiness.
 const LINK: &str = "link";
 const RANKING: &str = "ranking";
+
+/// Where things come from that happen.
+#[derive(Debug)]
+pub(crate) struct Inputs {
+    pub(crate) uplink: Uplink,
+    /// Names that somebody asked for and that had to be relayed.
+    pub(crate) asked: mpsc::Receiver<Name>,
+    /// What the operator wants explained.
+    pub(crate) requests: mpsc::Receiver<Request>,
+    /// What serving threads answer from, to explain it.
+    pub(crate) content: Content,
+}
 
 /// Where the keeper's truth is shown.
 #[derive(Debug)]
@@ -87,6 +107,8 @@ pub(crate) struct Work {
     samples: mpsc::Receiver<Sample>,
     /// Names that somebody asked for and that had to be relayed.
     asked: mpsc::Receiver<Name>,
+    requests: mpsc::Receiver<Request>,
+    content: Content,
     place: Place,
     asker: Asker,
     answers: mpsc::Receiver<Event>,
@@ -95,6 +117,8 @@ pub(crate) struct Work {
     committer: Option<Committer>,
     /// What waits for the store, in the order of the numbers that it waits for.
     waiting: VecDeque<(u64, Outgoing)>,
+    /// Where decisions are put down, if anywhere.
+    journal: Option<Journal<Record>>,
     /// Whether anything but figures has changed since the status was shown.
     changed: bool,
     shown_at: Instant,
@@ -103,10 +127,10 @@ pub(crate) struct Work {
 impl Work {
     pub(crate) fn new(
         keeper: Keeper,
-        (uplink, asked): (Uplink, mpsc::Receiver<Name>),
+        Inputs { uplink, asked, requests, content }: Inputs,
         config: &Config,
         outputs: Outputs,
-        committer: Option<Committer>,
+        (committer, journal): (Option<Committer>, Option<Journal<Record>>),
     ) -> Self {
         let (sender, samples) = mpsc::channel(SAMPLES);
         let (asker, answers) = Asker::new();
@@ -118,15 +142,19 @@ impl Work {
             prober: Prober::new(config.probe.settings, trust(config), sender),
             samples,
             asked,
+            requests,
+            content,
             place: Place::of(config),
             asker,
             answers,
             outputs,
             committer,
             waiting: VecDeque::new(),
+            journal,
             changed: true,
             shown_at: Instant::now(),
         };
+        work.keeper.set_clock(unix());
         if let Some(in_force) = work.keeper.ceilings(Instant::now()) {
             work.prober.set_shares(in_force);
         }
@@ -153,12 +181,17 @@ impl Work {
                 Some(sample) = self.samples.recv() => Event::Sample(sample),
                 Some(name) = self.asked.recv() => Event::Asked(name),
                 Some(answer) = self.answers.recv() => answer,
+                Some(request) = self.requests.recv() => {
+                    self.request(request);
+                    continue;
+                }
                 Some(resolvers) = watched.resolvers.recv() => Event::Resolvers(resolvers),
                 Some(addresses) = watched.addresses.recv() => Event::Addresses(addresses),
                 Some(place) = reloads.recv() => {
                     let claim = self.claim(&place);
                     self.place = place;
                     self.handle(Event::Claim(claim));
+                    self.handle(Event::Here(self.place.isp.here.clone()));
                     watched = self.watch();
                     continue;
                 }
@@ -168,9 +201,19 @@ impl Work {
         }
     }
 
+    fn request(&self, Request { parameters, reply, .. }: Request) {
+        let question = Question::read(&parameters, ROLES);
+        let answer = question.and_then(|question| question.explain(&self.content));
+        // Whoever asked may have gone.
+        let _ = reply.send(answer.map(|answer| explained(&self.keeper, answer)));
+    }
+
     fn handle(&mut self, event: Event) {
         let ticked = matches!(event, Event::Tick);
         let measured = ticked || matches!(event, Event::Sample(_));
+        if ticked {
+            self.keeper.set_clock(unix());
+        }
         let effects = self.keeper.handle(event, Instant::now());
         if effects.answers {
             self.outputs.publisher.publish(self.keeper.directory().clone());
@@ -194,6 +237,11 @@ impl Work {
         }
         for (service, calm) in effects.calm {
             self.prober.set_calm(&service, &calm);
+        }
+        for decided in effects.decided {
+            if let Some(journal) = &self.journal {
+                journal.write(Record::now(self.keeper.identity().clone(), decided));
+            }
         }
         let identity = self.keeper.identity().as_str();
         effects.look_ups.into_iter().for_each(|look_up| self.asker.look_up(look_up));
@@ -278,6 +326,11 @@ impl Work {
         let watchers = [tokio::spawn(of_resolvers), tokio::spawn(of_addresses)];
         Watched { resolvers, addresses, _watchers: watchers.map(AbortOnDropHandle::new) }
     }
+}
+
+/// Seconds since 1970; 0 before.
+fn unix() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// Whose certificates HTTPS probes believe. The file was read when the configuration was.

@@ -209,6 +209,7 @@ fn service(number: u32) -> Service {
         policy: Policy::default(),
         https: None,
         probe_ceiling: None,
+        least_ttl: None,
         probes: vec![Probe {
             kind: ProbeKind::Tcp { port: 80 },
             interval_ms: 10_000,
@@ -231,9 +232,14 @@ fn ranking(service: u32, lb: u32) -> Ranking {
         let site = (place + lb) % SITES;
         let address = IpAddr::V4(site_address(service, site));
         let figures = Figures { address, health: Health::Up, latency_us: Some(1_000 + site) };
-        RankedSite { site: format!("s{site}"), score: Some(10.0 * f64::from(place)), addresses: vec![figures] }
+        RankedSite {
+            site: format!("s{site}"),
+            score: Some(10.0 * f64::from(place)),
+            addresses: vec![figures],
+            share: 0,
+        }
     };
-    Ranking { service: domain(&name(service)), catalogue: 1, sites: (0..SITES).map(site).collect() }
+    Ranking { service: domain(&name(service)), catalogue: 1, sites: (0..SITES).map(site).collect(), unsettled: false }
 }
 
 #[cfg(test)]

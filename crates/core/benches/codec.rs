@@ -36,11 +36,13 @@ fn report() -> Message {
             health: Health::Up,
             latency_us: Some(12_500 + n),
         }],
+        share: 0,
     };
     let ranking = |n: u32| Ranking {
         service: format!("www{n}.glb.foobar.com").parse().expect("a name"),
         catalogue: 12,
         sites: (0..5).map(site).collect(),
+        unsettled: false,
     };
     Message::Report(Report { generation: 9, base: 0, rankings: (0..100).map(ranking).collect(), removed: vec![] })
 }

@@ -3,8 +3,10 @@
 
 mod forced;
 mod https;
+mod location;
 mod policy;
 mod probe;
+mod site;
 mod update;
 
 use std::{
@@ -18,10 +20,13 @@ use thiserror::Error;
 
 pub use forced::{Forced, ForcedState, MAX_REASON};
 pub use https::{HttpsRecord, MAX_ALPN};
-pub use policy::{Form, Policy};
+pub use location::{FARTHEST_KM, Location};
+pub use policy::{Form, Policy, Terms};
 pub use probe::{
-    HttpProbe, MAX_BODY_MATCH, MAX_HEADERS, MAX_STATUS_RANGES, Method, Probe, ProbeKind, ProbeTls, StatusRange,
+    HttpProbe, MAX_BODY_MATCH, MAX_HEADERS, MAX_STATUS_RANGES, Method, PhaseLimits, Probe, ProbeKind, ProbeTls,
+    StatusRange,
 };
+pub use site::{MAX_GROUPS, Site, is_group};
 pub use update::{CatalogueDelta, CatalogueUpdate, DeltaError, Withdrawal};
 
 use crate::{
@@ -99,6 +104,10 @@ pub struct Service {
     /// the probes' intervals alone say how often.
     #[serde(default)]
     pub probe_ceiling: Option<NonZeroU32>,
+    /// Seconds that a site's address may be cached while it may soon be another: the next site is within
+    /// the margin, or a probe of the present one has failed. Without it, and where it is longer, `ttl`.
+    #[serde(default)]
+    pub least_ttl: Option<u32>,
 }
 
 impl Service {
@@ -119,20 +128,6 @@ pub enum Mode {
     Referral,
     /// dns-b answers from what the located DNS-LB reported.
     Direct,
-}
-
-/// One server location of a service.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Site {
-    /// Unique in the service.
-    pub name: String,
-    /// IPv4 and IPv6, at least one.
-    pub addresses: Vec<IpAddr>,
-    /// What the customer pays for traffic here, in units of the policy's choosing. Default 0.
-    pub cost: f64,
-    /// What it counts as by the customer's word. Default: what probes say.
-    #[serde(default)]
-    pub forced: Option<Forced>,
 }
 
 /// A record that is served as it is.
@@ -271,23 +266,13 @@ impl ZoneCatalogue {
             range(what, wanted, found, false);
         }
         range("TTL", TTL_RANGE, service.ttl.to_string(), service.ttl <= MAX_TTL);
+        let least = service.least_ttl.unwrap_or(0);
+        range("least TTL", TTL_RANGE, least.to_string(), least <= MAX_TTL);
         range("answers", "1 to 16", service.answers.to_string(), (1..=16).contains(&service.answers));
         range("number of sites", "at most 1000", service.sites.len().to_string(), service.sites.len() <= 1000);
-        let weight_fits = |w: f64| w.is_finite() && (0.0..=1e9).contains(&w);
-        let policy = &service.policy;
-        range("policy latency", "0 to 1e9", policy.latency.to_string(), weight_fits(policy.latency));
-        range("policy cost", "0 to 1e9", policy.cost.to_string(), weight_fits(policy.cost));
-        let scale_fits = |s: f64| s.is_finite() && (0.001..=1e9).contains(&s);
-        let (scale, cost_scale) = (policy.latency_scale_ms, policy.cost_scale);
-        range("policy latency-scale", "0.001 ms to 1e9 ms", scale.to_string(), scale_fits(scale));
-        range("policy cost-scale", "0.001 to 1e9", cost_scale.to_string(), scale_fits(cost_scale));
+        service.policy.check(&mut range);
         for site in &service.sites {
-            range("site cost", "0 to 1e9", site.cost.to_string(), weight_fits(site.cost));
-            site.forced.iter().for_each(|forced| forced.check(&mut range));
-            let distinct: HashSet<_> = site.addresses.iter().collect();
-            let (count, most) = (site.addresses.len(), MAX_ADDRESSES);
-            range("number of addresses", "at most 16", count.to_string(), count <= most);
-            range("addresses of a site", "distinct", format!("{count} with repetitions"), distinct.len() == count);
+            site.check(&mut range);
         }
         for probe in &service.probes {
             probe::check_probe(probe, &mut range);

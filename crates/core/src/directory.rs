@@ -26,7 +26,7 @@ use crate::{
     zones::Zones,
 };
 pub use crate::{
-    lbs::{Lb, LbState},
+    lbs::{Census, Lb, LbState},
     ranked::RankedSites,
     table::LbIndex,
     zone::{Node, ZoneEntry},
@@ -460,6 +460,16 @@ impl Directory {
     /// Every DNS-LB ever met.
     pub fn lbs(&self) -> impl Iterator<Item = (LbIndex, &Lb)> {
         self.lbs.iter()
+    }
+
+    /// How many DNS-LBs were ever met. Their numbers are those below.
+    pub fn lb_count(&self) -> usize {
+        self.lbs.len()
+    }
+
+    /// How many of them are in which state. Cheap enough to be asked several times a second.
+    pub fn census(&self) -> Census {
+        self.lbs.census()
     }
 
     /// A DNS-LB by its number.

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     catalogue::Probe,
+    load::{Stated, Told},
     report::{Figures, Health},
 };
 
@@ -37,6 +38,9 @@ const UP: u64 = 20;
 /// Round trips older than this, or than eight of the longest probe interval, are out of date. The
 /// interval alone will not do, since a ceiling of probes may make them rarer.
 const LEAST_AGE: Duration = Duration::from_secs(900);
+/// What a site said of itself longer ago than this, or than three of the longest probe interval, is
+/// out of date: load comes and goes sooner than paths do.
+const LEAST_TOLD: Duration = Duration::from_secs(60);
 
 /// What one probe saw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +61,12 @@ pub struct Measured {
     /// The least and the greatest that the latency was taken for over the last round trips, in
     /// microseconds: where sites are compared with what is in use, doubt is for that.
     pub range_us: Option<(u32, u32)>,
+    /// What the site last said of itself there; nothing, if that was long ago.
+    #[serde(default)]
+    pub told: Told,
+    /// Whether it is up and its last probe of some kind failed: it may soon be down.
+    #[serde(default)]
+    pub suspect: bool,
 }
 
 /// Everything that was seen of one (service, site, address).
@@ -65,14 +75,22 @@ pub struct AddressEstimate {
     round_trips: RoundTrips,
     /// One per probe of the service, in the catalogue's order.
     streaks: Vec<Streak>,
+    told: Option<(Instant, Told)>,
+    /// What was told longer ago says nothing.
+    told_for: Duration,
 }
 
 impl AddressEstimate {
     /// An address that was never probed, by the probes of its service.
     pub fn new(probes: &[Probe]) -> Self {
         let longest = probes.iter().map(|p| p.interval_ms).max().unwrap_or(0);
-        let max_age = LEAST_AGE.max(8 * Duration::from_millis(longest.into()));
-        Self { round_trips: RoundTrips::new(max_age), streaks: probes.iter().map(Streak::new).collect() }
+        let longest = Duration::from_millis(longest.into());
+        Self {
+            round_trips: RoundTrips::new(LEAST_AGE.max(8 * longest)),
+            streaks: probes.iter().map(Streak::new).collect(),
+            told: None,
+            told_for: LEAST_TOLD.max(3 * longest),
+        }
     }
 
     /// Takes in what probe number `probe` saw at `now`. A number that the service does not have
@@ -88,14 +106,32 @@ impl AddressEstimate {
         }
     }
 
-    /// Up when all probes are up, down when any is down.
+    /// Takes in what the site said of itself at `now`. Most probes hear nothing, which changes nothing.
+    pub fn tell(&mut self, told: Told, now: Instant) {
+        if told != Told::default() {
+            self.told = Some((now, told));
+        }
+    }
+
+    /// Takes in what state the site gave itself to probe number `probe`, which counts until that says something
+    /// else. A probe that was not answered tells nothing.
+    pub fn tell_state(&mut self, probe: usize, stated: Option<Stated>) {
+        if let Some(streak) = self.streaks.get_mut(probe) {
+            streak.stated = stated;
+        }
+    }
+
+    /// Forgets how the last probes went, but not what was measured.
+    pub fn judge_anew(&mut self) {
+        for streak in &mut self.streaks {
+            (streak.state, streak.goods, streak.failures) = (Health::Unknown, 0, 0);
+        }
+    }
+
+    /// Up when all probes are up, down when any is down; and never better than the site itself says.
     pub fn health(&self) -> Health {
-        let worst = self.streaks.iter().map(|s| s.state).max_by_key(|state| match state {
-            Health::Up => 0,
-            Health::Unknown => 1,
-            Health::Down => 2,
-        });
-        worst.unwrap_or(Health::Unknown)
+        let worst = self.streaks.iter().map(|s| s.state).max().unwrap_or(Health::Unknown);
+        worst.by_word(self.streaks.iter().filter_map(|s| s.stated).max(), None)
     }
 
     /// Health, latency and what the latency rests on, as of `now`.
@@ -103,7 +139,15 @@ impl AddressEstimate {
         let (estimate, samples) = self.round_trips.estimate(now);
         let latency_us = estimate.map(|e| e.figure);
         let range_us = estimate.map(|e| (e.least, e.most));
-        Measured { figures: Figures { address, health: self.health(), latency_us }, samples, range_us }
+        let health = self.health();
+        let told = self.told.filter(|(at, _)| now.saturating_duration_since(*at) <= self.told_for);
+        Measured {
+            figures: Figures { address, health, latency_us },
+            samples,
+            range_us,
+            told: told.map(|(_, told)| told).unwrap_or_default(),
+            suspect: health == Health::Up && self.streaks.iter().any(|s| s.failures > 0),
+        }
     }
 
     /// Whether nothing more is to be waited for before a first ranking: it is down, or up with
@@ -112,7 +156,7 @@ impl AddressEstimate {
         match self.health() {
             Health::Down => true,
             Health::Unknown => false,
-            Health::Up => self.round_trips.estimate(now).1 >= ENOUGH,
+            Health::Up | Health::Draining => self.round_trips.estimate(now).1 >= ENOUGH,
         }
     }
 }
@@ -120,7 +164,8 @@ impl AddressEstimate {
 impl Measured {
     /// An address of which nothing is known.
     pub fn unknown(address: IpAddr) -> Self {
-        Self { figures: Figures { address, health: Health::Unknown, latency_us: None }, samples: 0, range_us: None }
+        let figures = Figures { address, health: Health::Unknown, latency_us: None };
+        Self { figures, samples: 0, range_us: None, told: Told::default(), suspect: false }
     }
 }
 
@@ -195,11 +240,13 @@ struct Streak {
     rise: u8,
     goods: u8,
     failures: u8,
+    /// What the site said of itself last.
+    stated: Option<Stated>,
 }
 
 impl Streak {
     fn new(probe: &Probe) -> Self {
-        Self { state: Health::Unknown, fall: probe.fall, rise: probe.rise, goods: 0, failures: 0 }
+        Self { state: Health::Unknown, fall: probe.fall, rise: probe.rise, goods: 0, failures: 0, stated: None }
     }
 
     fn good(&mut self) {
@@ -353,6 +400,27 @@ mod tests {
     }
 
     #[test]
+    fn a_site_may_call_itself_worse_and_never_better() {
+        let now = Instant::now();
+        let mut e = AddressEstimate::new(&[probe(2, 1), probe(2, 1)]);
+        for number in [0, 1] {
+            e.record(number, ms(8), now);
+        }
+        let mut said = |number, stated| {
+            e.tell_state(number, stated);
+            e.health()
+        };
+        assert_eq!(said(0, Some(Stated::Draining)), Health::Draining);
+        assert_eq!(said(1, Some(Stated::Down)), Health::Down, "the worse of two words");
+        assert_eq!(said(1, None), Health::Draining, "the other probe's word stands");
+        assert_eq!(said(0, None), Health::Up);
+        e.tell_state(0, Some(Stated::Draining));
+        e.record(1, Observation::Failed, now);
+        e.record(1, Observation::Failed, now);
+        assert_eq!(e.health(), Health::Down, "draining is no excuse");
+    }
+
+    #[test]
     fn every_probe_kind_must_be_up() {
         let now = Instant::now();
         let mut e = AddressEstimate::new(&[probe(2, 1), probe(2, 1)]);
@@ -367,6 +435,34 @@ mod tests {
         assert_eq!(figure(&e, now), (Some(8_025), 3), "both kinds feed one window, failures none");
         e.record(2, ms(1), now);
         assert_eq!(figure(&e, now).1, 3, "there is no third kind");
+    }
+
+    #[test]
+    fn what_a_site_said_is_known_for_a_while() {
+        let start = Instant::now();
+        let mut e = AddressEstimate::new(&[probe(2, 2)]);
+        let told = |e: &AddressEstimate, at| e.measured(IpAddr::from([192, 0, 2, 1]), at).told;
+        let busy = Told { utilization: Some(800), ..Told::default() };
+        assert_eq!(told(&e, start), Told::default());
+        e.tell(busy, start);
+        e.tell(Told::default(), start + LEAST_TOLD);
+        assert_eq!(told(&e, start + LEAST_TOLD), busy, "a probe that hears nothing takes nothing back");
+        assert_eq!(told(&e, start + LEAST_TOLD + Duration::from_millis(1)), Told::default());
+    }
+
+    #[test]
+    fn one_failure_is_a_suspicion() {
+        let now = Instant::now();
+        let mut e = AddressEstimate::new(&[probe(2, 1)]);
+        let suspect = |e: &AddressEstimate| e.measured(IpAddr::from([192, 0, 2, 1]), now).suspect;
+        e.record(0, Observation::Failed, now);
+        assert!(!suspect(&e), "it is not up");
+        e.record(0, ms(9), now);
+        assert!(!suspect(&e));
+        e.record(0, Observation::Failed, now);
+        assert!(suspect(&e));
+        e.record(0, Observation::Failed, now);
+        assert!(!suspect(&e), "it is down");
     }
 
     proptest! {

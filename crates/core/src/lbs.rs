@@ -66,6 +66,15 @@ impl Lb {
     }
 }
 
+/// How many DNS-LBs there are of which kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// By [`LbState`]: alive, suspect, gone.
+    pub states: [usize; 3],
+    /// Those whose names may be given to clients.
+    pub handed_out: usize,
+}
+
 /// What questions need of a DNS-LB.
 #[derive(Clone, Debug)]
 #[repr(align(64))]
@@ -164,6 +173,20 @@ impl Lbs {
 
     pub(crate) fn of_identity(&self, identity: &Identity) -> Option<LbIndex> {
         self.of_label(self.seed.hash(identity.wire_label()), identity.wire_label())
+    }
+
+    /// Counts them, by what lies side by side.
+    pub(crate) fn census(&self) -> Census {
+        let mut census = Census::default();
+        for facts in self.facts.iter() {
+            census.states[facts.state as usize] += 1;
+            census.handed_out += usize::from(facts.handed_out);
+        }
+        census
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.facts.len()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (LbIndex, &Lb)> {

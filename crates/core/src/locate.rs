@@ -14,7 +14,7 @@ use crate::{
     fleet::{Fnv, mix},
     lbs::LbFacts,
     net::{canonical, family_bits, mask},
-    table::{Located, Member},
+    table::{Group, Located, Member},
     zone::ServiceFacts,
 };
 
@@ -117,13 +117,24 @@ pub(crate) fn reported(directory: &Directory, lb: LbIndex, service: ServiceId) -
 
 /// How much a DNS-LB is worth handing out, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Worth {
+pub(crate) enum Worth {
     /// Alive, acknowledged everywhere, and has a ranking for the service.
     Ready,
     /// Alive, but not yet to be handed out for this service.
     Joining,
     /// Its link or its checks failed; its lease still runs.
     Suspect,
+}
+
+impl Worth {
+    /// The same for people.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Joining => "joining",
+            Self::Suspect => "suspect",
+        }
+    }
 }
 
 /// Finds the way for a service of a zone: the longest match decides, or what stands in for one.
@@ -142,6 +153,26 @@ pub(crate) fn choose<'d>(
         .or_else(|| at.neighbour())
         .or_else(|| at.default_group())
         .unwrap_or_else(|| at.aggregate())
+}
+
+/// The DNS-LBs among which a choice was made that came to `decision`, what each is worth, and the one on
+/// which it fell: for who wants to know why.
+pub(crate) fn choices<'d>(
+    directory: &'d Directory,
+    zone: &'d ZoneEntry,
+    service: usize,
+    (matched, decision): (&Match<'d>, Decision),
+) -> (Vec<(Member, Option<Worth>)>, Option<LbIndex>) {
+    let at = Chooser { directory, zone, service, facts: zone.facts(service), matched };
+    let group = match decision {
+        Decision::Neighbour => at.nearest(),
+        Decision::DefaultGroup => Some(directory.default_group()),
+        _ => matched.located.group.map(Group::members),
+    };
+    let members = group.unwrap_or_default();
+    let fell_on_nobody = matches!(decision, Decision::Aggregate | Decision::CustomerOrder);
+    let chosen = at.pick(members).filter(|_| !fell_on_nobody).map(|(_, lb)| lb);
+    (members.iter().map(|member| (*member, at.worth(member.lb))).collect(), chosen)
 }
 
 /// The DNS-LBs of an entry that [`choose`] is most likely to look at: the first ones are preferred, and a
@@ -220,11 +251,15 @@ impl<'d> Chooser<'d, '_> {
     /// Of the resolver, even where its client was matched: the table of resolvers knows nothing of
     /// the scope, and inside that nobody may be answered otherwise.
     fn neighbour(&self) -> Option<Route<'d>> {
+        self.guess(self.nearest()?, Decision::Neighbour)
+    }
+
+    /// The DNS-LBs of the mapped resolver that is nearest, if it is near enough.
+    fn nearest(&self) -> Option<&'d [Member]> {
         let address = self.matched.client.address;
         let settings = self.directory.settings();
         let least = if address.is_ipv4() { settings.neighbour_bits_v4 } else { settings.neighbour_bits_v6 }?;
-        let near = self.directory.resolvers().nearest(address, least)?;
-        self.guess(near.group?.members(), Decision::Neighbour)
+        self.directory.resolvers().nearest(address, least)?.group.map(Group::members)
     }
 
     fn default_group(&self) -> Option<Route<'d>> {

@@ -7,7 +7,7 @@ use arrayvec::ArrayVec;
 use crate::{
     answer::MAX_ANSWERS,
     catalogue::Service,
-    report::{Health, Ranking},
+    report::{Figures, Health, Ranking},
 };
 
 /// The highest score that is taken in: latency in milliseconds and costs add up to less.
@@ -22,7 +22,7 @@ pub struct RankedSites(Arc<[SiteRank]>);
 pub struct SiteRank {
     /// Index into the service's sites.
     pub site: u16,
-    /// Bit set over the site's addresses: those that are not down.
+    /// Bit set over the site's addresses: those that are not down, nor draining where others are not.
     pub usable: u16,
     /// Lower is better; NaN while nothing was measured.
     pub score: f32,
@@ -34,14 +34,19 @@ impl RankedSites {
     /// is left.
     pub fn resolve(service: &Service, ranking: &Ranking) -> Option<Self> {
         let mut sites: Vec<SiteRank> = Vec::with_capacity(ranking.sites.len().min(service.sites.len()));
+        // Who wants nobody new is of use only where nobody else is.
+        let wanted = |f: &Figures| f.health < Health::Draining;
+        let mut spared = false;
         for ranked in &ranking.sites {
+            // What stands behind it, though up, is forbidden.
+            spared |= ranked.addresses.iter().any(wanted);
             let Some(index) = service.sites.iter().position(|s| s.name == ranked.site) else { continue };
             if sites.iter().any(|s| usize::from(s.site) == index) {
                 continue;
             }
             let bits = service.sites[index].addresses.iter().enumerate().map(|(bit, address)| {
                 let known = ranked.addresses.iter().find(|f| f.address == *address);
-                let usable = known.is_none_or(|f| f.health != Health::Down);
+                let usable = known.is_none_or(|f| wanted(f) || (!spared && f.health != Health::Down));
                 u16::from(usable && bit < 16) << (bit & 15)
             });
             // A score outside of what any policy yields would let one DNS-LB outweigh all others.

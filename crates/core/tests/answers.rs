@@ -72,6 +72,7 @@ fn service(owner: &str) -> Service {
         }],
         https: None,
         probe_ceiling: None,
+        least_ttl: None,
         sites: vec![site(1), site(2), site(3)],
     }
 }
@@ -110,9 +111,9 @@ fn ranking(order: &[&str]) -> Ranking {
         let n: u8 = site_name["site".len()..].parse().unwrap();
         let health = if down { Health::Down } else { Health::Up };
         let figures = site(n).addresses.into_iter().map(|address| Figures { address, health, latency_us: Some(1) });
-        RankedSite { site: site_name.to_owned(), score: Some(10.0 * at as f64), addresses: figures.collect() }
+        RankedSite { site: site_name.to_owned(), score: Some(10.0 * at as f64), addresses: figures.collect(), share: 0 }
     });
-    Ranking { service: name("www.glb.foobar.test"), catalogue: 1, sites: sites.collect() }
+    Ranking { service: name("www.glb.foobar.test"), catalogue: 1, sites: sites.collect(), unsettled: false }
 }
 
 /// A dns-b that knows two DNS-LBs, both ready.

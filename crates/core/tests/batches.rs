@@ -1,4 +1,5 @@
-//! A question is answered in the same octets alone and in a batch, whatever else the batch holds.
+//! A question is answered in the same octets alone, in a batch, whatever else the batch holds, and when it is
+//! explained; and an explanation names the DNS-LB that was really taken.
 
 #[path = "../benches/support/mod.rs"]
 mod support;
@@ -11,7 +12,7 @@ use std::{
 use dglb_core::{
     catalogue::{Mode, StaticRecord, ZoneStyle},
     directory::{Directory, LbIndex, LbState, Settings},
-    dns::{Asked, Exchange, Handled, Names, Responder, Role, Transport},
+    dns::{Asked, Exchange, Handled, Names, Responder, Role, Transport, explain::Explanation},
     name::Name,
     table::{Claim, Member, Registry, Source},
 };
@@ -225,6 +226,31 @@ impl Packet {
 const ROOM: usize = 4_096;
 static EMPTY: LazyLock<Directory> = LazyLock::new(|| Directory::new(Settings::default()));
 
+/// Whoever was taken is the one among the candidates that is said to be, and lacks nothing that counts.
+fn names_whom_was_taken(why: &Explanation) -> Result<(), TestCaseError> {
+    let chosen: Vec<_> = why.candidates.iter().filter(|candidate| candidate.chosen).collect();
+    match why.decision {
+        "mapped" | "suspect" | "neighbour" | "default-group" | "direct" => {
+            prop_assert_eq!(chosen.len(), 1, "{:?}", why);
+            prop_assert_eq!(Some(&chosen[0].dns_lb), why.dns_lb.as_ref(), "{:?}", why);
+            prop_assert_eq!(chosen[0].worth == "ready", chosen[0].lacks.is_empty(), "{:?}", why);
+            prop_assert!(
+                why.candidates
+                    .iter()
+                    .all(|other| other.worth == "none" || rank_of(other.worth) >= rank_of(chosen[0].worth)),
+                "{:?}",
+                why
+            );
+        }
+        _ => prop_assert!(chosen.is_empty(), "{:?}", why),
+    }
+    Ok(())
+}
+
+fn rank_of(worth: &str) -> usize {
+    ["ready", "joining", "suspect"].iter().position(|known| *known == worth).expect("one of three")
+}
+
 fn agree(directory: &Directory, packets: &[Packet]) -> Result<(), TestCaseError> {
     let responder = Responder::with_defaults(directory);
     let octets: Vec<Vec<u8>> = packets.iter().enumerate().map(|(id, packet)| packet.octets(id)).collect();
@@ -244,6 +270,10 @@ fn agree(directory: &Directory, packets: &[Packet]) -> Result<(), TestCaseError>
         let mut alone = vec![0; ROOM];
         prop_assert_eq!(responder.respond(asked, &mut alone), *handled, "{:?}", packet);
         prop_assert_eq!(&alone[..handled.length], &reply[..handled.length], "{:?}", packet);
+        let (explained, why) = responder.explain(asked, &mut alone);
+        prop_assert_eq!(explained, *handled, "{:?}", packet);
+        prop_assert_eq!(&alone[..handled.length], &reply[..handled.length], "{:?}", packet);
+        names_whom_was_taken(&why)?;
     }
     Ok(())
 }

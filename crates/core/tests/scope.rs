@@ -152,6 +152,7 @@ fn catalogue(direct: bool) -> ZoneCatalogue {
         sites: (0..LBS).map(site).collect(),
         https: None,
         probe_ceiling: None,
+        least_ttl: None,
     };
     ZoneCatalogue {
         zone: "glb.test".parse().unwrap(),
@@ -210,8 +211,9 @@ impl World {
             if lb.ranked {
                 let figures =
                     Figures { address: [203, 0, 113, n as u8].into(), health: Health::Up, latency_us: Some(1) };
-                let best = RankedSite { site: name(n), score: Some(f64::from(n)), addresses: vec![figures] };
-                let ranking = Ranking { service: WWW.parse().unwrap(), catalogue: 1, sites: vec![best] };
+                let best = RankedSite { site: name(n), score: Some(f64::from(n)), addresses: vec![figures], share: 0 };
+                let ranking =
+                    Ranking { service: WWW.parse().unwrap(), catalogue: 1, sites: vec![best], unsettled: false };
                 directory.set_ranking(index, &ranking).unwrap();
             }
         }

@@ -42,6 +42,7 @@ fn zone() -> ZoneCatalogue {
         sites: vec![site],
         https: None,
         probe_ceiling: None,
+        least_ttl: None,
     };
     ZoneCatalogue {
         zone: "glb.test".parse().unwrap(),
@@ -68,8 +69,8 @@ fn dns_b(lbs: &[(&str, u16)]) -> Directory {
     for (label, weight) in lbs {
         let index = directory.upsert_lb(&label.parse().unwrap(), &[[198, 18, 0, 1].into()]);
         directory.update_lb(index, |lb| (lb.state, lb.handed_out) = (LbState::Alive, true));
-        let best = RankedSite { site: "a".to_owned(), score: None, addresses: vec![] };
-        let ranking = Ranking { service: WWW.parse().unwrap(), catalogue: 1, sites: vec![best] };
+        let best = RankedSite { site: "a".to_owned(), score: None, addresses: vec![], share: 0 };
+        let ranking = Ranking { service: WWW.parse().unwrap(), catalogue: 1, sites: vec![best], unsettled: false };
         directory.set_ranking(index, &ranking).unwrap();
         let claim = |n| {
             let [high, low] = octets(n);

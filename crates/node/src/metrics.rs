@@ -47,6 +47,11 @@ const RCODES: [(u16, &str); 10] = [
     (23, "BADCOOKIE"),
 ];
 
+/// An extended response code by name; `other` for those that are never said here.
+pub(crate) fn rcode_name(rcode: u16) -> &'static str {
+    RCODES.iter().find(|(code, _)| *code == rcode).map_or("other", |(_, name)| name)
+}
+
 /// Something that happened at a DNS socket and is no answer; one counter each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Incident {

@@ -114,7 +114,7 @@ impl Daemon for Probe {
         counters.register(&mut registry);
         let greeting = Arc::new(Mutex::new(config.greeting));
         let shown = Arc::clone(&greeting);
-        let status = move || json!({"dns": dns.to_string(), "greeting": *shown.lock().unwrap()});
+        let status = move || std::future::ready(json!({"dns": dns.to_string(), "greeting": *shown.lock().unwrap()}));
         admin.run(tasks, registry, Readiness::new(), status).map_err(internal)?;
         Ok(Self { greeting, dns, _directory: directory })
     }

@@ -4,8 +4,10 @@ use std::{
     error::Error,
     io,
     net::{IpAddr, SocketAddr},
+    num::NonZeroU32,
     pin::pin,
     sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -26,6 +28,7 @@ use memchr::memmem;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     task::JoinSet,
+    time::timeout,
 };
 
 use crate::{
@@ -48,18 +51,32 @@ pub(crate) async fn ask(
     let host = wanted.host.as_ref().unwrap_or(host);
     let request = request(wanted, host)?;
     let exchange = Exchange { wanted, limit: limit(wanted, means.body_limit) };
-    let stream = connect(run, SocketAddr::new(to, wanted.port)).await?;
+    let limits = &wanted.phases;
+    let connecting = connect(run, SocketAddr::new(to, wanted.port));
+    let stream = within(limits.connect_ms, Phase::Connect, connecting).await?;
     match &wanted.tls {
         None => exchange.over(run, stream, request).await,
         Some(tls) => {
             run.phase = Phase::Tls;
             let name = tls.server_name.as_ref().unwrap_or(host);
-            let stream = means.trust.handshake(stream, name, tls.verify, wanted.http2).await?;
+            let securing = means.trust.handshake(stream, name, tls.verify, wanted.http2);
+            let stream = within(limits.tls_ms, Phase::Tls, securing).await?;
             run.times.tls = Some(run.started.elapsed());
             run.phase = Phase::FirstByte;
             exchange.over(run, stream, request).await
         }
     }
+}
+
+/// Not beyond the limit of a phase, if it has one.
+async fn within<T>(
+    limit: Option<NonZeroU32>,
+    phase: Phase,
+    work: impl Future<Output = Result<T, Stop>>,
+) -> Result<T, Stop> {
+    let Some(limit) = limit else { return work.await };
+    let limited = timeout(Duration::from_millis(limit.get().into()), work).await;
+    limited.unwrap_or(Err(Stop::Failed(Failure::TimedOut(phase))))
 }
 
 fn limit(wanted: &HttpProbe, most: u64) -> u64 {
@@ -84,17 +101,23 @@ impl Exchange<'_> {
             let mut builder = http2::Builder::new(tasks.spawner());
             let handshake = builder.max_header_list_size(MAX_HEAD as u32).handshake(io);
             let (mut sender, connection) = handshake.await.map_err(|e| of_http(&e))?;
-            let talk = async { self.take(run, sender.send_request(request).await).await };
+            let talk = async { self.take(run, sender.send_request(request)).await };
             return watched(talk, connection).await;
         }
         let handshake = http1::Builder::new().max_buf_size(MAX_HEAD).handshake(io);
         let (mut sender, connection) = handshake.await.map_err(|e| of_http(&e))?;
-        let talk = async { self.take(run, sender.send_request(request).await).await };
+        let talk = async { self.take(run, sender.send_request(request)).await };
         watched(talk, connection).await
     }
 
-    async fn take(&self, run: &mut Run, response: hyper::Result<Response<Incoming>>) -> Result<(), Stop> {
-        let response = response.map_err(|e| of_http(&e))?;
+    async fn take(
+        &self,
+        run: &mut Run,
+        response: impl Future<Output = hyper::Result<Response<Incoming>>>,
+    ) -> Result<(), Stop> {
+        let limits = &self.wanted.phases;
+        let head = async { response.await.map_err(|e| of_http(&e)) };
+        let response = within(limits.first_byte_ms, Phase::FirstByte, head).await?;
         run.times.first_byte = Some(run.started.elapsed());
         run.phase = Phase::Body;
         run.told = report::of_headers(response.headers());
@@ -104,7 +127,7 @@ impl Exchange<'_> {
         if !good && !self.wanted.status_document {
             return Err(Stop::Failed(Failure::WrongStatus(status)));
         }
-        let body = self.read(run, response.into_body()).await?;
+        let body = within(limits.body_ms, Phase::Body, self.read(run, response.into_body())).await?;
         if self.wanted.status_document
             && let Some(told) = report::of_document(&body)
         {

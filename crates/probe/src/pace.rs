@@ -200,9 +200,10 @@ mod tests {
                 health: if n == 7 { Health::Down } else { Health::Up },
                 latency_us: None,
             }],
+            share: 0,
         };
         let service = "www.glb.test".parse().unwrap();
-        let ranking = Ranking { service, catalogue: 1, sites: (1..=8).map(site).collect() };
+        let ranking = Ranking { service, catalogue: 1, sites: (1..=8).map(site).collect(), unsettled: false };
         assert_eq!(calm(&ranking, 1).collect::<Vec<_>>(), ["s6", "s8"]);
         assert_eq!(calm(&ranking, 7).collect::<Vec<_>>(), ["s8"]);
     }

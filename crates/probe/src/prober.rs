@@ -298,6 +298,7 @@ mod tests {
             probes: vec![a_probe(80), a_probe(81)],
             https: None,
             probe_ceiling: None,
+            least_ttl: None,
             sites: ["192.0.2.1 192.0.2.2 192.0.2.1", "2001:db8::1", ""]
                 .iter()
                 .enumerate()

@@ -120,6 +120,7 @@ pub fn catalogue(edition: u16) -> ZoneCatalogue {
         mode: if *relative == "img" { Mode::Direct } else { Mode::Referral },
         ttl: 5,
         probe_ceiling: None,
+        least_ttl: None,
         answers: if *relative == "api" { 2 } else { 1 },
         policy: Policy { margin_ms: 2, margin_percent: 5, ..Policy::default() },
         probes: vec![Probe {

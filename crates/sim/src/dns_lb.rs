@@ -11,6 +11,7 @@ use dglb_core::{
     identity::Identity,
     load::Told,
     proto::message::{BootId, FleetStamp, Message, Welcome},
+    rank::Here,
 };
 use dglb_probe::{
     probe::{Failure, Outcome, Times},
@@ -43,7 +44,7 @@ impl DnsLb {
     pub fn new(identity: Identity, claim: Claim, servers: Vec<Identity>, (boot, now): (BootId, Instant)) -> Self {
         let (settle, digest) = (Duration::from_secs(2), Duration::from_secs(4));
         let self_check = Duration::ZERO;
-        let settings = Settings { identity, claim, servers, settle, digest, self_check };
+        let settings = Settings { identity, claim, servers, settle, digest, self_check, here: Here::default() };
         Self {
             keeper: Keeper::new(settings, Metrics::default(), now),
             boot,

@@ -90,6 +90,7 @@ impl World {
                 sites: (1..4).map(site).collect(),
                 https: None,
                 probe_ceiling: None,
+                least_ttl: None,
             });
         }
         services.dedup_by(|a, b| a.name == b.name);
@@ -120,9 +121,10 @@ impl World {
             let sites = service.sites.iter().map(|site| {
                 let figures = |a: &IpAddr| Figures { address: *a, health: Health::Up, latency_us: Some(1) };
                 let addresses = site.addresses.iter().map(figures).collect();
-                RankedSite { site: site.name.clone(), score: Some(1.0), addresses }
+                RankedSite { site: site.name.clone(), score: Some(1.0), addresses, share: 0 }
             });
-            let ranking = Ranking { service: service.name.clone(), catalogue: 1, sites: sites.collect() };
+            let ranking =
+                Ranking { service: service.name.clone(), catalogue: 1, sites: sites.collect(), unsettled: false };
             directory.set_ranking(lb, &ranking).ok()?;
         }
         directory.set_default_group([Member { lb, preference: 0, weight: 1 }]);

@@ -12,6 +12,7 @@ use dglb_core::{
     dns::{Asked, Decision, Responder, Role, Transport, rcode},
     load::Told,
     proto::message::{BootId, FleetStamp, Hello, Message, PeerRole, Ready},
+    rank::Here,
 };
 use dglb_probe::{
     probe::{Outcome, Times},
@@ -240,7 +241,8 @@ impl Play {
         let servers = (1..=SERVERS).map(|n| format!("b{n}").parse().unwrap()).collect();
         let (identity, settle) = (format!("lb{}", lb + 1).parse().unwrap(), Duration::from_secs(5));
         let (digest, self_check) = (Duration::from_secs(60), Duration::ZERO);
-        let settings = Settings { identity, claim, servers, settle, digest, self_check };
+        let here = Here::default();
+        let settings = Settings { identity, claim, servers, settle, digest, self_check, here };
         let keeper = Lb::new(settings, Metrics::default(), self.now);
         host.process = Some(Process { keeper, boot: host.boots, started: self.now });
         self.say(|| format!("lb{} starts at {}", lb + 1, self.hosts[lb].address));

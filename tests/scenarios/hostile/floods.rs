@@ -108,9 +108,14 @@ impl World {
             let n = 1 + (place + best) % 2;
             let address = self.ground.site(n as u8);
             let figures = Figures { address, health: Health::Up, latency_us: Some(1_000 * (1 + place as u32)) };
-            RankedSite { site: format!("s{n}"), score: Some(place as f64), addresses: vec![figures] }
+            RankedSite { site: format!("s{n}"), score: Some(place as f64), addresses: vec![figures], share: 0 }
         };
-        let ranking = Ranking { service: WWW.parse().unwrap(), catalogue: 1, sites: (0..2).map(site).collect() };
+        let ranking = Ranking {
+            service: WWW.parse().unwrap(),
+            catalogue: 1,
+            sites: (0..2).map(site).collect(),
+            unsettled: false,
+        };
         let report = Report { generation: self.generation, base: 0, rankings: vec![ranking], removed: vec![] };
         self.honest.say(Message::Report(report));
         let wanted = [self.ground.site(1 + best as u8)];
@@ -159,8 +164,12 @@ fn flood(n: u64) -> Vec<Message> {
         preference: 1,
         weight: 1,
     };
-    let ranking =
-        |k: u64| Ranking { service: name(format!("s{}.nowhere.test", n * 50 + k)), catalogue: 1, sites: vec![] };
+    let ranking = |k: u64| Ranking {
+        service: name(format!("s{}.nowhere.test", n * 50 + k)),
+        catalogue: 1,
+        sites: vec![],
+        unsettled: false,
+    };
     let addresses = vec![[127, 0, 0, (n % 250) as u8].into()];
     vec![
         Message::Map(Map { generation: n, lease_ms: 60_000, addresses, entries: (0..300).map(entry).collect() }),

@@ -8,7 +8,7 @@ mod zone;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use dglb_core::{
-    catalogue::{Forced, Service, StaticRecord, ZoneStyle},
+    catalogue::{Service, Site, StaticRecord, ZoneStyle},
     identity::Identity,
     name::Name,
 };
@@ -86,14 +86,10 @@ pub struct ServiceConfig {
 /// One site of a service.
 #[derive(Clone, Debug)]
 pub struct SiteConfig {
-    /// Unique in the service.
-    pub name: String,
-    /// Where DNS-A holds its addresses.
+    /// As it will be published, but for its addresses.
+    pub site: Site,
+    /// Where DNS-A holds those.
     pub dns_name: Name,
-    /// What traffic costs here.
-    pub cost: f64,
-    /// What it counts as, whatever probes say.
-    pub forced: Option<Forced>,
 }
 
 /// One dns-b.

@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroU32, str::FromStr, time::Duration};
 
-use dglb_core::catalogue::{HttpProbe, Method, Probe, ProbeKind, ProbeTls, StatusRange};
+use dglb_core::catalogue::{HttpProbe, Method, PhaseLimits, Probe, ProbeKind, ProbeTls, StatusRange};
 use dglb_node::config::{Section, boolean, choice, duration, integer, size, text};
 use hickory_proto::rr::RecordType;
 
@@ -72,6 +72,20 @@ fn http(section: &Section<'_>, secured: bool) -> HttpProbe {
         http2: section.or("version", choice(&[("1.1", false), ("2", true)]), false),
         tls,
         status_document: section.or("status-document", boolean, false),
+        phases: phases(section, secured),
+    }
+}
+
+fn phases(section: &Section<'_>, secured: bool) -> PhaseLimits {
+    let limit = |key| {
+        let limit: Option<Duration> = section.optional(key, duration("1ms", "60s"));
+        limit.and_then(|limit| NonZeroU32::new(milliseconds(limit)))
+    };
+    PhaseLimits {
+        connect_ms: limit("connect-timeout"),
+        tls_ms: if secured { limit("tls-timeout") } else { None },
+        first_byte_ms: limit("first-byte-timeout"),
+        body_ms: limit("body-timeout"),
     }
 }
 

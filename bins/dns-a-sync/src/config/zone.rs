@@ -14,10 +14,13 @@ use dglb_core::{
     },
     name::Name,
 };
-use dglb_node::config::{Section, boolean, choice, duration, integer, moment, number, seconds, text};
+use dglb_node::config::{Section, boolean, choice, duration, group, integer, location, moment, number, seconds, text};
 
 use super::{ServiceConfig, SiteConfig, ZoneConfig, probe, read::MAX_TTL};
 use crate::{compose::with_sites, wire::parse_records};
+
+/// How long an address may be cached by default while it may soon be another, in seconds.
+const LEAST_TTL: u32 = 60;
 
 /// A zone and the tables of its services, for messages.
 pub(super) struct Read<'a> {
@@ -66,6 +69,7 @@ fn service(section: &Section<'_>, apex: Option<&Name>) -> Option<ServiceConfig> 
     let (name, host) = (named("name"), named("host"));
     let mode = section.or("mode", choice(&[("referral", Mode::Referral), ("direct", Mode::Direct)]), Mode::default());
     let ttl = section.or("ttl", seconds(0..=MAX_TTL), 300);
+    let least_ttl = section.or("least-ttl", seconds(0..=MAX_TTL), ttl.min(LEAST_TTL));
     let answers = section.or("answers", integer(1..=16u8), 1);
     let policy = section.table("policy").map_or_else(Policy::default, |s| policy(&s));
     let probes = probe::probes(section);
@@ -84,7 +88,19 @@ fn service(section: &Section<'_>, apex: Option<&Name>) -> Option<ServiceConfig> 
     let sites: Option<Vec<_>> = sites.into_iter().collect();
     let sites = sites.filter(|s| !s.is_empty());
     let (name, host, probes) = (name?, host?, probes?);
-    let service = Service { name, host, mode, ttl, answers, policy, probes, sites: Vec::new(), https, probe_ceiling };
+    let service = Service {
+        name,
+        host,
+        mode,
+        ttl,
+        answers,
+        policy,
+        probes,
+        sites: Vec::new(),
+        https,
+        probe_ceiling,
+        least_ttl: Some(least_ttl).filter(|least| *least < ttl),
+    };
     Some(ServiceConfig { service, sites: sites? })
 }
 
@@ -101,30 +117,55 @@ fn https(section: &Section<'_>) -> HttpsRecord {
 fn policy(section: &Section<'_>) -> Policy {
     let presets = [("fastest", Policy::FASTEST), ("cheapest", Policy::CHEAPEST), ("balanced", Policy::BALANCED)];
     let default = section.or("preset", choice(&presets), Policy::default());
-    let forms = [("best", Form::Best), ("failover", Form::Failover)];
+    let forms = [
+        ("best", Form::Best),
+        ("failover", Form::Failover),
+        ("weighted", Form::Weighted),
+        ("round-robin", Form::RoundRobin),
+        ("sticky", Form::Sticky),
+    ];
     let scale = duration("1us", "1day");
     let scale = section.optional("latency-scale", scale).map(|s: Duration| s.as_secs_f64() * 1e3);
     let margin = section.or("margin", duration("0s", "10s"), Duration::from_millis(u64::from(default.margin_ms)));
+    let weight = |key, default| section.or(key, number(0.0..=1e9), default);
+    let per = |key, default| section.or(key, number(0.001..=1e9), default);
+    // Thousandths, which a site's own word is in, too.
+    let target = section.optional("target-load", number(0.001..=10.0)).map(|part: f64| (part * 1e3).round() as u32);
     Policy {
         form: section.or("form", choice(&forms), default.form),
         margin_ms: milliseconds(margin),
         margin_percent: section.or("margin-percent", integer(0..=1000), default.margin_percent),
-        latency: section.or("latency", number(0.0..=1e9), default.latency),
+        latency: weight("latency", default.latency),
         latency_scale_ms: scale.unwrap_or(default.latency_scale_ms),
-        cost: section.or("cost", number(0.0..=1e9), default.cost),
-        cost_scale: section.or("cost-scale", number(0.001..=1e9), default.cost_scale),
+        cost: weight("cost", default.cost),
+        cost_scale: per("cost-scale", default.cost_scale),
+        load: weight("load", default.load),
+        load_scale: per("load-scale", default.load_scale),
+        distance: weight("distance", default.distance),
+        distance_scale_km: per("distance-scale", default.distance_scale_km),
+        target_load: target.unwrap_or(default.target_load),
+        least_sites: section.or("least-sites", integer(1..=1000), default.least_sites),
     }
 }
 
 fn site(section: &Section<'_>) -> Option<SiteConfig> {
     let name: Option<String> = section.required("name", text);
     let dns_name = section.required("dns-name", text);
-    let cost = section.or("cost", number(0.0..=1e9), 0.0);
     if name.as_ref().is_some_and(String::is_empty) {
         section.problem("name", "the name must not be empty");
     }
-    let forced = section.table("forced").map(|table| forced(&table));
-    Some(SiteConfig { name: name?, dns_name: dns_name?, cost, forced: forced.flatten() })
+    let site = Site {
+        name: name.clone().unwrap_or_default(),
+        addresses: Vec::new(),
+        cost: section.or("cost", number(0.0..=1e9), 0.0),
+        forced: section.table("forced").and_then(|table| forced(&table)),
+        capacity: section.optional("capacity", number(0.001..=1e9)),
+        weight: section.or("weight", integer(1..=u16::MAX), 1),
+        location: location(section, "location"),
+        groups: section.list("groups", group),
+        not_groups: section.list("not-groups", group),
+    };
+    Some(SiteConfig { site: Site { name: name?, ..site }, dns_name: dns_name? })
 }
 
 fn forced(section: &Section<'_>) -> Option<Forced> {
@@ -148,12 +189,8 @@ fn check(section: &Section<'_>, services: &[Section<'_>], config: &ZoneConfig) {
     let sites = |service: &ServiceConfig| {
         let mut names = HashSet::new();
         // A second one of the same name was said already, with its place.
-        let distinct = service.sites.iter().filter(|s| names.insert(&s.name));
-        let site = |s: &SiteConfig| {
-            let (cost, forced) = (s.cost, s.forced.clone());
-            Site { name: s.name.clone(), addresses: addresses.clone(), cost, forced }
-        };
-        distinct.map(site).collect()
+        let distinct = service.sites.iter().map(|s| &s.site).filter(|s| names.insert(&s.name));
+        distinct.map(|s| Site { addresses: addresses.clone(), ..s.clone() }).collect()
     };
     let draft = ZoneCatalogue {
         zone: config.name.clone(),

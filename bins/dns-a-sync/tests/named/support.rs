@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dglb_core::catalogue::{Mode, Policy, Probe, ProbeKind, Service, ZoneStyle};
+use dglb_core::catalogue::{Mode, Policy, Probe, ProbeKind, Service, Site, ZoneStyle};
 use dglb_node::{ask::Via, link::LinkSecurity};
 use dns_a_sync::{
     config::{Config, DelegationConfig, DelegationMode, DnsAConfig, ServiceConfig, SiteConfig, ZoneConfig},
@@ -196,9 +196,10 @@ pub(crate) fn config(named: &Named, key: Option<Key>) -> Config {
         sites: vec![],
         https: None,
         probe_ceiling: None,
+        least_ttl: None,
     };
-    let dns_name = name("sea.sites.foobar.test");
-    let sites = vec![SiteConfig { name: "sea".to_owned(), dns_name, cost: 0.0, forced: None }];
+    let sea = Site { name: "sea".to_owned(), ..Site::default() };
+    let sites = vec![SiteConfig { site: sea, dns_name: name("sea.sites.foobar.test") }];
     Config {
         identity: "sync".parse().unwrap(),
         dns_a: DnsAConfig {

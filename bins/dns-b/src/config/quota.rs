@@ -31,6 +31,32 @@ pub struct Held {
     pub octets: usize,
 }
 
+/// What of that is another for one peer, `[peer.quota]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HeldOf {
+    /// Entries.
+    pub entries: Option<usize>,
+    /// Services.
+    pub services: Option<usize>,
+    /// Sites.
+    pub sites: Option<usize>,
+    /// Octets.
+    pub octets: Option<usize>,
+}
+
+impl Held {
+    /// With what is another for one peer.
+    #[must_use]
+    pub fn but(self, of: &HeldOf) -> Self {
+        Self {
+            entries: of.entries.unwrap_or(self.entries),
+            services: of.services.unwrap_or(self.services),
+            sites: of.sites.unwrap_or(self.sites),
+            octets: of.octets.unwrap_or(self.octets),
+        }
+    }
+}
+
 impl Default for Held {
     fn default() -> Self {
         Self { entries: 10_000, services: 20_000, sites: 100_000, octets: 32 << 20 }
@@ -47,20 +73,27 @@ impl Default for Quotas {
 pub(super) fn read(map: &Section<'_>) -> Quotas {
     let default = Quotas::default();
     let Some(quota) = map.table("quota") else { return default };
-    let octets = |key, least: usize, most: usize, default: usize| {
-        let value = quota.or(key, size(least as u64..=most as u64), default as u64);
-        usize::try_from(value).unwrap_or(most)
-    };
     let link = LinkQuota {
         frames_per_second: quota.or("frames-per-second", integer(10..=1_000_000), default.link.frames_per_second),
-        octets_per_second: octets("octets-per-second", 256 << 10, 1 << 40, 1 << 20) as u64,
+        octets_per_second: quota.or("octets-per-second", size(256 << 10..=1 << 40), 1 << 20),
         patience: quota.or("patience", duration("1s", "1h"), Duration::from_secs(60)),
     };
-    let held = Held {
-        entries: quota.or("entries", integer(1..=65_536), default.held.entries),
-        services: quota.or("services", integer(1..=1_000_000), default.held.services),
-        sites: quota.or("sites", integer(1..=100_000_000), default.held.sites),
-        octets: octets("held", 64 << 10, 1 << 40, default.held.octets),
-    };
-    Quotas { link, message: octets("message", 128 << 10, 64 << 20, default.message), held }
+    let message = quota.or("message", size(128 << 10..=64 << 20), default.message as u64);
+    let message = usize::try_from(message).unwrap_or(default.message);
+    Quotas { link, message, held: default.held.but(&read_held(&quota)) }
+}
+
+/// Reads `[peer.quota]`.
+pub(super) fn read_peer(peer: &Section<'_>) -> HeldOf {
+    peer.table("quota").map_or_else(HeldOf::default, |quota| read_held(&quota))
+}
+
+fn read_held(quota: &Section<'_>) -> HeldOf {
+    let octets = quota.optional("held", size(64 << 10..=1 << 40));
+    HeldOf {
+        entries: quota.optional("entries", integer(1..=65_536)),
+        services: quota.optional("services", integer(1..=1_000_000)),
+        sites: quota.optional("sites", integer(1..=100_000_000)),
+        octets: octets.map(|octets| usize::try_from(octets).unwrap_or(usize::MAX)),
+    }
 }

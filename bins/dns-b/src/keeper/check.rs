@@ -13,17 +13,39 @@ use dglb_core::{
     proto::message::BootId,
 };
 
-use super::Keeper;
+use super::{Keeper, lb::LbTruth, turn::Turns};
 
 /// Between two rounds until the first that goes well.
 const RETRY: Duration = Duration::from_secs(1);
 /// While all is well TCP is asked in every so many-th round: a connection costs ten times what a
 /// datagram does, and what fails without the other failing, too, is rare.
 const TCP_EVERY: u32 = 6;
-/// Rounds that may begin together, whatever their number in an interval.
+/// Rounds that may begin together beyond what the time since the last look has earned.
 const LEAST_AT_ONCE: f64 = 16.0;
+/// Seconds of which the rounds that did not begin may do so later.
+const SAVED: f64 = 0.1;
 /// How much faster than evenly over the interval rounds may begin, so that none is late for long.
 const HASTE: f64 = 1.25;
+
+/// Whom checks come to next.
+#[derive(Debug, Default)]
+pub(super) struct Rounds {
+    turns: Turns,
+    /// When due ones were taken last.
+    taken: Option<Instant>,
+    /// How many more might have begun then.
+    left: f64,
+}
+
+impl Rounds {
+    /// How many may begin now where so many are due in a second.
+    fn room(&mut self, per_second: f64, now: Instant) -> f64 {
+        let Some(last) = self.taken.replace(now) else { return LEAST_AT_ONCE };
+        let share = per_second * now.saturating_duration_since(last).as_secs_f64() * HASTE;
+        // Among those whose turn it was, fewer may have been due.
+        share + self.left.min(LEAST_AT_ONCE + per_second * SAVED)
+    }
+}
 
 /// What checks have shown of one DNS-LB.
 #[derive(Clone, Debug, Default)]
@@ -42,6 +64,11 @@ pub(super) struct CheckState {
 }
 
 impl CheckState {
+    /// Nothing is known; the first round is due at `next`, or at once.
+    pub(super) fn anew(next: Option<Instant>) -> Self {
+        Self { next, ..Self::default() }
+    }
+
     fn is_due(&self, now: Instant) -> bool {
         !self.under_way && self.next.is_none_or(|next| next <= now)
     }
@@ -99,32 +126,37 @@ pub enum CheckOutcome {
 }
 
 impl Keeper {
-    /// The linked DNS-LBs whose next round is due; none has two rounds under way. A DNS-LB that has
-    /// not passed yet is asked again after a second, since it waits to be handed out. Of the others no
-    /// more are due at once than what spreads them over the interval: thousands that came together
-    /// would be asked together for ever.
+    /// Of those whose turn it is, the linked DNS-LBs whose next round is due; none has two rounds under
+    /// way. A DNS-LB that has not passed yet is asked again after a second, since it waits to be handed
+    /// out. Of the others no more are due at once than what spreads them over the interval: thousands that
+    /// came together would be asked together for ever. To be called as often as [`Keeper::turn`].
     pub fn take_due_checks(&mut self, now: Instant) -> Vec<Target> {
-        let mut zones: Vec<&ZoneEntry> = self.directory.zones().collect();
-        // The shortest first: a check's name is longer than a service's.
-        zones.sort_by_key(|zone| (zone.name().wire().len(), zone.name()));
-        let since = self.checks_taken.replace(now).map_or(Duration::ZERO, |last| now.duration_since(last));
-        let share = self.lbs.len() as f64 * since.as_secs_f64() / self.check.interval.as_secs_f64();
-        let mut left = (share * HASTE + LEAST_AT_ONCE) as usize;
-        let mut due = Vec::new();
-        for (index, truth) in self.lbs.iter_mut().filter(|(_, truth)| truth.link.is_some()) {
-            let lb = self.directory.find_lb(*index).filter(|lb| !lb.addresses.is_empty());
-            let (Some(lb), true) = (lb, truth.check.is_due(now)) else { continue };
+        let turn = self.rounds.turns.take(self.directory.lb_count(), now);
+        let mut left = self.rounds.room(self.lbs.len() as f64 / self.check.interval.as_secs_f64(), now);
+        let (mut due, mut zones) = (Vec::new(), Vec::new());
+        for index in turn {
+            let is_due = |truth: &&mut LbTruth| truth.link.is_some() && truth.check.is_due(now);
+            let Some(truth) = self.lbs.get_mut(&index).filter(is_due) else { continue };
+            let Some(lb) = self.directory.find_lb(index).filter(|lb| !lb.addresses.is_empty()) else { continue };
+            if zones.is_empty() {
+                zones = self.directory.zones().collect();
+                // The shortest first: a check's name is longer than a service's.
+                zones.sort_by_key(|zone: &&ZoneEntry| (zone.name().wire().len(), zone.name()));
+            }
             // Where something else has its name, it has no label zone.
             let Some(zone) = zones.iter().find(|zone| !zone.occupies(lb.label())) else { continue };
             let Ok(label_zone) = zone.name().child(lb.identity.as_str()) else { continue };
             if truth.check.passed {
-                let Some(rest) = left.checked_sub(1) else { continue };
-                left = rest;
+                if left < 1.0 {
+                    continue;
+                }
+                left -= 1.0;
             }
-            let tcp = truth.check.begin(*index);
+            let tcp = truth.check.begin(index);
             let (identity, addresses) = (lb.identity.clone(), lb.addresses.clone());
-            due.push(Target { lb: *index, boot: truth.boot, identity, addresses, label_zone, tcp });
+            due.push(Target { lb: index, boot: truth.boot, identity, addresses, label_zone, tcp });
         }
+        self.rounds.left = left;
         due
     }
 

@@ -36,7 +36,9 @@ const ROUND: usize = 60;
 const LEAST: usize = 16;
 /// Reports that go with one batch of records: making them takes the keeper's time, and a MAP must not wait
 /// for all that are due in a second.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 4;
+/// So many-th of them go together where more have come to be due than that.
+const PART: usize = 32;
 
 /// What waits to be written.
 #[derive(Debug, Default)]
@@ -98,7 +100,7 @@ impl Keeper {
     /// What has to be written, with the number under which that is acknowledged. Of the reports that are
     /// due a few; the others follow with the next batches.
     pub fn take_writes(&mut self) -> Option<(u64, Batch)> {
-        self.take_some(AT_ONCE)
+        self.take_some(AT_ONCE.max(self.kept.reports.due.len() / PART))
     }
 
     fn take_some(&mut self, most_reports: usize) -> Option<(u64, Batch)> {
@@ -224,11 +226,14 @@ impl Keeper {
 
     fn write_report(&mut self, index: LbIndex, batch: &mut Batch) {
         let (Some(truth), Some(lb)) = (self.lbs.get(&index), self.directory.find_lb(index)) else { return };
-        let rankings: Vec<Ranking> = truth.rankings.iter().collect();
+        let mut rankings = truth.rankings.iter();
         let mut parts = 0;
-        for part in rankings.chunks(RANKINGS) {
-            let (generation, rankings) = (truth.report_generation, part.to_vec());
-            let report = Report { generation, base: 0, rankings, removed: Vec::new() };
+        loop {
+            let part: Vec<Ranking> = rankings.by_ref().take(RANKINGS).collect();
+            if part.is_empty() {
+                break;
+            }
+            let report = Report { generation: truth.report_generation, base: 0, rankings: part, removed: Vec::new() };
             match Message::Report(report).encode() {
                 Ok(encoded) => batch.put(REPORTS, record::report_key(&lb.identity, parts), body(encoded.body())),
                 Err(error) => return tracing::error!(dns_lb = %lb.identity, %error, "its report cannot be kept"),
@@ -316,7 +321,7 @@ impl Keeper {
         let lease = std::time::Duration::from_millis(record.lease_ms).min(self.max_lease);
         let mut truth = LbTruth::absent(record.boot, lease);
         truth.gone_since = (!live).then_some(now);
-        truth.failing_since = Some(now);
+        self.crowd.fails(index, now);
         if live {
             (truth.map_generation, truth.ready) = (record.map_generation, record.ready);
             truth.check.passed = record.handed_out;

@@ -7,6 +7,7 @@ use std::{
 };
 
 use dglb_core::{
+    allowance::Allowance,
     directory::LbIndex,
     identity::Identity,
     net::Prefix,
@@ -27,14 +28,14 @@ pub(super) struct LbTruth {
     /// READY was said for `map_generation` by this boot.
     pub(super) ready: bool,
     pub(super) check: CheckState,
+    /// How often it was checked at once.
+    pub(super) anew: Allowance,
     /// How long it asked its entries to live without a word from it.
     pub(super) lease: Duration,
     /// When its lease was found to be over; `None` while there is a link, or a lease that runs.
     pub(super) gone_since: Option<Instant>,
     /// A hash of what its MAP of `map_generation` said, to tell the same once more from something else.
     pub(super) map_content: Option<u64>,
-    /// Since when link or checks fail; a failure older than a lease is nobody's fault but its own.
-    pub(super) failing_since: Option<Instant>,
     pub(super) last_report: Option<Instant>,
     /// As reported, by service: re-applied when a zone's catalogue comes later than the report.
     pub(super) rankings: Reported,
@@ -62,10 +63,10 @@ impl LbTruth {
             report_generation: 0,
             ready: false,
             check: CheckState::default(),
+            anew: Allowance::default(),
             lease,
             gone_since: None,
             map_content: None,
-            failing_since: None,
             last_report: None,
             rankings: Reported::default(),
             unknown: 0,
@@ -89,7 +90,7 @@ impl Keeper {
             // A new process measures anew: its name waits until it says READY again.
             truth.boot = boot;
             truth.ready = false;
-            truth.check = CheckState::default();
+            self.check_anew(index, now);
             self.directory.update_lb(index, |lb| lb.handed_out = false);
         }
         self.budgets.connected(index, restarted);
@@ -128,7 +129,7 @@ impl Keeper {
         (truth.map_generation, truth.map_content) = (map.generation, Some(content));
         truth.terms = proof::terms(map);
         truth.lease = Duration::from_millis(u64::from(map.lease_ms)).min(self.max_lease);
-        let (taken, beyond) = map.entries.split_at(map.entries.len().min(self.quotas.entries));
+        let (taken, beyond) = map.entries.split_at(map.entries.len().min(self.most_held(identity).entries));
         let (stated, proven, mut refused) = self.admit(index, identity, taken);
         self.figures.refused_entries += (refused.len() + beyond.len()) as u64;
         if let Some(first) = beyond.first() {
@@ -146,7 +147,7 @@ impl Keeper {
         }
         self.claim(index, map.generation, &stated);
         self.ages.note(index, self.all.held(index).map(|held| held.claim.prefix), now);
-        self.move_to(index, map);
+        self.move_to(index, map, now);
         self.keep_lb(index);
         let accepted = (stated.len() + proven) as u32;
         let ack = MapAck { generation: map.generation, accepted, refused };
@@ -222,7 +223,7 @@ impl Keeper {
 
     /// Its addresses, where they are others than before: then they are checked anew. Those that the
     /// operator states in the fleet document stand.
-    fn move_to(&mut self, index: LbIndex, map: &Map) {
+    fn move_to(&mut self, index: LbIndex, map: &Map, now: Instant) {
         let Some(lb) = self.directory.find_lb(index) else { return };
         let stated = !self.stated_addresses(&lb.identity).is_empty();
         let addresses = &map.addresses[..map.addresses.len().min(MAX_ADDRESSES)];
@@ -231,9 +232,7 @@ impl Keeper {
                 lb.addresses = addresses.to_vec();
                 lb.handed_out = false;
             });
-            if let Some(truth) = self.lbs.get_mut(&index) {
-                truth.check = CheckState::default();
-            }
+            self.check_anew(index, now);
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use dglb_core::directory::{LbIndex, LbState};
 
-use super::{Keeper, check::CheckState};
+use super::{Keeper, lb::LbTruth};
 
 impl Keeper {
     /// A link has come: the lease does not run.
@@ -35,27 +35,25 @@ impl Keeper {
                 truth.gone_since = Some(now);
                 // Whoever comes back says again where it sits: what it said before is not held.
                 (truth.map_generation, truth.map_content, truth.entries, truth.ready) = (0, None, 0, false);
-                truth.check = CheckState::default();
                 truth.learnt.clear();
             }
+            self.check_anew(index, now);
             self.directory.update_lb(index, |lb| (lb.handed_out, lb.state) = (false, LbState::Gone));
             self.figures.leases_ended += 1;
             self.publish_tables();
             self.keep_lb(index);
         }
-        self.forget(now);
     }
 
-    /// Labels that nobody has in a cache any more.
-    fn forget(&mut self, now: Instant) {
-        let over = |since: Instant| now.duration_since(since) >= self.tombstone;
-        let held = self.lbs.iter().filter(|(_, t)| t.report_generation > 0 || !t.rankings.is_empty());
-        let forgotten = held.filter(|(_, t)| t.gone_since.is_some_and(over));
-        for index in forgotten.map(|(index, _)| *index).collect::<Vec<_>>() {
-            if let Some(truth) = self.lbs.get_mut(&index) {
-                (truth.report_generation, truth.unknown, truth.last_report) = (0, 0, None);
-                truth.rankings.clear();
-            }
+    /// Of those whose turn it is the labels that nobody has in a cache any more.
+    pub(super) fn forget(&mut self, turn: &[LbIndex], now: Instant) {
+        for &index in turn {
+            let over = |since: Instant| now.duration_since(since) >= self.tombstone;
+            let held = |t: &&mut LbTruth| t.report_generation > 0 || !t.rankings.is_empty();
+            let forgotten = self.lbs.get_mut(&index).filter(held).filter(|t| t.gone_since.is_some_and(over));
+            let Some(truth) = forgotten else { continue };
+            (truth.report_generation, truth.unknown, truth.last_report) = (0, 0, None);
+            truth.rankings.clear();
             let stated = self.directory.find_lb(index).map(|lb| self.stated_addresses(&lb.identity));
             self.directory.remove_rankings(index);
             self.directory.update_lb(index, |lb| (lb.addresses, lb.borrows) = (stated.unwrap_or_default(), None));

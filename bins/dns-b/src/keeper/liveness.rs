@@ -1,7 +1,10 @@
 //! Whether DNS-LBs are there, and whether their names may be given to clients (design sections 3
 //! and 4): link, checks, READY, and the fault that is presumed to be one's own.
 
-use std::time::Instant;
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    time::{Duration, Instant},
+};
 
 use dglb_core::directory::{LbIndex, LbState};
 
@@ -12,15 +15,34 @@ const LEAST_AT_ONCE: usize = 3;
 
 /// How many of the DNS-LBs that were handed out fail: counted anew at every tick, and kept up in
 /// between, so that the first of many that are lost together does not wait for the next tick.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Crowd {
     handed_out: usize,
     failing_lately: usize,
+    /// Who fails, and since when: a failure older than a lease is nobody's fault but its own. Apart from
+    /// the rest, so that a tick looks at none of the thousands that are well.
+    failing: BTreeMap<LbIndex, Instant>,
 }
 
 impl Crowd {
+    /// It fails, if it was not known to. Whether that is news.
+    pub(super) fn fails(&mut self, index: LbIndex, now: Instant) -> bool {
+        match self.failing.entry(index) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(entry) => {
+                entry.insert(now);
+                true
+            }
+        }
+    }
+
+    /// Whether it began to fail within one lease.
+    fn fails_lately(&self, index: LbIndex, lease: Duration, now: Instant) -> bool {
+        self.failing.get(&index).is_some_and(|since| now.duration_since(*since) < lease)
+    }
+
     /// More than 30 % of all, and at least [`LEAST_AT_ONCE`].
-    fn blames_us(self) -> bool {
+    fn blames_us(&self) -> bool {
         self.failing_lately >= LEAST_AT_ONCE && self.failing_lately * 10 > self.handed_out * 3
     }
 }
@@ -29,11 +51,6 @@ impl LbTruth {
     /// Whether link and checks are good.
     fn is_well(&self, fall: u8) -> bool {
         self.link.is_some() && !self.check.failing(fall)
-    }
-
-    /// Whether it began to fail within one lease.
-    fn fails_lately(&self, now: Instant) -> bool {
-        self.failing_since.is_some_and(|since| now.duration_since(since) < self.lease)
     }
 }
 
@@ -54,12 +71,10 @@ impl Keeper {
 
     /// Brings a DNS-LB's state in line with what is known of it.
     pub(super) fn judge(&mut self, index: LbIndex, now: Instant) {
-        let fall = self.check.fall;
-        let Some(truth) = self.lbs.get_mut(&index) else { return };
-        if truth.is_well(fall) {
-            truth.failing_since = None;
-        } else if truth.failing_since.is_none() {
-            truth.failing_since = Some(now);
+        let Some(truth) = self.lbs.get(&index) else { return };
+        if truth.is_well(self.check.fall) {
+            self.crowd.failing.remove(&index);
+        } else if self.crowd.fails(index, now) {
             self.crowd.failing_lately += usize::from(self.is_handed_out(index));
             if self.crowd.blames_us() && !self.figures.own_fault {
                 return self.judge_all(now);
@@ -76,7 +91,9 @@ impl Keeper {
         let Some(truth) = self.lbs.get(&index) else { return };
         let state = if truth.gone_since.is_some() {
             LbState::Gone
-        } else if truth.is_well(self.check.fall) || self.figures.own_fault && truth.fails_lately(now) {
+        } else if truth.is_well(self.check.fall)
+            || self.figures.own_fault && self.crowd.fails_lately(index, truth.lease, now)
+        {
             LbState::Alive
         } else {
             LbState::Suspect
@@ -95,22 +112,27 @@ impl Keeper {
     /// within one lease, the fault is presumed to be this server's own: they are not demoted (design
     /// section 4). One that goes on failing for longer is.
     pub(super) fn judge_all(&mut self, now: Instant) {
-        let mut crowd = Crowd::default();
-        for (_, truth) in self.lbs.iter().filter(|(index, t)| t.gone_since.is_none() && self.is_handed_out(**index)) {
-            crowd.handed_out += 1;
-            crowd.failing_lately += usize::from(!truth.is_well(self.check.fall) && truth.fails_lately(now));
-        }
-        self.crowd = crowd;
-        let own_fault = crowd.blames_us();
+        let lately = |index: &LbIndex| {
+            let truth = self.lbs.get(index).filter(|truth| truth.gone_since.is_none() && self.is_handed_out(*index));
+            truth.is_some_and(|truth| {
+                !truth.is_well(self.check.fall) && self.crowd.fails_lately(*index, truth.lease, now)
+            })
+        };
+        // Who is gone is not handed out.
+        let handed_out = self.directory.census().handed_out;
+        let failing_lately = self.crowd.failing.keys().filter(|index| lately(index)).count();
+        (self.crowd.handed_out, self.crowd.failing_lately) = (handed_out, failing_lately);
+        let own_fault = self.crowd.blames_us();
         let turned = own_fault != self.figures.own_fault;
         if turned {
             self.figures.own_fault = own_fault;
-            let Crowd { handed_out, failing_lately } = crowd;
             tracing::warn!(failing_lately, handed_out, own_fault, "many DNS-LBs fail at once: is it our own fault?");
         }
         // Whoever is well was found so when it became so.
-        let open = self.lbs.iter().filter(|(_, truth)| turned || truth.failing_since.is_some());
-        let open: Vec<LbIndex> = open.map(|(index, _)| *index).collect();
+        let open: Vec<LbIndex> = match turned {
+            true => self.lbs.keys().copied().collect(),
+            false => self.crowd.failing.keys().copied().collect(),
+        };
         open.into_iter().for_each(|index| self.settle_state(index, now));
     }
 }

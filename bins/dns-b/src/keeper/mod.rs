@@ -11,6 +11,7 @@ mod check;
 mod coming;
 mod distribution;
 mod duplicates;
+pub mod explain;
 mod fleet;
 mod keep;
 mod lb;
@@ -27,7 +28,8 @@ mod reported;
 mod status;
 mod sync;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
+mod turn;
 mod verdicts;
 mod voices;
 
@@ -61,6 +63,7 @@ pub use verdicts::Quorum;
 
 use crate::config::{CheckConfig, Config, DefaultMember, DnsLbs, Held, Peer, ProveConfig};
 use budget::Budgets;
+use check::Rounds;
 use coming::Coming;
 use distribution::{Distribution, Followed};
 use duplicates::Duplicates;
@@ -72,6 +75,7 @@ use operator::Ages;
 use proof::Proofs;
 use quota::{PutOff, Used};
 use reported::Outlines;
+use turn::Turns;
 use verdicts::Verdicts;
 
 /// What a HELLO deserves.
@@ -111,8 +115,10 @@ pub struct Keeper {
     outlines: Outlines,
     /// Whose neighbours were looked for last.
     compared_last: Option<LbIndex>,
-    /// When due checks were taken last.
-    checks_taken: Option<Instant>,
+    /// Whose turn it is for what is looked at again and again.
+    turns: Turns,
+    /// The same for checks.
+    rounds: Rounds,
     duplicates: Duplicates,
     crowd: Crowd,
     verdicts: Verdicts,
@@ -194,7 +200,8 @@ impl Keeper {
             lbs: HashMap::new(),
             outlines: Outlines::default(),
             compared_last: None,
-            checks_taken: None,
+            turns: Turns::default(),
+            rounds: Rounds::default(),
             duplicates: Duplicates::default(),
             crowd: Crowd::default(),
             verdicts: Verdicts::default(),
@@ -352,39 +359,6 @@ impl Keeper {
             && let Some(index) = self.directory.lb_of(&link.identity)
         {
             self.lb_disconnected(index, now);
-        }
-    }
-
-    /// Called every second or so: leases, liveness, neighbours.
-    pub fn tick(&mut self, now: Instant) {
-        self.latest = now;
-        self.catch_up(now);
-        self.expire(now);
-        self.judge_all(now);
-        self.end_filling(now);
-        self.challenge(now);
-    }
-
-    /// The slower part of [`Keeper::tick`]: who speaks for whom, for which a second is soon enough.
-    pub fn slow_tick(&mut self, now: Instant) {
-        self.borrow_rankings(now);
-        self.share_budgets();
-        self.lapse_proofs(now);
-        self.figures.duplicated = self.duplicates.alarming(now).count() as u64;
-        self.keep_reports();
-    }
-
-    /// Until every DNS-LB that may come has come, or one lease has passed, somebody who sits nearer
-    /// to a resolver than the one known may be on its way (design section 3).
-    fn end_filling(&mut self, now: Instant) {
-        if !self.directory.is_filling() {
-            return;
-        }
-        let expected = self.peers.values().filter(|p| p.role == PeerRole::DnsLb).count();
-        let mapped = self.lbs.values().filter(|t| t.map_generation > 0).count();
-        if mapped >= expected || now.duration_since(self.started) >= self.max_lease {
-            self.directory.set_filling(false);
-            self.changed = true;
         }
     }
 

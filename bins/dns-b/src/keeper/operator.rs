@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::{Keeper, lb::LbTruth, status::state};
 
 /// Paths that only ask.
-pub const LOOK: &[&str] = &[MAP];
+pub const LOOK: &[&str] = &[MAP, dglb_node::explain::PATH];
 /// Paths that change something.
 pub const CHANGE: &[&str] = &[DRAIN];
 

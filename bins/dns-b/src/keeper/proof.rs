@@ -19,7 +19,7 @@ use dglb_core::{
     table::{Claim, Source},
 };
 
-use super::{Keeper, LinkId};
+use super::{Keeper, LinkId, lb::LbTruth};
 use crate::{
     config::{Peer, ProveBounds},
     networks::Networks,
@@ -41,6 +41,13 @@ pub(super) struct Proofs {
     logged: Option<Instant>,
 }
 
+impl Proofs {
+    /// Nonces that are out for too long are worth nothing.
+    pub(super) fn expire(&self, now: Instant) {
+        self.nonces.lock().expire(now);
+    }
+}
+
 /// Why an address may not be mapped by this proof.
 type Refused = (RefusedReason, String);
 
@@ -57,20 +64,18 @@ impl Keeper {
         self.give_voices(now);
     }
 
-    /// Sends a challenge to every linked DNS-LB for which one is due.
-    pub(super) fn challenge(&mut self, now: Instant) {
-        self.proofs.nonces.lock().expire(now);
+    /// Sends a challenge to every linked DNS-LB whose turn it is and for which one is due.
+    pub(super) fn challenge(&mut self, turn: &[LbIndex], now: Instant) {
         if self.directory.prove_zones().iter().next().is_none() {
             return;
         }
-        // Whoever has not said where it is has no place that it could prove.
-        let due = self.lbs.iter().filter(|(_, truth)| truth.map_generation > 0 && truth.learnt.is_due(now));
-        let due: Vec<(LbIndex, LinkId)> = due.filter_map(|(index, truth)| Some((*index, truth.link?))).collect();
-        for (index, link) in due {
+        for index in turn {
+            // Whoever has not said where it is has no place that it could prove.
+            let due = |truth: &&mut LbTruth| truth.map_generation > 0 && truth.learnt.is_due(now);
+            let Some(truth) = self.lbs.get_mut(index).filter(due) else { continue };
+            let Some(link) = truth.link else { continue };
             let Some(identity) = self.links.get(&link).map(|link| link.identity.clone()) else { continue };
-            if let Some(truth) = self.lbs.get_mut(&index) {
-                truth.learnt.challenged(now, &self.prove.pace, rand::random());
-            }
+            truth.learnt.challenged(now, &self.prove.pace, rand::random());
             if self.bounds(&identity).allowed {
                 self.challenge_one(link, now);
             }
@@ -209,14 +214,14 @@ impl Keeper {
         self.peers.iter().find(|(_, peer)| placed(peer)).map(|(identity, _)| identity)
     }
 
-    /// Forgets what was not seen for too long.
-    pub(super) fn lapse_proofs(&mut self, now: Instant) {
+    /// Forgets what was not seen for too long of those whose turn it is.
+    pub(super) fn lapse_proofs(&mut self, turn: &[LbIndex], now: Instant) {
         let pace = self.prove.pace;
-        let lapsed = self.lbs.iter_mut().map(|(index, truth)| (*index, truth.learnt.lapse(now, &pace)));
-        let lapsed: Vec<_> = lapsed.filter(|(_, gone)| !gone.is_empty()).collect();
-        for (index, gone) in lapsed {
+        for index in turn {
+            let Some(truth) = self.lbs.get_mut(index) else { continue };
+            let gone = truth.learnt.lapse(now, &pace);
             self.figures.proofs_lapsed += gone.len() as u64;
-            self.withdraw_proven(index, &gone);
+            self.withdraw_proven(*index, &gone);
         }
     }
 

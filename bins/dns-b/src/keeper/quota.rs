@@ -1,6 +1,6 @@
 //! How much of what a peer says is held, and how often it gets what it asks for.
 //!
-//! Invariant: of no peer more is held than [`Held`](crate::config::Held) allows, whatever it says. What
+//! Invariant: of no peer more is held than [`Held`] allows, whatever it says. What
 //! is refused for that is counted by its kind, said on the wire, and logged once for each link.
 
 use std::{collections::BTreeMap, time::Instant};
@@ -8,14 +8,16 @@ use std::{collections::BTreeMap, time::Instant};
 use dglb_core::{
     allowance::{Allowance, Rate},
     catalogue::{Service, Site, StaticRecord, ZoneCatalogue},
+    directory::LbIndex,
     identity::Identity,
     name::Name,
 };
 
-use super::{Keeper, LinkId};
+use super::{Keeper, LinkId, check::CheckState};
+use crate::config::Held;
 
 /// What was too much, as the metric's `quota` has it.
-pub const QUOTAS: [&str; 7] = ["entries", "services", "sites", "held", "proofs", "asked", "changes"];
+pub const QUOTAS: [&str; 8] = ["entries", "services", "sites", "held", "proofs", "asked", "changes", "checks"];
 
 /// What was too much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +36,8 @@ pub(super) enum Quota {
     Asked,
     /// Catalogues of one zone: they are passed on later, and together.
     Changes,
+    /// Checks of new addresses, or of a new process, at once: they come later.
+    Checks,
 }
 
 /// Proofs: a challenge a second at most is sent, with a secret for each family.
@@ -44,7 +48,10 @@ const LINES: Rate = Rate { per_second: 1, at_once: 10 };
 const CHANGES: Rate = Rate { per_second: 1, at_once: 8 };
 /// How often a DNS-LB gets the same zone that it asks for: three times at once, then every 10 s.
 const ASKED: Rate = Rate { per_second: 1, at_once: 30 };
-/// What one time counts in that.
+/// How often a DNS-LB that has moved, or was started anew, is checked at once: ten times, then every 10 s. It
+/// says itself where it is asked, and could have somebody else asked all the time.
+const CHECKS: Rate = Rate { per_second: 1, at_once: 100 };
+/// What one time counts in those two.
 const ONE_TIME: u64 = 10;
 
 /// What one link has used up.
@@ -129,6 +136,20 @@ impl Keeper {
         may
     }
 
+    /// A DNS-LB is to be checked as if nothing were known of it: at once, or later where it is so too often.
+    pub(super) fn check_anew(&mut self, index: LbIndex, now: Instant) {
+        let Some(truth) = self.lbs.get_mut(&index) else { return };
+        let wait = truth.anew.try_take(CHECKS, ONE_TIME, now).err();
+        truth.check = CheckState::anew(wait.map(|wait| now + wait));
+        let link = truth.link;
+        if wait.is_some() {
+            match link {
+                Some(link) => self.over(link, Quota::Checks, 1),
+                None => self.figures.over_quota[Quota::Checks as usize] += 1,
+            }
+        }
+    }
+
     /// A zone has changed: whoever is owed it gets it, now or with what follows.
     pub(super) fn pass_on(&mut self, zone: &Name) {
         if self.put_off.change(zone, self.latest) {
@@ -164,7 +185,7 @@ impl Keeper {
     /// Why a catalogue is more than its publisher may have, if it is.
     pub(super) fn too_much(&mut self, link: LinkId, identity: &Identity, new: &ZoneCatalogue) -> Result<(), String> {
         let all = self.published_by(identity, Some(&new.zone)).and(Holdings::of(new));
-        let most = self.quotas;
+        let most = self.most_held(identity);
         let bounds = [
             (Quota::Services, all.services, most.services, "services"),
             (Quota::Sites, all.sites, most.sites, "sites"),
@@ -175,6 +196,11 @@ impl Keeper {
         };
         self.over(link, quota, 1);
         Err(format!("with it \"{identity}\" would publish {count} {what}; {most} are allowed"))
+    }
+
+    /// How much may be held of a peer.
+    pub(super) fn most_held(&self, identity: &Identity) -> Held {
+        self.peers.get(identity).map_or(self.quotas, |peer| self.quotas.but(&peer.held))
     }
 
     /// What is held of a peer.

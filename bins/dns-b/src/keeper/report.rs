@@ -65,6 +65,7 @@ impl Keeper {
         now: Instant,
     ) -> [(Quota, usize); 3] {
         let mut over = [(Quota::Services, 0), (Quota::Sites, 0), (Quota::Held, 0)];
+        let most = self.directory.find_lb(index).map_or(self.quotas, |lb| self.most_held(&lb.identity));
         let Some(truth) = self.lbs.get_mut(&index) else { return over };
         truth.report_generation = generation;
         truth.last_report = Some(now);
@@ -76,7 +77,7 @@ impl Keeper {
         for ranking in rankings {
             let new = !truth.rankings.contains(&ranking.service);
             let is_unknown = new && !self.directory.has_service(&ranking.service);
-            if let Err(quota) = truth.has_room(&ranking, (new, is_unknown), &self.quotas) {
+            if let Err(quota) = truth.has_room(&ranking, (new, is_unknown), &most) {
                 self.figures.rankings_refused += 1;
                 over.iter_mut().filter(|(of, _)| *of == quota).for_each(|(_, count)| *count += 1);
                 continue;

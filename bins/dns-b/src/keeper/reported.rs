@@ -64,6 +64,24 @@ struct Packed {
     outline: Arc<Outline>,
     catalogue: u64,
     cells: Box<[Cell]>,
+    /// What few rankings have.
+    sharing: Option<Box<Sharing>>,
+}
+
+/// How clients are shared out, and whether that may soon be otherwise.
+#[derive(Debug)]
+struct Sharing {
+    /// Each site's share, best site first.
+    shares: Box<[u16]>,
+    unsettled: bool,
+}
+
+impl Sharing {
+    fn of(ranking: &Ranking) -> Option<Box<Self>> {
+        let plain = !ranking.unsettled && ranking.sites.iter().all(|site| site.share == 0);
+        let shares = || ranking.sites.iter().map(|site| site.share).collect();
+        (!plain).then(|| Box::new(Self { shares: shares(), unsettled: ranking.unsettled }))
+    }
 }
 
 /// The rankings of one DNS-LB by service.
@@ -258,7 +276,8 @@ impl Packed {
                 mark: health_mark(figures.health) | if figures.latency_us.is_some() { MEASURED } else { 0 },
             }));
         }
-        Self { outline, catalogue: ranking.catalogue, cells: cells.into() }
+        let sharing = Sharing::of(ranking);
+        Self { outline, catalogue: ranking.catalogue, cells: cells.into(), sharing }
     }
 
     /// The same as [`size_of`] of the ranking.
@@ -276,11 +295,15 @@ impl Packed {
             let Some(own) = cells.next() else { break };
             let score = Some(f32::from_bits(own.number)).filter(|score| !score.is_nan()).map(f64::from);
             let addresses = addresses.iter().zip(&mut cells).map(|(address, cell)| cell.figures(*address)).collect();
-            sites.push((own.mark, RankedSite { site: name.to_string(), score, addresses }));
+            sites.push((own.mark, RankedSite { site: name.to_string(), score, addresses, share: 0 }));
         }
         sites.sort_by_key(|(place, _)| *place);
-        let sites = sites.into_iter().map(|(_, site)| site).collect();
-        Ranking { service: self.outline.service.clone(), catalogue: self.catalogue, sites }
+        let mut sites: Vec<_> = sites.into_iter().map(|(_, site)| site).collect();
+        if let Some(sharing) = &self.sharing {
+            sites.iter_mut().zip(&sharing.shares).for_each(|(site, share)| site.share = *share);
+        }
+        let unsettled = self.sharing.as_ref().is_some_and(|sharing| sharing.unsettled);
+        Ranking { service: self.outline.service.clone(), catalogue: self.catalogue, sites, unsettled }
     }
 
     /// Hands over the differences of latencies to the same addresses.
@@ -316,6 +339,7 @@ fn health_mark(health: Health) -> u16 {
         Health::Up => 0,
         Health::Unknown => 1,
         Health::Down => 2,
+        Health::Draining => 3,
     }
 }
 
@@ -325,6 +349,7 @@ impl Cell {
         let health = match self.mark & !MEASURED {
             0 => Health::Up,
             2 => Health::Down,
+            3 => Health::Draining,
             _ => Health::Unknown,
         };
         Figures { address, health, latency_us: (self.mark & MEASURED != 0).then_some(self.number) }
@@ -368,20 +393,21 @@ mod tests {
     use super::*;
 
     fn rankings() -> impl Strategy<Value = Vec<Ranking>> {
-        let health = prop_oneof![Just(Health::Up), Just(Health::Unknown), Just(Health::Down)];
+        let health = prop_oneof![Just(Health::Up), Just(Health::Unknown), Just(Health::Draining), Just(Health::Down)];
         let figures = (0..3_u8, health, option::of(any::<u32>())).prop_map(|(n, health, latency_us)| Figures {
             address: [203, 0, 113, n].into(),
             health,
             latency_us,
         });
-        let site = (0..4_u8, option::of(-1e9_f32..1e9), vec(figures, 0..3)).prop_map(|(n, score, addresses)| {
-            RankedSite { site: format!("s{n}"), score: score.map(f64::from), addresses }
-        });
-        let ranking = (0..5_u8, any::<u64>(), vec(site, 0..4)).prop_map(|(n, catalogue, sites)| Ranking {
-            service: format!("www{n}.glb.test").parse().unwrap(),
-            catalogue,
-            sites,
-        });
+        let share = prop_oneof![3 => Just(0_u16), 1 => 1..1_000_u16];
+        let site =
+            (0..4_u8, option::of(-1e9_f32..1e9), vec(figures, 0..3), share).prop_map(|(n, score, addresses, share)| {
+                RankedSite { site: format!("s{n}"), score: score.map(f64::from), addresses, share }
+            });
+        let ranking =
+            (0..5_u8, any::<u64>(), vec(site, 0..4), any::<bool>()).prop_map(|(n, catalogue, sites, unsettled)| {
+                Ranking { service: format!("www{n}.glb.test").parse().unwrap(), catalogue, sites, unsettled }
+            });
         vec(ranking, 0..40)
     }
 
@@ -453,7 +479,8 @@ mod tests {
         let ranking = |service: u32, site: u32| Ranking {
             service: format!("www{service}.glb.test").parse().unwrap(),
             catalogue: 1,
-            sites: vec![RankedSite { site: format!("s{site}"), score: None, addresses: vec![] }],
+            sites: vec![RankedSite { site: format!("s{site}"), score: None, addresses: vec![], share: 0 }],
+            unsettled: false,
         };
         let mut outlines = Outlines::default();
         let mut many: Vec<Reported> = (0..100).map(|_| Reported::default()).collect();

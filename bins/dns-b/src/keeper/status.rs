@@ -111,9 +111,7 @@ impl Keeper {
     /// Counts and present values.
     pub fn figures(&self) -> Figures {
         let mut figures = self.figures;
-        for (_, lb) in self.directory.lbs() {
-            figures.lbs[lb.state as usize] += 1;
-        }
+        figures.lbs = self.directory.census().states.map(|count| count as u64);
         figures.nonces = self.nonces().lock().counts();
         figures.proven = self.lbs.values().map(|truth| truth.learnt.len() as u64).sum();
         figures.links = self.links.len() as u64;

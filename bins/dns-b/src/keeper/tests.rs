@@ -35,7 +35,9 @@ use dglb_core::{
 use dglb_node::link::{LinkId, LinkSecurity};
 
 use super::{CheckOutcome, Checked, Keeper, Outgoing, Verdict};
-use crate::config::{CheckConfig, Config, DefaultMember, DnsLbs, MapConfig, Peer, ProveBounds, ProveConfig, Quotas};
+use crate::config::{
+    CheckConfig, Config, DefaultMember, DnsLbs, HeldOf, MapConfig, Peer, ProveBounds, ProveConfig, Quotas,
+};
 
 const SERVICE: &str = "www.glb.test";
 const LEASE: Duration = Duration::from_secs(60);
@@ -44,7 +46,7 @@ fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-fn config() -> Config {
+pub(crate) fn config() -> Config {
     let server = |identity: &str, n: u8| FleetServer {
         identity: identity.parse().unwrap(),
         referral: vec![ip(&format!("192.0.2.{n}"))],
@@ -62,7 +64,13 @@ fn config() -> Config {
         let may_map = vec![format!("10.{n}.0.0/16").parse().unwrap()];
         (
             format!("lb{n}").parse().unwrap(),
-            Peer { role: PeerRole::DnsLb, may_map, prove: ProveBounds::default(), may_publish: vec![] },
+            Peer {
+                role: PeerRole::DnsLb,
+                may_map,
+                prove: ProveBounds::default(),
+                may_publish: vec![],
+                held: HeldOf::default(),
+            },
         )
     };
     let sync = Peer {
@@ -70,6 +78,7 @@ fn config() -> Config {
         may_map: vec![],
         prove: ProveBounds::default(),
         may_publish: vec!["glb.test".parse().unwrap()],
+        held: HeldOf::default(),
     };
     Config {
         identity: "b1".parse().unwrap(),
@@ -125,6 +134,7 @@ fn zone(generation: u64) -> ZoneCatalogue {
             }],
             https: None,
             probe_ceiling: None,
+            least_ttl: None,
             sites: vec![site(1), site(2)],
         }],
         records: vec![],
@@ -138,11 +148,11 @@ fn ranking(latencies: [u32; 2]) -> Ranking {
         .map(|(n, ms)| {
             let address = ip(&format!("203.0.113.{n}"));
             let figures = Figures { address, health: Health::Up, latency_us: Some(ms * 1000) };
-            RankedSite { site: format!("site{n}"), score: Some(f64::from(ms)), addresses: vec![figures] }
+            RankedSite { site: format!("site{n}"), score: Some(f64::from(ms)), addresses: vec![figures], share: 0 }
         })
         .collect();
     sites.sort_by(|a, b| a.score.partial_cmp(&b.score).unwrap());
-    Ranking { service: SERVICE.parse().unwrap(), catalogue: 1, sites }
+    Ranking { service: SERVICE.parse().unwrap(), catalogue: 1, sites, unsettled: false }
 }
 
 /// A keeper with its clock; links are numbered like the DNS-LBs, dns-a-sync is link 100.

@@ -203,9 +203,9 @@ mod tests {
         let site = |name: &str| {
             let health = if down.contains(&name) { Health::Down } else { Health::Up };
             let figures = Figures { address: "203.0.113.1".parse().unwrap(), health, latency_us: None };
-            RankedSite { site: name.to_owned(), score: None, addresses: vec![figures] }
+            RankedSite { site: name.to_owned(), score: None, addresses: vec![figures], share: 0 }
         };
-        Ranking { service: service(), catalogue: 1, sites: vec![site("s1"), site("s2")] }
+        Ranking { service: service(), catalogue: 1, sites: vec![site("s1"), site("s2")], unsettled: false }
     }
 
     /// `s1 down 3/10`

@@ -1,3 +1,4 @@
+mod decisions;
 mod floods;
 mod keep;
 mod news;
@@ -37,8 +38,15 @@ impl Lb {
             lease: Duration::from_secs(60),
         };
         let servers = vec![id("b1"), id("b2")];
-        let settings =
-            Settings { identity: id("sea1"), claim, servers, settle: SETTLE, digest: DIGEST, self_check: DIGEST };
+        let settings = Settings {
+            identity: id("sea1"),
+            claim,
+            servers,
+            settle: SETTLE,
+            digest: DIGEST,
+            self_check: DIGEST,
+            here: Here::default(),
+        };
         let (now, metrics) = (Instant::now(), Metrics::default());
         Self { keeper: Keeper::new(settings, metrics.clone(), now), now, metrics }
     }
@@ -98,6 +106,13 @@ impl Lb {
         let handled = Responder::with_defaults(self.keeper.directory()).respond(&asked, &mut reply);
         reply.truncate(handled.length);
         (handled, reply)
+    }
+
+    /// The address that the service is answered with.
+    fn answered(&self) -> String {
+        let (_, reply) = self.ask("www.sea1.glb.test");
+        let octets: [u8; 4] = *reply.last_chunk().unwrap();
+        IpAddr::from(octets).to_string()
     }
 }
 
@@ -235,7 +250,7 @@ fn a_dead_site_moves_answers_and_reports_at_once() {
     assert_eq!((lb.metrics.reports_sent.get(), lb.metrics.reports_acknowledged.get()), (2, 1));
 }
 
-/// What happens when it is this DNS-LB that was cut off: nothing tells that from dead sites.
+/// What happens when all sites fail while a dns-b is reached, be it that the way to it is another one.
 #[test]
 fn an_outage_of_its_own_ends_where_it_began() {
     let (mut lb, www) = Lb::measured();
@@ -262,6 +277,36 @@ fn an_outage_of_its_own_ends_where_it_began() {
     assert_eq!(twice(&mut lb, 1, Some(50)), Some(1));
     assert_eq!(twice(&mut lb, 2, Some(20)), Some(2));
     assert_eq!(order(&lb), all(Up));
+}
+
+/// The sites fail one after the other, then the last link, and come back in another order.
+#[test]
+fn a_dns_lb_that_is_cut_off_does_not_judge_sites_by_its_own_fault() {
+    let (mut lb, www) = Lb::measured();
+    for n in [2, 2, 1, 1, 3, 3] {
+        lb.sample(&www, n, None);
+    }
+    assert_eq!(lb.answered(), "192.0.2.2", "all are down: the last good figures");
+    lb.handle(Event::Tick);
+    assert!(!lb.keeper.is_cut_off(), "a dns-b is reached, so it is the sites");
+    lb.handle(Event::Down(id("b1")));
+    let back = lb.handle(Event::Tick);
+    assert!(back.answers && lb.keeper.is_cut_off() && lb.metrics.cut_offs.get() == 1);
+    for _ in 0..9 {
+        lb.now += Duration::from_secs(10);
+        for n in 1..=3 {
+            lb.sample(&www, n, None);
+        }
+        lb.handle(Event::Tick);
+    }
+    let again = lb.sample(&www, 3, Some(90));
+    assert_eq!(again.probe_now.len(), 3, "all are looked at now");
+    lb.sample(&www, 3, Some(90));
+    assert_eq!((lb.answered().as_str(), lb.metrics.cut_off.get()), ("192.0.2.2", 0));
+    for n in [3, 1, 1, 1, 2, 2, 2] {
+        lb.sample(&www, n, Some([50, 20, 90][n - 1]));
+        assert_eq!(lb.answered(), "192.0.2.2");
+    }
 }
 
 #[test]

@@ -112,6 +112,7 @@ impl Sites {
                 probes: vec![probe(kind("/health")), probe(ProbeKind::Tcp { port: self.port })],
                 https: None,
                 probe_ceiling: None,
+                least_ttl: None,
                 sites,
             }],
             records: vec![],

@@ -123,6 +123,7 @@ impl Ours {
             sites: (0..sites).map(site).collect(),
             https: None,
             probe_ceiling: None,
+            least_ttl: None,
         };
         let estimates = (0..sites).map(|_| AddressEstimate::new(&service.probes)).collect();
         let now = Instant::now();

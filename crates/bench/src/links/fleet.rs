@@ -100,9 +100,9 @@ pub(super) fn ranking(lb: u32, number: u32, turn: u32, catalogue: u64) -> Rankin
         let latency_us = 1_000 * (1 + place) + (lb + number) % 1_000;
         let figures = Figures { address: site_address(number, site), health: Health::Up, latency_us: Some(latency_us) };
         let score = Some(f64::from(latency_us) / 1e3);
-        RankedSite { site: format!("s{site}"), score, addresses: vec![figures] }
+        RankedSite { site: format!("s{site}"), score, addresses: vec![figures], share: 0 }
     };
-    Ranking { service: service_name(number), catalogue, sites: (0..SITES).map(site).collect() }
+    Ranking { service: service_name(number), catalogue, sites: (0..SITES).map(site).collect(), unsettled: false }
 }
 
 /// Everything that a DNS-LB has ranked; `turns` has a count for each service.
@@ -128,6 +128,7 @@ pub(super) fn catalogue(generation: u64) -> ZoneCatalogue {
         policy: Policy::default(),
         https: None,
         probe_ceiling: None,
+        least_ttl: None,
         probes: vec![Probe {
             kind: ProbeKind::Tcp { port: 80 },
             interval_ms: 10_000,

@@ -116,6 +116,7 @@ fn service(owner: Name, number: usize) -> Service {
         }],
         https: None,
         probe_ceiling: None,
+        least_ttl: None,
         sites: (0..SITES)
             .map(|site| Site {
                 name: format!("s{site}"),
@@ -177,9 +178,19 @@ impl Size {
             let site = (place + lb as usize) % SITES;
             let address = site_address(service, site);
             let figures = Figures { address, health: Health::Up, latency_us: Some(1_000 + site as u32) };
-            RankedSite { site: format!("s{site}"), score: Some(10.0 * place as f64), addresses: vec![figures] }
+            RankedSite {
+                site: format!("s{site}"),
+                score: Some(10.0 * place as f64),
+                addresses: vec![figures],
+                share: 0,
+            }
         };
-        Ranking { service: name(&self.service_name(service)), catalogue: 1, sites: (0..SITES).map(site).collect() }
+        Ranking {
+            service: name(&self.service_name(service)),
+            catalogue: 1,
+            sites: (0..SITES).map(site).collect(),
+            unsettled: false,
+        }
     }
 
     /// Everything that a dns-b knows.

@@ -93,6 +93,35 @@ pub struct HttpProbe {
     pub tls: Option<ProbeTls>,
     /// Whether the body is the site's account of itself ([`crate::load`]).
     pub status_document: bool,
+    /// How long each phase may take, beside the whole probe's [`Probe::timeout_ms`].
+    #[serde(default)]
+    pub phases: PhaseLimits,
+}
+
+/// Milliseconds that a phase of a request may take, each from the end of the one before. Without one the
+/// probe's whole time-out alone ends it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PhaseLimits {
+    /// Until the connection stands.
+    pub connect_ms: Option<NonZeroU32>,
+    /// Until TLS stands.
+    pub tls_ms: Option<NonZeroU32>,
+    /// Until the head of the response is there.
+    pub first_byte_ms: Option<NonZeroU32>,
+    /// Until the end of the body.
+    pub body_ms: Option<NonZeroU32>,
+}
+
+impl PhaseLimits {
+    /// What each is called, in the order of the phases.
+    pub fn named(&self) -> [(&'static str, Option<NonZeroU32>); 4] {
+        [
+            ("connect-timeout", self.connect_ms),
+            ("tls-timeout", self.tls_ms),
+            ("first-byte-timeout", self.first_byte_ms),
+            ("body-timeout", self.body_ms),
+        ]
+    }
 }
 
 /// How a probe secures its connection.
@@ -164,6 +193,7 @@ impl HttpProbe {
             http2: false,
             tls: None,
             status_document: false,
+            phases: PhaseLimits::default(),
         }
     }
 
@@ -227,7 +257,13 @@ pub(super) fn check_probe(probe: &Probe, range: &mut impl FnMut(&'static str, &'
     range("fall", "1 to 100", probe.fall.to_string(), (1..=100).contains(&probe.fall));
     range("rise", "1 to 100", probe.rise.to_string(), (1..=100).contains(&probe.rise));
     match &probe.kind {
-        ProbeKind::Http(http) => http.check(range),
+        ProbeKind::Http(http) => {
+            http.check(range);
+            for (what, limit) in http.phases.named() {
+                let good = limit.is_none_or(|limit| limit.get() <= probe.timeout_ms);
+                range(what, "at most the probe's timeout", limit.map_or(0, NonZeroU32::get).to_string(), good);
+            }
+        }
         ProbeKind::Dns { rtype: asked, .. } => {
             let good = !matches!(*asked, 0 | rtype::OPT | rtype::FIRST_META..=rtype::ANY);
             range("type", "a type of data", asked.to_string(), good);

@@ -21,11 +21,13 @@ use crate::{
     locate::{Match, touch_lbs},
 };
 
-/// Answers at most `N` packets, whose names are put where `names` are.
+/// Answers at most `N` packets, whose names are put where `names` are. `witness` sees of each question that
+/// the directory answers how far it has come before the last step; it has no say in anything.
 pub(super) fn respond<const N: usize>(
     responder: &Responder<'_>,
     exchanges: &mut [Exchange<'_>],
     names: &mut [QName; N],
+    mut witness: impl FnMut(&Admitted<'_>, &Match<'_>, &Step<'_>),
 ) {
     let directory = responder.directory;
     let mut open: ArrayVec<&mut Exchange<'_>, N> = ArrayVec::new();
@@ -49,6 +51,11 @@ pub(super) fn respond<const N: usize>(
     black_box(matches.iter().fold(0, |sum, (_, matched)| sum ^ touch_lbs(directory, matched)));
     black_box(matches.iter().fold(0, |sum, (whose, matched)| sum ^ steps[*whose].touch_rankings(directory, matched)));
     matches.iter().for_each(|(whose, matched)| steps[*whose].routed(directory, matched));
+    let mut located = matches.iter().peekable();
+    for (at, (admitted, step)) in admitted.iter().zip(&steps).enumerate() {
+        let nothing = Match::nothing(&admitted.client);
+        witness(admitted, located.next_if(|(whose, _)| *whose == at).map_or(&nothing, |(_, matched)| matched), step);
+    }
     black_box(steps.iter().fold(0, |sum, step| sum ^ step.touch_content(directory)));
     for ((exchange, admitted), step) in open.into_iter().zip(&admitted).zip(&steps) {
         let answer = step.answered(directory, &admitted.question());

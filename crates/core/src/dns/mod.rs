@@ -2,6 +2,7 @@
 
 pub mod conduct;
 pub mod cookie;
+pub mod explain;
 pub mod framing;
 pub mod qname;
 pub mod query;

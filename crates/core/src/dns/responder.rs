@@ -81,7 +81,7 @@ impl<'a> Responder<'a> {
     /// for UDP. Total: whatever the packet is, this returns.
     pub fn respond(&self, asked: &Asked<'_>, reply: &mut [u8]) -> Handled {
         let mut alone = [Exchange { asked: *asked, reply, handled: Handled::DROPPED }];
-        batch::respond(self, &mut alone, &mut [QName::default()]);
+        batch::respond(self, &mut alone, &mut [QName::default()], |_, _, _| ());
         let [Exchange { handled, .. }] = alone;
         handled
     }
@@ -107,7 +107,7 @@ impl<'a> Responder<'a> {
 
     /// Answers a batch, each packet as [`Responder::respond`] does.
     pub fn respond_batch(&self, exchanges: &mut [Exchange<'_>], names: &mut Names) {
-        exchanges.chunks_mut(BATCH).for_each(|some| batch::respond(self, some, &mut names.0));
+        exchanges.chunks_mut(BATCH).for_each(|some| batch::respond(self, some, &mut names.0, |_, _, _| ()));
     }
 
     /// Reads a packet. What needs no directory is replied to at once; else the question is added to

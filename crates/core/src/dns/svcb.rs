@@ -119,6 +119,7 @@ mod tests {
             probes: vec![],
             https: None,
             probe_ceiling: None,
+            least_ttl: None,
             sites: sites.iter().enumerate().map(site).collect(),
         }
     }

@@ -59,7 +59,7 @@ pub(super) struct Scan {
 }
 
 /// Most fields of one [`Shape`].
-pub(super) const MOST_FIELDS: usize = 12;
+pub(super) const MOST_FIELDS: usize = 16;
 
 /// Scans `body` as a message of `shape`, allowing `elements` length-delimited values in all.
 pub(super) fn scan(shape: &Shape, body: &[u8], elements: usize) -> Result<Scan, BodyError> {

@@ -5,10 +5,11 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    catalogue::{Policy, Service, Site},
+    catalogue::{FARTHEST_KM, Location, Policy, Service, Site},
     estimate::Measured,
+    load::Told,
     name::Name,
-    report::Ranking,
+    report::{RankedSite, Ranking},
 };
 
 /// What [`rank`](super::rank) goes by; there is nothing else.
@@ -20,26 +21,48 @@ pub struct Inputs {
     pub catalogue: u64,
     /// How sites are compared.
     pub policy: Policy,
+    /// Whether answers are to live shorter while the choice may soon be another.
+    pub may_be_unsettled: bool,
+    /// Where it is decided.
+    pub here: Here,
     /// The sites in the customer's order.
     pub sites: Vec<Candidate>,
     /// The sites as they were ranked before, best first; empty if they never were.
-    pub previous: Vec<String>,
+    pub previous: Vec<Placed>,
+    /// Whether the choice might soon have been another then.
+    pub was_unsettled: bool,
+}
+
+/// The point of presence that decides for its clients.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Here {
+    /// The groups that the DNS-LB is in.
+    pub groups: Vec<String>,
+    /// Where it is, if it knows.
+    pub location: Option<Location>,
 }
 
 /// One site with all that is known of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Candidate {
-    /// Its name, unique in the service.
-    pub site: String,
-    /// What the customer pays for traffic there, in units of the policy's choosing.
-    pub cost: f64,
-    /// Its addresses in the customer's order; without any it is not ranked.
+    /// What the customer says of it. Its addresses stand below; without any it is not ranked.
+    pub site: Site,
+    /// Its addresses in the customer's order.
     pub addresses: Vec<Measured>,
+}
+
+/// What a site had before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placed {
+    /// Its name.
+    pub site: String,
+    /// Its share of the client networks, in thousandths; 0 at all: all went to the first.
+    pub share: u16,
 }
 
 impl Inputs {
     /// Those of `service` in catalogue generation `catalogue`, as `measured` knows its addresses, ranked as
-    /// `previous` before.
+    /// `previous` before; somewhere on earth, in no group.
     pub fn new(
         service: &Service,
         catalogue: u64,
@@ -47,16 +70,48 @@ impl Inputs {
         previous: Option<&Ranking>,
     ) -> Self {
         let candidate = |site: &Site| Candidate {
-            site: site.name.clone(),
-            cost: site.cost,
             addresses: site.addresses.iter().map(|a| measured(site, *a)).collect(),
+            site: Site { addresses: Vec::new(), ..site.clone() },
         };
+        let placed = |ranked: &RankedSite| Placed { site: ranked.site.clone(), share: ranked.share };
         Self {
             service: service.name.clone(),
             catalogue,
             policy: service.policy,
+            may_be_unsettled: service.least_ttl.is_some_and(|least| least < service.ttl),
+            here: Here::default(),
             sites: service.sites.iter().map(candidate).collect(),
-            previous: previous.into_iter().flat_map(|r| &r.sites).map(|s| s.site.clone()).collect(),
+            previous: previous.into_iter().flat_map(|r| &r.sites).map(placed).collect(),
+            was_unsettled: previous.is_some_and(|r| r.unsettled),
         }
+    }
+
+    /// The same, decided at `here`.
+    #[must_use]
+    pub fn at(self, here: &Here) -> Self {
+        Self { here: here.clone(), ..self }
+    }
+}
+
+impl Candidate {
+    /// How much of what it can do it does, in thousandths, if it tells: its utilization, else its requests
+    /// by its capacity. Of several addresses the one that says most.
+    pub fn load(&self) -> Option<u32> {
+        let of = |told: &Told| {
+            let requests = || {
+                let capacity = self.site.capacity.filter(|capacity| *capacity > 0.0)?;
+                // A cast saturates, so figures out of every range are just very large.
+                Some((told.requests? as f64 / capacity) as u32)
+            };
+            told.utilization.or_else(requests)
+        };
+        self.addresses.iter().filter_map(|m| of(&m.told)).max()
+    }
+
+    /// How far it is from `here`, in kilometres: 0 where that is unknown, and the farthest there is for a
+    /// site that nobody knows the place of.
+    pub fn distance_km(&self, here: &Here) -> f64 {
+        let Some(here) = here.location else { return 0.0 };
+        self.site.location.map_or(FARTHEST_KM, |site| here.distance_km(&site))
     }
 }

@@ -7,8 +7,9 @@ use super::{
     *,
 };
 use crate::{
-    catalogue::{Policy, Service},
-    estimate::ENOUGH,
+    catalogue::{Location, Policy, Service, Site},
+    estimate::{ENOUGH, Measured},
+    load::Told,
 };
 
 /// Who is where by the definition: at each place the foremost of before, or who beats it by the
@@ -31,7 +32,9 @@ fn keep_by_definition(mut left: Vec<Standing>, previous: &Ranking, policy: &Poli
 }
 
 fn known() -> impl Strategy<Value = Known> {
-    let health = prop_oneof![4 => Just(Health::Up), 1 => Just(Health::Unknown), 2 => Just(Health::Down)];
+    let health = prop_oneof![
+        4 => Just(Health::Up), 1 => Just(Health::Unknown), 1 => Just(Health::Draining), 2 => Just(Health::Down),
+    ];
     (health, prop::option::weighted(0.9, 0_u32..200_000), 0_usize..10)
         .prop_map(|(h, latency, samples)| (h, latency, if latency.is_some() { samples.max(1) } else { 0 }))
 }
@@ -74,7 +77,7 @@ proptest! {
             let wish: usize = s.site[1..].parse().unwrap();
             let site = &service.sites[wish];
             let addresses = vec![measured(site.addresses[0], now[wish], doubts[wish])];
-            Standing::new(wish, &Candidate { site: site.name.clone(), cost: site.cost, addresses }, &service.policy)
+            Standing::new(wish, &Candidate { site: site.clone(), addresses }, &service.policy, &Here::default())
         }).collect();
         let expected = keep_by_definition(candidates, &previous, &service.policy);
         let expected: Vec<_> = expected.into_iter().map(|c| c.ranked).collect();
@@ -146,4 +149,108 @@ proptest! {
         better[pick].0 = Health::Up;
         prop_assert!(place(&doubted(&service, &better, &doubts, Some(&previous))) <= was);
     }
+
+    /// More of anything that counts against a site never gains it a place: round trip, cost, load, distance.
+    #[test]
+    fn worse_in_any_figure_is_never_better((inputs, pick) in constrained(), what in 0_usize..4, more in 1_u32..2_000) {
+        let place = |inputs: &Inputs| {
+            let site = &inputs.sites[pick].site.name;
+            rank(inputs).ranking.sites.iter().position(|s| s.site == *site)
+        };
+        let was = place(&inputs);
+        let mut worse = inputs.clone();
+        let site = &mut worse.sites[pick];
+        let measured = &mut site.addresses[0];
+        match what {
+            0 => {
+                let later = |us: u32| us + 100 * more;
+                measured.figures.latency_us = measured.figures.latency_us.map(later);
+                measured.range_us = measured.range_us.map(|(least, most)| (later(least), later(most)));
+            }
+            1 => site.site.cost += f64::from(more),
+            2 => measured.told.utilization = measured.told.utilization.map(|load| load + more),
+            _ => {
+                // The DNS-LB is at the pole.
+                let farther = |l: Location| Location { latitude: (l.latitude - f64::from(more) / 20.0).max(-90.0), ..l };
+                site.site.location = site.site.location.map(farther);
+            }
+        }
+        prop_assert!(place(&worse) >= was);
+    }
+
+    /// Whatever is forbidden, full or far: every site once, the dead last, the forbidden before them.
+    #[test]
+    fn constraints_order_and_never_lose_a_site((inputs, _) in constrained()) {
+        let outcome = rank(&inputs);
+        prop_assert_eq!(&outcome, &rank(&inputs));
+        let class = |ranked: &RankedSite| {
+            let site = &inputs.sites.iter().find(|s| s.site.name == ranked.site).unwrap().site;
+            (ranked.health() == Health::Down, !site.admits(&inputs.here.groups), ranked.health())
+        };
+        prop_assert!(outcome.ranking.sites.is_sorted_by_key(class));
+        let mut names = names(&outcome.ranking);
+        names.sort_unstable();
+        names.dedup();
+        prop_assert_eq!(names.len(), inputs.sites.len());
+        // As few constraints as possible are overlooked, and as many as it takes.
+        let alive = outcome.ranking.sites.iter().filter(|s| s.health() < Health::Draining).count();
+        let barred = outcome.barred.iter().filter(|b| {
+            outcome.ranking.sites.iter().any(|s| s.site == b.site && s.health() < Health::Draining)
+        });
+        let (overlooked, kept): (Vec<_>, Vec<_>) = barred.partition(|b| b.loosened);
+        let least = inputs.policy.least_sites as usize;
+        prop_assert!(alive - kept.len() >= least.min(alive));
+        prop_assert!(overlooked.is_empty() || alive - kept.len() == least.min(alive));
+        prop_assert!(kept.iter().all(|k| k.by == Bar::Group) || overlooked.iter().all(|o| o.by == Bar::Load));
+    }
+
+    /// Where nothing is loosened, no pair depends on what else there is.
+    #[test]
+    fn a_site_that_is_left_out_swaps_no_two_others((mut inputs, pick) in constrained()) {
+        inputs.previous.clear();
+        let whole = rank(&inputs).ranking;
+        let out = inputs.sites.remove(pick).site.name;
+        let rest = rank(&inputs).ranking;
+        prop_assert_eq!(names(&whole).into_iter().filter(|n| *n != out).collect::<Vec<_>>(), names(&rest));
+    }
+}
+
+/// A decision with everything that can count, and one of its sites.
+fn constrained() -> impl Strategy<Value = (Inputs, usize)> {
+    let groups = || prop::sample::subsequence(vec!["a".to_owned(), "b".to_owned()], 0..=2);
+    let policy = (0_u8..3, 0_u8..3, 0_u8..3, 0_u8..3, 0_u32..1_200, 1_u32..5);
+    let site =
+        (known(), 0_u32..60_000, prop::option::of(0_u32..1_500), prop::option::of(-90.0_f64..90.0), groups(), groups());
+    (policy, prop::collection::vec(site, 1..7), groups(), any::<bool>(), any::<prop::sample::Index>()).prop_map(
+        |((latency, cost, load, distance, target_load, least_sites), sites, groups, before, pick)| {
+            let policy = Policy {
+                latency: latency.into(),
+                cost: cost.into(),
+                load: 50.0 * f64::from(load),
+                distance: distance.into(),
+                target_load,
+                least_sites,
+                ..Policy::default()
+            };
+            let mut service = service(sites.len(), policy);
+            let pick = pick.index(sites.len());
+            let mut known = Vec::new();
+            for (site, (health, doubt, load, latitude, groups, not)) in service.sites.iter_mut().zip(sites) {
+                site.location = latitude.map(|latitude| Location { latitude, longitude: 0.0 });
+                (site.groups, site.not_groups) = (groups, not);
+                known.push((health, doubt, load));
+            }
+            let look_up = |site: &Site, a| {
+                let (known, doubt, load) = known[site.name[1..].parse::<usize>().unwrap()];
+                Measured { told: Told { utilization: load, ..Told::default() }, ..measured(a, known, (doubt, doubt)) }
+            };
+            let location = Some(Location { latitude: 90.0, longitude: 0.0 });
+            let mut inputs = Inputs::new(&service, 1, look_up, None).at(&Here { groups, location });
+            if before {
+                inputs.previous =
+                    service.sites.iter().rev().map(|s| Placed { site: s.name.clone(), share: 0 }).collect();
+            }
+            (inputs, pick)
+        },
+    )
 }

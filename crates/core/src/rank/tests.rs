@@ -7,7 +7,7 @@ use std::{
 
 use super::*;
 use crate::{
-    catalogue::{Mode, Policy, Probe, ProbeKind, Service, Site},
+    catalogue::{Location, Mode, Policy, Probe, ProbeKind, Service, Site},
     estimate::{ENOUGH, Measured},
 };
 
@@ -37,6 +37,7 @@ pub(super) fn service(sites: usize, policy: Policy) -> Service {
         }],
         https: None,
         probe_ceiling: None,
+        least_ttl: None,
         sites: (0..sites)
             .map(|n| Site { name: format!("s{n}"), addresses: vec![address(n)], cost: n as f64, ..Site::default() })
             .collect(),
@@ -45,7 +46,7 @@ pub(super) fn service(sites: usize, policy: Policy) -> Service {
 
 pub(super) fn measured(address: IpAddr, (health, latency_us, samples): Known, (below, above): Doubt) -> Measured {
     let range_us = latency_us.map(|l| (l.saturating_sub(below), l + above));
-    Measured { figures: Figures { address, health, latency_us }, samples, range_us }
+    Measured { figures: Figures { address, health, latency_us }, samples, range_us, ..Measured::unknown(address) }
 }
 
 pub(super) fn ranked(service: &Service, known: &[Known], previous: Option<&Ranking>) -> Ranking {
@@ -255,6 +256,125 @@ fn what_was_decided_can_be_decided_again_from_what_was_written_down() {
     let inputs = Inputs::new(&service, 7, look_up, Some(&first));
     let mut again: Inputs = serde_json::from_str(&serde_json::to_string(&inputs).unwrap()).unwrap();
     assert_eq!((&again, rank(&again)), (&inputs, rank(&inputs)));
+    assert_eq!(rank(&again).rule, Rule::Margin);
     again.previous.reverse();
     assert_ne!(rank(&again).ranking.sites[0].site, rank(&inputs).ranking.sites[0].site);
+}
+
+/// A decision of a service whose sites all are up and near, with changes.
+fn decided(service: &Service, known: &[Known], change: impl FnOnce(&mut Inputs)) -> Outcome {
+    let number = |at| (0..known.len()).find(|n| address(*n) == at).unwrap();
+    let mut inputs = Inputs::new(service, 7, |_, a| measured(a, known[number(a)], (0, 0)), None);
+    change(&mut inputs);
+    rank(&inputs)
+}
+
+fn at_load(inputs: &mut Inputs, site: usize, load: u32) {
+    inputs.sites[site].addresses[0].told.utilization = Some(load);
+}
+
+#[test]
+fn a_busy_site_is_worse_by_as_much_as_the_policy_says() {
+    let service = service(2, Policy { load: 40.0, ..Policy::default() });
+    let scores = |load| {
+        let outcome = decided(&service, &[up(20), up(50)], |inputs| at_load(inputs, 0, load));
+        (
+            outcome.ranking.sites[0].site.clone(),
+            outcome.ranking.sites.iter().map(|s| s.score.unwrap()).collect::<Vec<_>>(),
+        )
+    };
+    assert_eq!(scores(500), ("s0".to_owned(), vec![40.0, 50.0]));
+    assert_eq!(scores(1_000), ("s1".to_owned(), vec![50.0, 60.0]));
+}
+
+#[test]
+fn requests_by_capacity_are_a_load_where_none_is_told() {
+    let mut site = Candidate { site: Site::default(), addresses: vec![Measured::unknown(address(0)); 2] };
+    site.addresses[1].told.requests = Some(300_000);
+    assert_eq!(site.load(), None, "nobody knows what it can do");
+    site.site.capacity = Some(400.0);
+    assert_eq!(site.load(), Some(750));
+    site.addresses[0].told.utilization = Some(900);
+    assert_eq!(site.load(), Some(900), "the one that says most");
+    site.addresses[0].told.requests = Some(4_000_000);
+    assert_eq!(site.load(), Some(900), "its own word goes before what follows from its requests");
+}
+
+#[test]
+fn distance_counts_where_both_places_are_known() {
+    let mut service = service(3, Policy { latency: 0.0, distance: 1.0, ..Policy::default() });
+    let at = |latitude, longitude| Some(Location { latitude, longitude });
+    service.sites[1].location = at(47.6, -122.3);
+    service.sites[2].location = at(50.1, 8.7);
+    let known = [up(5), up(5), up(5)];
+    let berlin = Here { location: at(52.5, 13.4), groups: vec![] };
+    let here = decided(&service, &known, |inputs| inputs.here = berlin);
+    assert_eq!(names(&here.ranking), ["s2", "s1", "s0"], "what is nowhere is far away");
+    assert!((4.0..4.5).contains(&here.ranking.sites[0].score.unwrap()), "{here:?}");
+    assert_eq!(names(&decided(&service, &known, |_| ()).ranking), ["s0", "s1", "s2"]);
+}
+
+#[test]
+fn what_is_not_for_these_groups_is_for_when_all_others_are_down() {
+    let mut service = service(3, Policy::default());
+    service.sites[0].not_groups = vec!["eu".to_owned()];
+    service.sites[2].groups = vec!["eu".to_owned()];
+    let eu = |inputs: &mut Inputs| inputs.here.groups = vec!["eu".to_owned()];
+    let known = [up(10), up(50), up(40)];
+    let outcome = decided(&service, &known, eu);
+    assert_eq!(names(&outcome.ranking), ["s2", "s1", "s0"]);
+    assert_eq!(outcome.rule, Rule::Group);
+    assert_eq!(outcome.barred, [Barred { site: "s0".to_owned(), by: Bar::Group, loosened: false }]);
+    assert_eq!(outcome.ranking.sites[2].score, None, "it is not beside the best, however near");
+    let elsewhere = decided(&service, &known, |_| ());
+    assert_eq!(names(&elsewhere.ranking), ["s0", "s1", "s2"]);
+    assert_eq!(elsewhere.rule, Rule::Score);
+    let last = decided(&service, &[up(10), down(50), down(40)], eu);
+    assert_eq!(names(&last.ranking), ["s0", "s2", "s1"]);
+    assert!(last.barred[0].loosened, "one site is left at least: {last:?}");
+    // An unknown one that is allowed goes before it.
+    let unknown = decided(&service, &[up(10), NOTHING, down(40)], eu);
+    assert_eq!(names(&unknown.ranking), ["s1", "s0", "s2"]);
+}
+
+#[test]
+fn constraints_are_loosened_in_order() {
+    let mut service = service(4, Policy { target_load: 800, ..Policy::default() });
+    service.sites[0].not_groups = vec!["eu".to_owned()];
+    let loosened = |least| {
+        service.policy.least_sites = least;
+        let known = [up(10), up(20), up(30), down(5)];
+        let outcome = decided(&service, &known, |inputs| {
+            inputs.here.groups = vec!["eu".to_owned()];
+            at_load(inputs, 1, 801);
+            at_load(inputs, 2, 800);
+        });
+        assert_eq!(names(&outcome.ranking), ["s1", "s2", "s0", "s3"], "the order stays");
+        let barred: Vec<_> = outcome.barred.iter().map(|b| (b.site.clone(), b.by)).collect();
+        assert_eq!(barred, [("s1".to_owned(), Bar::Load), ("s0".to_owned(), Bar::Group)]);
+        outcome.barred.iter().filter(|b| b.loosened).map(|b| b.site.clone()).collect::<Vec<_>>().join(" ")
+    };
+    let mut loosened = loosened;
+    assert_eq!(loosened(1), "");
+    assert_eq!(loosened(2), "s1", "first that it is full");
+    assert_eq!(loosened(3), "s1 s0", "then that it is not for us");
+    assert_eq!(loosened(4), "s1 s0", "and never that it is down");
+}
+
+#[test]
+fn a_choice_is_unsettled_while_another_is_near_or_a_probe_has_failed() {
+    let mut service = service(2, Policy::default());
+    let unsettled = |service: &Service, ms: u32, change: fn(&mut Inputs)| {
+        decided(service, &[up(50), up(ms)], change).ranking.unsettled
+    };
+    assert!(!unsettled(&service, 51, |_| ()), "it has no shorter time to live");
+    service.least_ttl = Some(30);
+    assert!(unsettled(&service, 60, |_| ()));
+    assert!(!unsettled(&service, 61, |_| ()));
+    assert!(unsettled(&service, 70, |inputs| inputs.was_unsettled = true), "not at the edge each time");
+    assert!(!unsettled(&service, 71, |inputs| inputs.was_unsettled = true));
+    assert!(unsettled(&service, 90, |inputs| inputs.sites[0].addresses[0].suspect = true));
+    assert!(!unsettled(&service, 90, |inputs| inputs.sites[1].addresses[0].suspect = true));
+    service.least_ttl = Some(service.ttl);
+    assert!(!unsettled(&service, 60, |_| ()));
 }

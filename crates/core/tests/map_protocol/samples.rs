@@ -5,8 +5,9 @@ use std::num::NonZeroU32;
 
 use dglb_core::{
     catalogue::{
-        CatalogueUpdate, Forced, ForcedState, HttpProbe, HttpsRecord, Method, Mode, Policy, Probe, ProbeKind, ProbeTls,
-        Service, Site, StaticRecord, StatusRange, Withdrawal, ZoneCatalogue, ZoneStyle,
+        CatalogueUpdate, Forced, ForcedState, Form, HttpProbe, HttpsRecord, Location, Method, Mode, PhaseLimits,
+        Policy, Probe, ProbeKind, ProbeTls, Service, Site, StaticRecord, StatusRange, Withdrawal, ZoneCatalogue,
+        ZoneStyle,
     },
     fleet::{Fleet, FleetLabel, FleetServer, FleetTtls},
     proto::message::{
@@ -104,8 +105,10 @@ pub(crate) fn forms() -> Vec<(&'static str, Message)> {
     let refused = SeenOutcome::Refused { reason: RefusedReason::WrongSecret, text: "try again".into() };
     vec![
         ("CATALOGUE probes", Message::Catalogue(Box::new(CatalogueUpdate::Snapshot(every_kind_of_probe())))),
+        ("CATALOGUE policy", Message::Catalogue(Box::new(CatalogueUpdate::Snapshot(every_part_of_a_policy())))),
         ("CATALOGUE delta", Message::Catalogue(Box::new(CatalogueUpdate::Delta(delta)))),
         ("CATALOGUE withdrawn", Message::Catalogue(Box::new(CatalogueUpdate::Withdrawn(withdrawal)))),
+        ("REPORT shares", Message::Report(shared_report())),
         ("SEEN refused", Message::Seen(Seen { nonce: NONCE, outcome: refused })),
     ]
 }
@@ -194,6 +197,7 @@ pub(crate) fn report() -> Report {
                         health: Health::Up,
                         latency_us: Some(12_500),
                     }],
+                    share: 0,
                 },
                 RankedSite {
                     site: "nyc".into(),
@@ -203,11 +207,24 @@ pub(crate) fn report() -> Report {
                         health: Health::Down,
                         latency_us: None,
                     }],
+                    share: 0,
                 },
             ],
+            unsettled: false,
         }],
         removed: vec!["old.glb.foobar.com".parse().unwrap()],
     }
+}
+
+/// Client networks are shared out, and that may soon be otherwise.
+fn shared_report() -> Report {
+    let mut report = Report { generation: 10, base: 0, removed: vec![], ..report() };
+    report.rankings[0].unsettled = true;
+    for (site, share) in report.rankings[0].sites.iter_mut().zip([750, 250]) {
+        site.share = share;
+        site.addresses[0].health = Health::Up;
+    }
+    report
 }
 
 fn label_ranking() -> LabelRanking {
@@ -249,6 +266,7 @@ pub(crate) fn catalogue() -> ZoneCatalogue {
                 hints: true,
             }),
             probe_ceiling: NonZeroU32::new(2_500),
+            least_ttl: None,
         }],
         records: vec![StaticRecord {
             name: "glb.foobar.com".parse().unwrap(),
@@ -259,8 +277,36 @@ pub(crate) fn catalogue() -> ZoneCatalogue {
     }
 }
 
-/// A zone whose service is measured in every way that the other sample does not have, with a site that
-/// is forced.
+/// A zone whose service says all that can be said of how sites are chosen.
+fn every_part_of_a_policy() -> ZoneCatalogue {
+    let mut zone = ZoneCatalogue { generation: 16, records: vec![], ..catalogue() };
+    let service = &mut zone.services[0];
+    (service.https, service.probe_ceiling, service.least_ttl) = (None, None, Some(30));
+    service.probes.truncate(1);
+    service.policy = Policy {
+        form: Form::Weighted,
+        latency_scale_ms: 20.0,
+        cost_scale: 2.0,
+        load: 1.5,
+        load_scale: 0.25,
+        distance: 2.0,
+        distance_scale_km: 1_000.0,
+        target_load: 800,
+        least_sites: 2,
+        ..service.policy
+    };
+    service.sites[0] = Site {
+        capacity: Some(500.0),
+        weight: 3,
+        location: Some(Location { latitude: 52.5, longitude: 4.75 }),
+        groups: vec!["eu".into()],
+        not_groups: vec!["isp-7".into()],
+        ..service.sites[0].clone()
+    };
+    zone
+}
+
+/// A zone whose service is measured in every way that the other sample does not have.
 fn every_kind_of_probe() -> ZoneCatalogue {
     let mut zone = ZoneCatalogue { generation: 15, records: vec![], ..catalogue() };
     let probe = |kind| Probe { kind, interval_ms: 10_000, timeout_ms: 1_000, fall: 2, rise: 3 };
@@ -273,6 +319,12 @@ fn every_kind_of_probe() -> ZoneCatalogue {
         http2: true,
         tls: Some(ProbeTls { server_name: Some("www.foobar.com".parse().unwrap()), verify: false }),
         status_document: true,
+        phases: PhaseLimits {
+            connect_ms: NonZeroU32::new(200),
+            tls_ms: NonZeroU32::new(300),
+            first_byte_ms: NonZeroU32::new(400),
+            body_ms: NonZeroU32::new(500),
+        },
         ..HttpProbe::get(443, "/up")
     };
     let head = HttpProbe { method: Method::Head, ..HttpProbe::get(80, "/") };

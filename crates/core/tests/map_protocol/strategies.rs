@@ -7,8 +7,9 @@ use std::{
 
 use dglb_core::{
     catalogue::{
-        CatalogueDelta, CatalogueUpdate, Forced, ForcedState, Form, HttpProbe, HttpsRecord, Method, Mode, Policy,
-        Probe, ProbeKind, ProbeTls, Service, Site, StaticRecord, StatusRange, Withdrawal, ZoneCatalogue, ZoneStyle,
+        CatalogueDelta, CatalogueUpdate, Forced, ForcedState, Form, HttpProbe, HttpsRecord, Location, Method, Mode,
+        PhaseLimits, Policy, Probe, ProbeKind, ProbeTls, Service, Site, StaticRecord, StatusRange, Withdrawal,
+        ZoneCatalogue, ZoneStyle,
     },
     fleet::{Fleet, FleetLabel, FleetServer, FleetTtls},
     identity::Identity,
@@ -280,22 +281,16 @@ fn map_ack() -> impl Strategy<Value = MapAck> {
 }
 
 fn report() -> impl Strategy<Value = Report> {
-    let health = select(vec![Health::Up, Health::Unknown, Health::Down]);
+    let health = select(vec![Health::Up, Health::Unknown, Health::Draining, Health::Down]);
     let figures = (address(), health, any::<Option<u32>>()).prop_map(|(address, health, latency_us)| Figures {
         address,
         health,
         latency_us,
     });
-    let site = (text(), option::of(double()), vec(figures, 0..3)).prop_map(|(site, score, addresses)| RankedSite {
-        site,
-        score,
-        addresses,
-    });
-    let ranking = (name(), any::<u64>(), vec(site, 0..4)).prop_map(|(service, catalogue, sites)| Ranking {
-        service,
-        catalogue,
-        sites,
-    });
+    let site = (text(), option::of(double()), vec(figures, 0..3), 0_u16..=1_000)
+        .prop_map(|(site, score, addresses, share)| RankedSite { site, score, addresses, share });
+    let ranking = (name(), any::<u64>(), vec(site, 0..4), any::<bool>())
+        .prop_map(|(service, catalogue, sites, unsettled)| Ranking { service, catalogue, sites, unsettled });
     (any::<(u64, u64)>(), vec(ranking, 0..4), vec(name(), 0..3))
         .prop_map(|((generation, base), rankings, removed)| Report { generation, base, rankings, removed })
 }
@@ -361,7 +356,14 @@ fn http_probe() -> impl Strategy<Value = HttpProbe> {
     let body = option::of(text().prop_filter("empty", |text| !text.is_empty()));
     let asked = (any::<u16>(), text(), method, option::of(name()), vec((text(), text()), 0..3));
     let good = (vec(range, 0..3), body, any::<u32>(), any::<(bool, bool)>(), option::of(tls));
-    (asked, good).prop_map(|((port, path, method, host, headers), (statuses, body, most, flags, tls))| HttpProbe {
+    let phases = any::<[u32; 4]>().prop_map(|ms| ms.map(NonZeroU32::new)).prop_map(|ms| PhaseLimits {
+        connect_ms: ms[0],
+        tls_ms: ms[1],
+        first_byte_ms: ms[2],
+        body_ms: ms[3],
+    });
+    let all = (asked, good, phases);
+    all.prop_map(|((port, path, method, host, headers), (statuses, body, most, flags, tls), phases)| HttpProbe {
         port,
         path,
         method,
@@ -373,24 +375,58 @@ fn http_probe() -> impl Strategy<Value = HttpProbe> {
         http2: flags.0,
         tls,
         status_document: flags.1,
+        phases,
     })
 }
 
-fn service() -> impl Strategy<Value = Service> {
-    // None is 1, so nothing else may be 0.
-    let scale = || double().prop_map(|scale| if scale == 0.0 { 1.0 } else { scale });
-    let form = prop_oneof![Just(Form::Best), Just(Form::Failover)];
-    let policy = (any::<(u32, u32)>(), double(), double(), scale(), scale(), form).prop_map(
-        |((margin_ms, margin_percent), latency, cost, latency_scale_ms, cost_scale, form)| Policy {
+fn policy() -> impl Strategy<Value = Policy> {
+    // None is the default, so nothing else may be 0.
+    let scale = |default| double().prop_map(move |scale| if scale == 0.0 { default } else { scale });
+    let forms = vec![Form::Best, Form::Failover, Form::Weighted, Form::RoundRobin, Form::Sticky];
+    let weights = (double(), double(), double(), double());
+    let scales = (scale(1.0), scale(1.0), scale(1.0), scale(100.0));
+    (any::<(u32, u32, u32)>(), 1_u32.., weights, scales, select(forms)).prop_map(
+        |((margin_ms, margin_percent, target_load), least_sites, weights, scales, form)| Policy {
             form,
             margin_ms,
             margin_percent,
-            latency,
-            latency_scale_ms,
-            cost,
-            cost_scale,
+            latency: weights.0,
+            latency_scale_ms: scales.0,
+            cost: weights.1,
+            cost_scale: scales.1,
+            load: weights.2,
+            load_scale: scales.2,
+            distance: weights.3,
+            distance_scale_km: scales.3,
+            target_load,
+            least_sites,
         },
-    );
+    )
+}
+
+fn site() -> impl Strategy<Value = Site> {
+    let location = (double(), double()).prop_map(|(latitude, longitude)| Location { latitude, longitude });
+    let groups = || vec(text().prop_map(|text| text.chars().take(15).collect()), 0..3);
+    let states = select(vec![ForcedState::Up, ForcedState::Draining, ForcedState::Down]);
+    let forced = (states, any::<u64>(), text()).prop_map(|(state, until, reason)| Forced { state, until, reason });
+    let constraints = (option::of(double()), 1_u16.., option::of(location), groups(), groups());
+    (text(), addresses(), double(), option::of(forced), constraints).prop_map(
+        |(name, addresses, cost, forced, (capacity, weight, location, groups, not_groups))| Site {
+            name,
+            addresses,
+            cost,
+            forced,
+            capacity,
+            weight,
+            location,
+            groups,
+            not_groups,
+        },
+    )
+}
+
+fn service() -> impl Strategy<Value = Service> {
+    let policy = policy();
     let kind = prop_oneof![
         any::<u16>().prop_map(|port| ProbeKind::Tcp { port }),
         http_probe().prop_map(|http| ProbeKind::Http(Box::new(http))),
@@ -408,20 +444,13 @@ fn service() -> impl Strategy<Value = Service> {
         fall,
         rise,
     });
-    let states = select(vec![ForcedState::Up, ForcedState::Draining, ForcedState::Down]);
-    let forced = (states, any::<u64>(), text()).prop_map(|(state, until, reason)| Forced { state, until, reason });
-    let site = (text(), addresses(), double(), option::of(forced)).prop_map(|(name, addresses, cost, forced)| Site {
-        name,
-        addresses,
-        cost,
-        forced,
-    });
     let mode = select(vec![Mode::Referral, Mode::Direct]);
     let https = (vec(text(), 0..4), any::<(bool, Option<u16>, bool)>())
         .prop_map(|(alpn, (no_default_alpn, port, hints))| HttpsRecord { alpn, no_default_alpn, port, hints });
-    let plain = (any::<(u32, u8)>(), option::of(https), any::<u32>().prop_map(NonZeroU32::new));
-    (name(), name(), mode, plain, policy, vec(probe, 0..3), vec(site, 0..4)).prop_map(
-        |(name, host, mode, ((ttl, answers), https, probe_ceiling), policy, probes, sites)| Service {
+    let ceiling = any::<u32>().prop_map(NonZeroU32::new);
+    let plain = (any::<(u32, u8, Option<u32>)>(), option::of(https), ceiling);
+    (name(), name(), mode, plain, policy, vec(probe, 0..3), vec(site(), 0..4)).prop_map(
+        |(name, host, mode, ((ttl, answers, least_ttl), https, probe_ceiling), policy, probes, sites)| Service {
             name,
             host,
             mode,
@@ -432,6 +461,7 @@ fn service() -> impl Strategy<Value = Service> {
             sites,
             https,
             probe_ceiling,
+            least_ttl,
         },
     )
 }

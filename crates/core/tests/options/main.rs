@@ -6,4 +6,5 @@ mod https;
 mod negative;
 mod referral;
 mod subnets;
+mod why;
 mod world;

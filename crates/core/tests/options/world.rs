@@ -83,6 +83,7 @@ pub(crate) fn catalogue() -> ZoneCatalogue {
         sites: (1..=4).map(site).collect(),
         https,
         probe_ceiling: None,
+        least_ttl: None,
     };
     let alpn = vec!["h3".to_owned(), "h2".to_owned()];
     let whole = HttpsRecord { alpn, no_default_alpn: true, port: Some(8443), hints: true };
@@ -116,9 +117,14 @@ pub(crate) fn ranking(label: &str, order: &[&str]) -> Ranking {
         let figures = |address| Figures { address, health: health(&address), latency_us: Some(1) };
         let site = site(n.parse().unwrap());
         let addresses = site.addresses.into_iter().map(figures).collect();
-        RankedSite { site: site.name, score: Some(10.0 * at as f64), addresses }
+        RankedSite { site: site.name, score: Some(10.0 * at as f64), addresses, share: 0 }
     });
-    Ranking { service: name(&format!("{label}.glb.foobar.test")), catalogue: 1, sites: sites.collect() }
+    Ranking {
+        service: name(&format!("{label}.glb.foobar.test")),
+        catalogue: 1,
+        sites: sites.collect(),
+        unsettled: false,
+    }
 }
 
 pub(crate) fn dns_b() -> Directory {

@@ -40,9 +40,6 @@ const DRAIN: Duration = Duration::from_millis(500);
 /// What OpenMetrics text is called.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// What `/api/v1/status` says; called on the admin thread, so it must not wait for anything.
-pub type Status = Box<dyn Fn() -> serde_json::Value + Send + Sync>;
-
 /// A bound admin endpoint that nobody serves yet.
 #[derive(Debug)]
 pub struct Admin {
@@ -73,7 +70,6 @@ pub enum BindError {
 struct Shown {
     registry: Registry,
     readiness: Readiness,
-    status: Status,
 }
 
 impl Admin {
@@ -95,19 +91,28 @@ impl Admin {
         self.bound.address().clone()
     }
 
-    /// Starts the thread that answers until the daemon stops.
+    /// Starts the thread that answers until the daemon stops. `status` is what `/api/v1/status` says; it is
+    /// asked for on that thread, which must not be held up, but what it has to wait for may be awaited.
     ///
     /// # Errors
     /// When the system has no room for a thread or its runtime.
-    pub fn run(
+    pub fn run<S>(
         self,
         tasks: &mut Tasks,
         registry: Registry,
         readiness: Readiness,
-        status: impl Fn() -> serde_json::Value + Send + Sync + 'static,
-    ) -> io::Result<()> {
+        status: impl Fn() -> S + Send + Sync + 'static,
+    ) -> io::Result<()>
+    where
+        S: Future<Output = serde_json::Value> + Send + 'static,
+    {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let mut router = router(Arc::new(Shown { registry, readiness, status: Box::new(status) }));
+        let status = Arc::new(status);
+        let show = move || {
+            let status = Arc::clone(&status);
+            async move { Json(status().await) }
+        };
+        let mut router = router(Arc::new(Shown { registry, readiness })).route("/api/v1/status", get(show));
         if let Some(requests) = self.requests {
             router = router.merge(requests.router());
         }
@@ -158,7 +163,6 @@ fn router(shown: Arc<Shown>) -> Router {
         .route("/metrics", get(metrics))
         .route("/livez", get(async || "live\n"))
         .route("/readyz", get(ready))
-        .route("/api/v1/status", get(status))
         .with_state(shown)
 }
 
@@ -175,10 +179,6 @@ async fn ready(State(shown): State<Arc<Shown>>) -> (StatusCode, String) {
         reasons if reasons.is_empty() => (StatusCode::OK, "ready\n".to_owned()),
         reasons => (StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n"),
     }
-}
-
-async fn status(State(shown): State<Arc<Shown>>) -> Json<serde_json::Value> {
-    Json((shown.status)())
 }
 
 #[cfg(test)]

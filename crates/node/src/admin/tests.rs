@@ -30,7 +30,7 @@ fn connect(address: &Address) -> TcpStream {
 
 fn run(admin: Admin, tasks: &mut Tasks, readiness: Readiness) {
     let registry = metrics::registry("test", tasks);
-    admin.run(tasks, registry, readiness, || serde_json::json!({"identity": "b1"})).unwrap();
+    admin.run(tasks, registry, readiness, async || serde_json::json!({"identity": "b1"})).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -127,7 +127,7 @@ async fn silent_connections_neither_pile_up_nor_delay_the_end() {
     let address = Address::Tcp(listener.local_addr().unwrap());
     let capped = Capped::new(listener, 2, Duration::from_millis(200));
     let stop = CancellationToken::new();
-    let shown = Shown { registry: Registry::default(), readiness: Readiness::new(), status: Box::new(|| ().into()) };
+    let shown = Shown { registry: Registry::default(), readiness: Readiness::new() };
     let serving = axum::serve(capped, router(Arc::new(shown))).with_graceful_shutdown(stop.clone().cancelled_owned());
     let server = tokio::spawn(within(Duration::from_millis(100), stop.clone(), serving.into_future()));
 

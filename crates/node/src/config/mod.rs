@@ -23,9 +23,11 @@
 //! assert_eq!(loaded.value.interval, Duration::from_secs(2));
 //! ```
 
+mod decisions;
 mod dns;
 mod fleet;
 mod links;
+mod place;
 mod problem;
 mod secrets;
 mod section;
@@ -35,10 +37,12 @@ mod value;
 
 use std::path::Path;
 
+pub use decisions::decisions;
 pub(crate) use dns::RATE_TABLE;
 pub use dns::{Cookies, Dns, SecretFile};
 pub use fleet::fleet;
 pub use links::link_security;
+pub use place::{group, location};
 pub use problem::{ConfigError, Problem};
 pub use secrets::Secrets;
 pub use section::Section;

@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use dglb_core::{
     directory::Directory,
-    dns::{Asked, Conduct, Exchange, Handled, Names, Responder, rate::Limiter},
+    dns::{Asked, Conduct, Exchange, Handled, Names, Responder, explain::Explanation, rate::Limiter},
     published::{Published, Snapshot},
     residence::{Family, Nonce, Secret},
 };
@@ -69,6 +69,11 @@ impl ContentHeld {
 }
 
 impl ContentHeld {
+    /// Answers as [`Held::respond`] does, and says why.
+    pub fn explain(&self, asked: &Asked<'_>, reply: &mut [u8]) -> (Handled, Explanation) {
+        self.responder().explain(asked, reply)
+    }
+
     /// The late reply to a question for a nonce; see [`Responder::respond_proof`].
     pub fn respond_proof(
         &self,

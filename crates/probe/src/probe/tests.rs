@@ -1,9 +1,9 @@
 //! Probes of sites that behave in every way.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, num::NonZeroU32};
 
 use dglb_core::{
-    catalogue::{HttpProbe, Method, StatusRange},
+    catalogue::{HttpProbe, Method, PhaseLimits, ProbeTls, StatusRange},
     load::Stated,
 };
 use tokio::{
@@ -153,6 +153,34 @@ async fn a_hanging_site_costs_the_timeout_and_tells_its_phase() {
     assert!(matches!(outcome, Outcome::Good(Times { first_byte: None, bytes: 0, .. })), "{outcome:?}");
 }
 
+/// Each phase has a limit far below the probe's, and it alone can have ended the probe.
+#[tokio::test]
+async fn a_phase_may_have_a_limit_of_its_own() {
+    let limited = async |to: SocketAddr, tls: bool, phases: PhaseLimits| {
+        let mut http = HttpProbe { phases, ..HttpProbe::get(to.port(), "/") };
+        http.tls = tls.then_some(ProbeTls { server_name: None, verify: false });
+        let wanted = Probe { timeout_ms: 60_000, ..of(http) };
+        let outcome = timeout(Duration::from_secs(20), once(&wanted, to.ip())).await;
+        outcome.expect("the phase had no limit")
+    };
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let silent = silent.local_addr().map(|to| (silent, to)).unwrap();
+    let begun = site(async |mut stream: TcpStream, _| {
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nh").await.unwrap();
+        std::future::pending::<()>().await;
+    })
+    .await;
+    let limit = NonZeroU32::new(50);
+    let none = PhaseLimits::default();
+    let timed_out = |phase| Outcome::Failed(Failure::TimedOut(phase));
+    let first_byte = PhaseLimits { first_byte_ms: limit, ..none };
+    assert_eq!(limited(silent.1, false, first_byte).await, timed_out(Phase::FirstByte));
+    let tls = PhaseLimits { tls_ms: limit, ..none };
+    assert_eq!(limited(silent.1, true, tls).await, timed_out(Phase::Tls));
+    let body = PhaseLimits { body_ms: limit, ..none };
+    assert_eq!(limited(begun, false, body).await, timed_out(Phase::Body));
+}
+
 #[tokio::test]
 async fn a_full_listener_times_out_while_connecting() {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
@@ -164,6 +192,10 @@ async fn a_full_listener_times_out_while_connecting() {
         (0..3).map(|_| std::net::TcpStream::connect_timeout(&to, Duration::from_millis(50))).collect();
     assert!(fillers.iter().any(Result::is_err), "the queue did not fill");
     assert_eq!(get(to).await, Outcome::Failed(Failure::TimedOut(Phase::Connect)));
+    let phases = PhaseLimits { connect_ms: NonZeroU32::new(50), ..PhaseLimits::default() };
+    let limited = Probe { timeout_ms: 60_000, ..of(HttpProbe { phases, ..HttpProbe::get(to.port(), "/") }) };
+    let outcome = timeout(Duration::from_secs(20), once(&limited, to.ip())).await;
+    assert_eq!(outcome, Ok(Outcome::Failed(Failure::TimedOut(Phase::Connect))));
 }
 
 #[tokio::test]
@@ -227,7 +259,7 @@ async fn what_the_catalogue_wants_of_a_response() {
     assert_eq!(ask(READY, body("ready")).await.outcome.as_str(), "ok");
     assert_eq!(ask(READY, body("Ready")).await.outcome, Outcome::Failed(Failure::WrongBody));
     let short = |http: &mut HttpProbe| {
-        (http.body, http.max_body) = (Some("ready".into()), std::num::NonZeroU32::new(5));
+        (http.body, http.max_body) = (Some("ready".into()), NonZeroU32::new(5));
     };
     assert_eq!(ask(READY, short).await.outcome.as_str(), "wrong-body", "only what is read counts");
 }

@@ -288,7 +288,7 @@ impl World {
             let mut sites: Vec<RankedSite> = service.sites.iter().map(ranked).collect();
             sites.rotate_left(self.best);
             sites.iter_mut().zip(1_u32..).for_each(|(site, n)| site.score = Some(f64::from(n)));
-            Ranking { service: service.name.clone(), catalogue: u64::from(self.edition), sites }
+            Ranking { service: service.name.clone(), catalogue: u64::from(self.edition), sites, unsettled: false }
         });
         let rankings = rankings.collect();
         let report = Report { generation: self.report_generation, base: 0, rankings, removed: vec![] };
@@ -349,5 +349,10 @@ impl World {
 
 fn ranked(site: &dglb_core::catalogue::Site) -> RankedSite {
     let figures = |address: &IpAddr| Figures { address: *address, health: Health::Up, latency_us: Some(1_000) };
-    RankedSite { site: site.name.clone(), score: None, addresses: site.addresses.iter().map(figures).collect() }
+    RankedSite {
+        site: site.name.clone(),
+        score: None,
+        addresses: site.addresses.iter().map(figures).collect(),
+        share: 0,
+    }
 }

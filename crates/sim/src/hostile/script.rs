@@ -191,9 +191,9 @@ fn ranking(script: &mut Script<'_>) -> Ranking {
     let site = |n: usize| {
         let address = IpAddr::from([203, 0, 1, n as u8]);
         let figures = Figures { address, health, latency_us: Some(n as u32) };
-        RankedSite { site: format!("site{n}"), score, addresses: vec![figures] }
+        RankedSite { site: format!("site{n}"), score, addresses: vec![figures], share: 0 }
     };
-    Ranking { service, catalogue: 1, sites: (0..script.below(8)).map(site).collect() }
+    Ranking { service, catalogue: 1, sites: (0..script.below(8)).map(site).collect(), unsettled: false }
 }
 
 fn catalogue(script: &mut Script<'_>) -> ZoneCatalogue {

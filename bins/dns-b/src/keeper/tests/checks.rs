@@ -1,6 +1,6 @@
 //! Checks of the DNS-LBs: when they are due, and what their outcomes change.
 
-use super::*;
+use super::{super::Target, *};
 
 #[test]
 fn failing_checks_make_suspect_though_the_link_is_up() {
@@ -75,7 +75,7 @@ fn rounds_that_fall_due_together_are_spread_over_the_interval() {
     const LBS: usize = 1_000;
     let mut config = config();
     let identity = |n: usize| -> Identity { format!("x{n}").parse().unwrap() };
-    let peer = Peer { role: PeerRole::DnsLb, may_map: vec![], prove: ProveBounds::default(), may_publish: vec![] };
+    let peer = config.peers[&"lb1".parse::<Identity>().unwrap()].clone();
     config.peers.extend((0..LBS).map(|n| (identity(n), peer.clone())));
     let mut lab = Lab::with_catalogue();
     lab.keeper.reconfigure(&config, lab.now);
@@ -102,4 +102,35 @@ fn rounds_that_fall_due_together_are_spread_over_the_interval() {
     }
     assert!(rounds.iter().all(|round| *round <= 60), "{rounds:?}");
     assert!(rounds.iter().sum::<usize>() >= 3 * LBS / 2, "and none is forgotten: {rounds:?}");
+}
+
+#[test]
+fn who_moves_or_restarts_all_the_time_is_checked_now_and_then() {
+    let mut lab = Lab::with_catalogue();
+    lab.dial(1, "lb1", PeerRole::DnsLb, 1).unwrap();
+    lab.dial(2, "lb2", PeerRole::DnsLb, 1).unwrap();
+    let (mut asked, mut generation) = (Vec::new(), 0);
+    for step in 0..1_000_u32 {
+        generation += 1;
+        let addresses = vec![[198, 18, (step / 250) as u8, (step % 250) as u8].into()];
+        lab.say(1, Message::Map(Map { generation, lease_ms: 60_000, addresses, entries: vec![] }));
+        if step % 100 == 99 {
+            lab.keeper.closed(LinkId(1), lab.now);
+            lab.dial(1, "lb1", PeerRole::DnsLb, (step / 100) as u8 + 2).unwrap();
+        }
+        asked.extend(lab.keeper.take_due_checks(lab.now));
+        lab.now += Duration::from_millis(100);
+        lab.keeper.turn(lab.now);
+    }
+    assert!((10..=40).contains(&asked.len()), "in 100 s {} rounds, each of another address", asked.len());
+    let over = lab.keeper.figures().over_quota[super::super::QUOTAS.iter().position(|q| *q == "checks").unwrap()];
+    assert!(over >= 900, "{over} rounds came later");
+    // Nobody else waits for that, and who keeps its place is checked there.
+    lab.map(2, 1, &[]);
+    let others = lab.keeper.take_due_checks(lab.now);
+    assert!(others.iter().any(|target| target.identity.as_str() == "lb2"));
+    lab.pass(20);
+    let last = lab.keeper.take_due_checks(lab.now);
+    let kept = |target: &Target| target.identity.as_str() == "lb1" && target.addresses == [ip("198.18.3.249")];
+    assert!(others.iter().chain(&last).any(kept), "{last:?}");
 }

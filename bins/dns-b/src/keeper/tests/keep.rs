@@ -234,7 +234,7 @@ fn leases_and_checks_write_nothing_and_reports_in_their_turn() {
     (1..=9).for_each(|n| lab.join(n, [10, 20]));
     let mut disk = Disk::default();
     lab.pass(1);
-    disk.write(&mut lab.keeper).unwrap();
+    while disk.write(&mut lab.keeper).is_some() {}
     assert_eq!((disk.table(LBS).count(), disk.reports().len()), (9, 9));
     for _ in 0..30 {
         (1..=9).for_each(|n| lab.check(n, true));
@@ -246,9 +246,12 @@ fn leases_and_checks_write_nothing_and_reports_in_their_turn() {
         assert_eq!(disk.write(&mut lab.keeper), None, "a report waits for its turn");
     }
     lab.pass(1);
-    let (_, batch) = lab.keeper.take_writes().unwrap();
-    assert_eq!(batch.len(), 9, "of many reports the last");
-    disk.apply(&batch);
+    let mut written = 0;
+    while let Some((_, batch)) = lab.keeper.take_writes() {
+        written += batch.len();
+        disk.apply(&batch);
+    }
+    assert_eq!(written, 9, "of many reports the last");
     assert!(disk.reports().iter().all(|(_, parts)| parts[0].generation == 19));
     // The end does not wait.
     lab.report(1, 20, 0, vec![]);
@@ -273,7 +276,7 @@ fn reports_of_many_go_in_portions_and_nothing_is_left() {
         disk.apply(&batch);
         portions.push(disk.reports().len() - before);
     }
-    assert_eq!(portions, [16, 16, 8]);
+    assert_eq!(portions, [4; 10]);
     // At the end nothing is left to the next portion.
     (1..=MANY).for_each(|n| drop(lab.report(n, 3, 0, vec![ranking([10, 30])])));
     lab.pass(1);

@@ -30,11 +30,12 @@ fn catalogues(said: &[Message]) -> usize {
 
 /// A ranking of a service that no zone has, with so many sites.
 fn made_up(n: usize, sites: usize) -> Ranking {
-    let site = |n| RankedSite { site: format!("site{n}"), score: None, addresses: vec![] };
+    let site = |n| RankedSite { site: format!("site{n}"), score: None, addresses: vec![], share: 0 };
     Ranking {
         service: format!("s{n}.elsewhere.test").parse().unwrap(),
         catalogue: 1,
         sites: (0..sites).map(site).collect(),
+        unsettled: false,
     }
 }
 
@@ -67,6 +68,30 @@ fn entries_beyond_the_quota_are_refused_in_one_line() {
     let said = lab.map(1, 2, &prefixes[..2]);
     assert!(matches!(&said[..], [Message::MapAck(ack)] if ack.accepted == 2 && ack.refused.is_empty()), "{said:?}");
     assert_eq!(lab.ask("10.2.0.1").0, Decision::Mapped, "the other one is served");
+}
+
+#[test]
+fn a_peer_may_have_quotas_of_its_own() {
+    let mut lab = Lab::with_catalogue();
+    let mut config = config();
+    config.map.quotas.held = Held { entries: 2, services: 1, ..Held::default() };
+    config.peers.get_mut(&"lb1".parse::<Identity>().unwrap()).unwrap().held =
+        HeldOf { entries: Some(4), ..HeldOf::default() };
+    lab.keeper.reconfigure(&config, lab.now);
+    for n in [1, 2] {
+        lab.dial(n, &format!("lb{n}"), PeerRole::DnsLb, 1).unwrap();
+        let prefixes: Vec<String> = (1..=5).map(|m| format!("10.{n}.0.{m}/32")).collect();
+        lab.map(n as u8, 1, &prefixes.iter().map(String::as_str).collect::<Vec<_>>());
+        // What is not said of it holds for all.
+        let said = lab.report(n as u8, 1, 0, vec![ranking([10, 20]), made_up(1, 1)]);
+        assert_eq!(refused(&said), 1);
+    }
+    assert_eq!((held(&lab, "lb1").entries, held(&lab, "lb2").entries, over(&lab, "entries")), (4, 2, 1 + 3));
+    // It loses that with the next configuration; what it holds is judged when it says it again.
+    config.peers.get_mut(&"lb1".parse::<Identity>().unwrap()).unwrap().held = HeldOf::default();
+    lab.keeper.reconfigure(&config, lab.now);
+    lab.map(1, 2, &["10.1.0.1/32", "10.1.0.2/32", "10.1.0.3/32"]);
+    assert_eq!(held(&lab, "lb1").entries, 2);
 }
 
 #[test]

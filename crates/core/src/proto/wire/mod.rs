@@ -6,11 +6,13 @@ mod catalogue;
 mod fleet;
 mod link;
 mod map;
+mod policy;
 mod probe;
 mod publish;
 mod report;
 mod residence;
 mod service;
+mod site;
 mod steering;
 
 #[cfg(test)]

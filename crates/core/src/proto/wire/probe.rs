@@ -7,7 +7,9 @@ use bytes::Bytes;
 
 use super::{from_name, name, name_field, narrow, u8_field, u16_field, u32_field};
 use crate::{
-    catalogue::{self, HttpProbe, MAX_BODY_MATCH, MAX_HEADERS, MAX_STATUS_RANGES, Method, ProbeKind, ProbeTls},
+    catalogue::{
+        self, HttpProbe, MAX_BODY_MATCH, MAX_HEADERS, MAX_STATUS_RANGES, Method, PhaseLimits, ProbeKind, ProbeTls,
+    },
     name::Name,
     proto::{
         body::BodyError,
@@ -73,6 +75,10 @@ const HTTP: Shape = Shape {
         name_field(8, "server_name"),
         one(9, "unverified", Kind::Number(1)),
         one(10, "status_document", Kind::Number(1)),
+        u32_field(11, "connect_ms"),
+        u32_field(12, "tls_ms"),
+        u32_field(13, "first_byte_ms"),
+        u32_field(14, "body_ms"),
     ],
 };
 
@@ -98,6 +104,14 @@ struct Http {
     unverified: bool,
     #[prost(bool, tag = "10")]
     status_document: bool,
+    #[prost(uint32, tag = "11")]
+    connect_ms: u32,
+    #[prost(uint32, tag = "12")]
+    tls_ms: u32,
+    #[prost(uint32, tag = "13")]
+    first_byte_ms: u32,
+    #[prost(uint32, tag = "14")]
+    body_ms: u32,
 }
 
 const HEADER: Shape = Shape {
@@ -170,8 +184,16 @@ impl From<&HttpProbe> for Http {
             server_name: tls.and_then(|tls| tls.server_name.as_ref()).map(from_name).unwrap_or_default(),
             unverified: tls.is_some_and(|tls| !tls.verify),
             status_document: http.status_document,
+            connect_ms: limit(http.phases.connect_ms),
+            tls_ms: limit(http.phases.tls_ms),
+            first_byte_ms: limit(http.phases.first_byte_ms),
+            body_ms: limit(http.phases.body_ms),
         }
     }
+}
+
+fn limit(milliseconds: Option<NonZeroU32>) -> u32 {
+    milliseconds.map_or(0, NonZeroU32::get)
 }
 
 impl TryFrom<Probe> for catalogue::Probe {
@@ -221,6 +243,12 @@ fn http(port: u16, path: String, secured: bool, more: Option<Http>) -> Result<Ht
         http2: wire.http2,
         tls: secured.then_some(ProbeTls { server_name, verify: !wire.unverified }),
         status_document: wire.status_document,
+        phases: PhaseLimits {
+            connect_ms: NonZeroU32::new(wire.connect_ms),
+            tls_ms: NonZeroU32::new(wire.tls_ms),
+            first_byte_ms: NonZeroU32::new(wire.first_byte_ms),
+            body_ms: NonZeroU32::new(wire.body_ms),
+        },
     })
 }
 

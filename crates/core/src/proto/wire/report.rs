@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{address, convert, from_address, from_name, name, name_field, u32_field, u64_field};
+use super::{address, convert, from_address, from_name, name, name_field, narrow, u32_field, u64_field};
 use crate::{
     proto::{
         body::BodyError,
@@ -18,6 +18,8 @@ pub(super) const MAX_RANKINGS: usize = 65_536;
 pub(super) const MAX_SITES: usize = 1_000;
 /// Most addresses of one site; like the catalogue's.
 pub(super) const MAX_ADDRESSES: usize = 16;
+/// All client networks, in thousandths.
+const MAX_SHARE: u64 = 1_000;
 /// Longest name of a site, in octets.
 pub(super) const MAX_SITE_NAME: usize = 255;
 
@@ -49,6 +51,7 @@ pub(super) const RANKING: Shape = Shape {
         name_field(1, "service"),
         u64_field(2, "catalogue"),
         many(3, "sites", Kind::Message(&RANKED_SITE), MAX_SITES),
+        one(4, "unsettled", Kind::Number(1)),
     ],
 };
 
@@ -60,6 +63,8 @@ pub(super) struct Ranking {
     catalogue: u64,
     #[prost(message, repeated, tag = "3")]
     sites: Vec<RankedSite>,
+    #[prost(bool, tag = "4")]
+    unsettled: bool,
 }
 
 const RANKED_SITE: Shape = Shape {
@@ -68,6 +73,7 @@ const RANKED_SITE: Shape = Shape {
         one(1, "site", Kind::Text(MAX_SITE_NAME)),
         one(2, "score", Kind::Double),
         many(3, "addresses", Kind::Message(&FIGURES), MAX_ADDRESSES),
+        one(4, "share", Kind::Number(MAX_SHARE)),
     ],
 };
 
@@ -79,6 +85,8 @@ struct RankedSite {
     score: Option<f64>,
     #[prost(message, repeated, tag = "3")]
     addresses: Vec<Figures>,
+    #[prost(uint32, tag = "4")]
+    share: u32,
 }
 
 const FIGURES: Shape = Shape {
@@ -115,6 +123,7 @@ impl From<&report::Ranking> for Ranking {
                 Health::Up => 1,
                 Health::Down => 2,
                 Health::Unknown => 3,
+                Health::Draining => 4,
             },
             latency_us: f.latency_us,
         };
@@ -122,11 +131,13 @@ impl From<&report::Ranking> for Ranking {
             site: s.site.clone(),
             score: s.score,
             addresses: s.addresses.iter().map(figures).collect(),
+            share: s.share.into(),
         };
         Self {
             service: from_name(&ranking.service),
             catalogue: ranking.catalogue,
             sites: ranking.sites.iter().map(site).collect(),
+            unsettled: ranking.unsettled,
         }
     }
 }
@@ -140,6 +151,7 @@ impl TryFrom<Figures> for report::Figures {
             health: match wire.health {
                 1 => Health::Up,
                 2 => Health::Down,
+                4 => Health::Draining,
                 // A verdict of a later version is none that this one could act on.
                 _ => Health::Unknown,
             },
@@ -152,7 +164,8 @@ impl TryFrom<RankedSite> for report::RankedSite {
     type Error = BodyError;
 
     fn try_from(wire: RankedSite) -> Result<Self, BodyError> {
-        Ok(Self { site: wire.site, score: wire.score, addresses: convert(wire.addresses)? })
+        let share = narrow("share", wire.share)?;
+        Ok(Self { site: wire.site, score: wire.score, addresses: convert(wire.addresses)?, share })
     }
 }
 
@@ -160,7 +173,12 @@ impl TryFrom<Ranking> for report::Ranking {
     type Error = BodyError;
 
     fn try_from(wire: Ranking) -> Result<Self, BodyError> {
-        Ok(Self { service: name("service", &wire.service)?, catalogue: wire.catalogue, sites: convert(wire.sites)? })
+        Ok(Self {
+            service: name("service", &wire.service)?,
+            catalogue: wire.catalogue,
+            sites: convert(wire.sites)?,
+            unsettled: wire.unsettled,
+        })
     }
 }
 
