@@ -233,3 +233,47 @@ async fn for_people(chain: &Chain) {
     let error = String::from_utf8(role.stderr).unwrap();
     assert!(role.status.code() == Some(64) && error.contains("no address of this daemon is asked as that"), "{error}");
 }
+
+/// A DNS-LB that puts down what it decides, over the death of a site: decided again it comes out alike, and what
+/// the last record says is what is answered.
+#[test]
+fn decisions_are_put_down_and_decided_again() {
+    scenario("explain::decisions_are_put_down_and_decided_again", async |ground| {
+        let none = |_: &Ground, _: u8| String::new();
+        let mut chain = Chain::settled(ground, Size { servers: 1, lbs: 1, sites: 3 }, none).await;
+        chain.stop_lb(1).await;
+        chain.change_lb(1, "identity = 'lb1'\n", "identity = 'lb1'\nstate-dir = '.'\n");
+        chain.start_lb(1).await;
+        chain.until_handed_out(1, 1).await;
+        // Before that the order of the earlier run stands, which is put down by nobody.
+        let written = async || chain.lb(1).counter("dglb_decision_records_written_total").await;
+        eventually("a first decision", async || so(written().await == 1, written().await)).await;
+        answered(&chain, 1).await;
+        chain.sites[0].kill().await;
+        answered(&chain, 2).await;
+        let case = Case::at_lb(&chain, 1, &in_label("lb1"));
+        let present = case.agrees(&chain.ground).await["decided"].clone();
+        let written = chain.lb(1).counter("dglb_decision_records_written_total").await;
+        assert!(written >= 2, "the first decision, and one for the death");
+        chain.stop_lb(1).await;
+
+        let log = chain.path_lb(1, "decisions.jsonl").display().to_string();
+        let command = binaries::command("dglbctl", ["replay", &log, "--service", WWW, "--json"]);
+        let output = tokio::task::spawn_blocking(|| binaries::run(command, LONG)).await.unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        let records: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert!(records.len() as u64 >= written && records.iter().all(|record| record["same"] == true), "{text}");
+        let last = &records.last().unwrap()["again"];
+        assert_eq!(last["answer"]["ipv4"], serde_json::json!([chain.ground.site(2)]));
+        assert_eq!(last["outcome"]["rule"], present["outcome"]["rule"]);
+    });
+}
+
+async fn answered(chain: &Chain, site: u8) {
+    eventually("the site is answered", async || {
+        let reply = chain.ask_lb(1, &in_label("lb1")).await;
+        so(reply.addresses() == [chain.ground.site(site)], reply)
+    })
+    .await;
+}

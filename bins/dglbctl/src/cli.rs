@@ -16,6 +16,7 @@ use crate::{
     daemon::Daemon,
     explain::{self, At},
     fetch::FetchError,
+    replay,
     store::StoreCommand,
 };
 
@@ -24,6 +25,8 @@ const DIRECTORY: &str = "/run/dglb";
 
 /// Exit codes, those of `sysexits.h`.
 pub(crate) mod code {
+    /// What was decided once comes out otherwise now.
+    pub(crate) const DIFFERENT: u8 = 1;
     /// A daemon is not ready.
     pub(crate) const NOT_READY: u8 = 75;
     /// No daemon answers.
@@ -56,14 +59,16 @@ Examples:
   dglbctl map --prefix 198.51.100.0/24             whom a dns-b sends these resolvers to
   dglbctl explain www.glb.example.com --from 198.51.100.53
                                                    why this resolver gets which answer
+  dglbctl replay /var/lib/dglb/decisions.jsonl     what a dns-lb has decided, decided again
   dglbctl drain sea1                               before work on a DNS-LB; --undo after it
   dglbctl store export /var/lib/dglb/dns-b.redb    what a stopped daemon keeps, as text
 
 Exit codes:
    0  all is well
+   1  replay: what was decided comes out otherwise now
   64  the command line is wrong
-  65  store: the file, or the text, is not what it should be
-  66  store: the file cannot be read
+  65  store, replay: the file, or the text, is not what it should be, or has no such decision
+  66  store, replay: the file cannot be read
   69  no daemon is running there, or it does not answer; store: a daemon has the file open
   73  store: the file is there already
   74  the output could not be written
@@ -143,6 +148,13 @@ enum Command {
     /// explained, at a dns-lb the address: explain a service at the dns-b first, and the name to which its CNAME
     /// leads at the DNS-LB.
     Explain(explain::Arguments),
+    /// Decides again what a dns-lb has put down, from what it went by, and says where that comes out otherwise
+    ///
+    /// A dns-lb with a state-dir puts every decision down in decisions.jsonl there ("decisions" in its
+    /// configuration): what was measured of each site, the policy, the order before, and what came of it. Here
+    /// the daemon's own functions decide once more, from a file that may come from another host. With --at the
+    /// decisions that were in force at a time are shown with everything that was compared. No daemon need run.
+    Replay(replay::Arguments),
     /// Takes a DNS-LB out of the answers of a dns-b, before it is stopped for work on it
     ///
     /// Who has its name in a cache is still answered there. It holds until --undo, also over a restart
@@ -198,6 +210,12 @@ pub(crate) fn run() -> ExitCode {
     if let Command::Ca(arguments) = &arguments.command {
         let done = ca::run(arguments).map_err(|(code, message)| Failure { code, message });
         return fail(done.and_then(|text| print(&text)).err().as_slice());
+    }
+    if let Command::Replay(arguments) = &arguments.command {
+        return match arguments.run() {
+            Ok(code) => ExitCode::from(code),
+            Err(failure) => fail(&[failure]),
+        };
     }
     if let Command::Store(command) = &arguments.command {
         return fail(&command.run().err().into_iter().collect::<Vec<_>>());
@@ -267,7 +285,7 @@ async fn work(arguments: &Arguments, addresses: &[Address]) -> Vec<Failure> {
             }
             Command::Map { prefix, limit, json } => daemon.map(prefix.as_deref(), *limit, *json).await,
             Command::Drain { identity, undo } => daemon.drain(identity, !*undo).await,
-            Command::Ca(_) | Command::Store(_) => Ok(()),
+            Command::Ca(_) | Command::Replay(_) | Command::Store(_) => Ok(()),
         };
         failures.extend(done.err());
     }

@@ -4,12 +4,14 @@ use std::net::IpAddr;
 
 use clap::{Args, ValueEnum};
 use dglb_core::{
+    decided::Decided,
     name::Name,
     net::{Prefix, PrefixError},
 };
 use serde_json::Value;
 
 use crate::{
+    decision,
     map::encoded,
     table::{cell, printable, table},
 };
@@ -203,6 +205,9 @@ fn sites(document: &Value) -> Option<String> {
     let told = &document["explanation"];
     let sites = told["sites"].as_array().filter(|sites| !sites.is_empty())?;
     let report = &document["report"];
+    if let Ok(decided) = serde_json::from_value::<Decided>(document["decided"].clone()) {
+        return Some(format!("{}\n{}", decision::rule(&decided), decision::sites(&decided).trim_end()));
+    }
     let mut rows = vec![["SITE", "SCORE", "ADDRESS", "HEALTH", "ROUND TRIP"].map(str::to_owned).to_vec()];
     for site in sites {
         let measured = report["sites"].as_array().into_iter().flatten().find(|s| s["site"] == site["site"]);

@@ -5,10 +5,12 @@ mod address;
 mod ca;
 mod cli;
 mod daemon;
+mod decision;
 mod explain;
 mod fetch;
 mod map;
 mod render;
+mod replay;
 mod store;
 mod table;
 

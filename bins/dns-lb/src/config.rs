@@ -7,6 +7,7 @@ use std::{
 };
 
 use dglb_core::{
+    directory::FirstQuestion,
     dns::Role,
     identity::Identity,
     net::{Prefix, canonical},
@@ -15,7 +16,11 @@ use dglb_core::{
 };
 use dglb_node::{
     admin,
-    config::{self, ConfigError, Loaded, Section, duration, group, integer, link_security, location, size, text},
+    config::{
+        self, ConfigError, Loaded, Section, choice, decisions, duration, group, integer, link_security, location, size,
+        text,
+    },
+    journal,
     link::LinkSecurity,
 };
 use dglb_probe::{prober, trust::Trust};
@@ -43,6 +48,8 @@ pub struct Config {
     pub admin: admin::Address,
     /// The directory in which the store is; without one nothing outlives a restart.
     pub state_dir: Option<PathBuf>,
+    /// Where decisions are put down, if anywhere.
+    pub decisions: Option<journal::Settings>,
 }
 
 /// `[dns]`
@@ -104,6 +111,10 @@ pub struct Probe {
     pub ca: Option<PathBuf>,
     /// How long a service's first ranking waits for its slowest address.
     pub settle: Duration,
+    /// What is answered before that.
+    pub first_question: FirstQuestion,
+    /// How old figures are probed anew when somebody asks.
+    pub on_demand_after: Duration,
 }
 
 /// Reads and checks the file.
@@ -128,8 +139,9 @@ fn read(section: &Section<'_>) -> Option<Config> {
         section.table("report").map_or(report_interval, |r| r.or("interval", duration("1s", "1h"), report_interval));
     let admin = section.required_table("admin").and_then(|admin| admin.required("listen", text));
     let state_dir = section.path("state-dir");
+    let decisions = decisions(section, state_dir.as_ref());
     let (identity, dns, servers, admin) = (identity?, dns?, servers?, admin?);
-    Some(Config { identity, dns, isp, servers, map, probe, report_interval, admin, state_dir })
+    Some(Config { identity, dns, isp, servers, map, probe, report_interval, admin, state_dir, decisions })
 }
 
 fn read_dns(section: &Section<'_>, identity: Option<&Identity>) -> Option<Dns> {
@@ -259,9 +271,14 @@ fn read_servers(section: &Section<'_>, own: Option<&Identity>, security: Option<
     servers.into_iter().collect()
 }
 
+const FIRST_QUESTION: [(&str, FirstQuestion); 3] =
+    [("hint", FirstQuestion::Hint), ("customer-order", FirstQuestion::CustomerOrder), ("fail", FirstQuestion::Fail)];
+
 fn read_probe(section: &Section<'_>) -> Probe {
     let settings = prober::Settings { concurrency: 256, per_site: 8, body_limit: 256 << 10 };
-    let default = Probe { settings, ca: None, settle: Duration::from_secs(5) };
+    let (settle, first_question) = (Duration::from_secs(5), FirstQuestion::default());
+    let on_demand_after = Duration::from_secs(60);
+    let default = Probe { settings, ca: None, settle, first_question, on_demand_after };
     let Some(probe) = section.table("probe") else { return default };
     let ca = probe.path("ca");
     if let Some(Err(error)) = ca.as_deref().map(Trust::read) {
@@ -275,6 +292,8 @@ fn read_probe(section: &Section<'_>) -> Probe {
         },
         ca,
         settle: probe.or("settle", duration("100ms", "10m"), default.settle),
+        first_question: probe.or("first-question", choice(&FIRST_QUESTION), default.first_question),
+        on_demand_after: probe.or("on-demand-after", duration("1s", "1day"), default.on_demand_after),
     }
 }
 
@@ -327,6 +346,22 @@ mod tests {
         let map = Map { security: least.map.security.clone(), ..sample.map };
         assert_eq!((map, sample.dns.serving), (least.map, least.dns.serving));
         assert_eq!(sample.servers.len(), 2);
+    }
+
+    #[test]
+    fn decisions_are_put_down_where_there_is_a_place_for_them() {
+        let read = |more: &str| load_text(&format!("{more}\n{LEAST}"));
+        let settings = |text: &str| read(text).unwrap().value.decisions;
+        assert_eq!(settings(""), None);
+        let default = settings("state-dir = '.'").unwrap();
+        assert!(default.file.ends_with("decisions.jsonl"), "{default:?}");
+        assert_eq!((default.size, default.files), (16 << 20, 4));
+        assert_eq!(settings("state-dir = '.'\ndecisions.enabled = false"), None);
+        let named = settings("decisions = { file = '/x/y', size = '1MiB', files = 1 }").unwrap();
+        let expected = journal::Settings { file: "/x/y".into(), size: 1 << 20, files: 1 };
+        assert_eq!(named, expected);
+        let wrong = read("decisions = { enabled = true, files = 0 }").unwrap_err().join("\n");
+        assert!(wrong.contains("needs \"file\", or a state-dir") && wrong.contains("from 1 to 1000"), "{wrong}");
     }
 
     #[test]

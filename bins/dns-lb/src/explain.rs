@@ -16,10 +16,12 @@ pub(crate) fn explained(keeper: &Keeper, explained: Explained) -> Value {
     let report = ranking.map(|Ranking { catalogue, sites, .. }| {
         json!({ "by": keeper.identity(), "seconds_ago": 0, "catalogue": catalogue, "sites": sites })
     });
+    let decided = service.and_then(|service| keeper.decided(service));
     explained.document([
         ("daemon", json!("dns-lb")),
         ("identity", json!(keeper.identity())),
         ("drained_by", json!(keeper.drained_by())),
         ("report", json!(report)),
+        ("decided", json!(decided)),
     ])
 }

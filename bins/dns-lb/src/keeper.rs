@@ -8,6 +8,8 @@
 mod adopt;
 mod asked;
 mod cut_off;
+mod decisions;
+mod demand;
 mod keep;
 mod residence;
 mod steering;
@@ -22,7 +24,8 @@ use std::{
 
 use dglb_core::{
     catalogue::{Forced, ZoneCatalogue},
-    directory::{Directory, LbIndex, LbState},
+    decided::Decided,
+    directory::{Directory, FirstQuestion, LbIndex, LbState},
     fleet::Fleet,
     identity::Identity,
     index::Seed,
@@ -48,6 +51,8 @@ use crate::{
     self_check::{Arrived, Check, SelfCheck},
 };
 use asked::{Asked, Wish};
+use decisions::PutDown;
+use demand::Demand;
 use steering::Steering;
 use want::Wanted;
 
@@ -66,6 +71,10 @@ pub struct Settings {
     pub digest: Duration,
     /// Between two checks whether the ISP's users reach this DNS-LB; zero for none.
     pub self_check: Duration,
+    /// What is answered for a service that was not ranked yet.
+    pub first_question: FirstQuestion,
+    /// A question for figures older than this makes them new before their time.
+    pub on_demand_after: Duration,
     /// Where it is, and in which groups.
     pub here: Here,
 }
@@ -116,6 +125,8 @@ pub struct Effects {
     pub probe_now: Vec<(Name, String)>,
     /// These sites of these services, and no others of theirs, need not be probed often.
     pub calm: Vec<(Name, BTreeSet<String>)>,
+    /// Decisions to be put down.
+    pub decided: Vec<Decided>,
     /// Ask the DNS-ISP for these.
     pub look_ups: Vec<LookUp>,
     /// Ask the DNS-ISP for these, too, and see where the questions arrive.
@@ -159,12 +170,16 @@ pub struct Keeper {
     /// The sites of each service that need not be probed often.
     calm: BTreeMap<Name, BTreeSet<String>>,
     asked: Asked,
+    demand: Demand,
+    put_down: PutDown,
 }
 
 impl Keeper {
     /// A DNS-LB that knows nothing and answers "not ready".
     pub fn new(settings: Settings, metrics: Metrics, now: Instant) -> Self {
-        let mut directory = Directory::seeded(dglb_core::directory::Settings::default(), Seed(rand::random()));
+        let first_question = settings.first_question;
+        let of_directory = dglb_core::directory::Settings { first_question, ..Default::default() };
+        let mut directory = Directory::seeded(of_directory, Seed(rand::random()));
         let own = directory.upsert_lb(&settings.identity, &settings.claim.addresses);
         directory.set_own(own);
         directory.set_awaiting_any(true);
@@ -198,6 +213,8 @@ impl Keeper {
             steering: Steering::default(),
             calm: BTreeMap::new(),
             asked: Asked::default(),
+            demand: Demand::default(),
+            put_down: PutDown::default(),
         };
         keeper.gauge();
         keeper
@@ -319,6 +336,7 @@ impl Keeper {
         let due = self.measurements.due(now);
         self.ranked(due, Vec::new(), effects);
         self.look_at_ourselves(effects);
+        self.meet_demand(now, effects);
         if now >= self.next_digest {
             self.next_digest = now + self.settings.digest;
             effects.send.extend(self.reports.digest());
@@ -327,6 +345,7 @@ impl Keeper {
             effects.answers |= !rankings.is_empty();
             self.answer_with(&rankings);
             self.keep_rankings(rankings.iter().map(|ranking| &ranking.service));
+            self.put_down_confirmed(effects);
         }
     }
 
@@ -347,6 +366,7 @@ impl Keeper {
             for ranking in &reordered {
                 let names: Vec<_> = ranking.sites.iter().map(|s| (s.site.as_str(), s.health())).collect();
                 tracing::info!(service = %ranking.service, order = ?names, "ranking changed");
+                self.put_down(&ranking.service, effects);
             }
             self.answer_with(&reordered);
             self.keep_rankings(reordered.iter().map(|ranking| &ranking.service));

@@ -43,11 +43,12 @@ use dglb_core::{
     published::Publisher,
 };
 use dglb_node::{
-    admin::{self, Admin, Readiness, Requests},
+    admin::{self, Admin, Readiness, Request, Requests},
     boot::Boot,
     cli,
     config::{ConfigError, Loaded},
     explain::PATH as EXPLAIN,
+    journal,
     lifecycle::{Daemon, StartError, Tasks},
     link::{LinkMetrics, with_certificate},
     metrics::DnsCounters,
@@ -137,9 +138,7 @@ impl Daemon for DnsLb {
         let endpoints: Vec<_> =
             config.dns.listen.iter().map(|address| Endpoint { address: *address, role: Role::DnsLb }).collect();
         let mut server = Server::bind(&endpoints, config.dns.serving.settings.clone())?;
-        let mut admin = Admin::bind(&config.admin)?;
-        let (to, requests) = mpsc::channel(REQUESTS);
-        admin.set_requests(Requests { look: &[EXPLAIN], change: &[], to });
+        let (admin, requests) = bind_admin(&config)?;
 
         let (boot, metrics, counters, links) =
             (Boot::now(), Metrics::default(), DnsCounters::new(), LinkMetrics::default());
@@ -148,6 +147,7 @@ impl Daemon for DnsLb {
         let mut registry = dglb_node::metrics::registry(Self::NAME, tasks);
         let open = |directory: &PathBuf| open_store(directory, &mut keeper, &mut registry, tasks);
         let committer = config.state_dir.as_ref().map(open).transpose()?;
+        let journal = journal::start(config.decisions.clone(), &mut registry, tasks)?;
         let publisher = Publisher::new(keeper.directory().clone());
         let conduct = ConductKeeper::start(&config.dns.serving, &mut registry, tasks);
         let content = Content { directory: publisher.reader(), conduct: conduct.reader() };
@@ -184,7 +184,7 @@ impl Daemon for DnsLb {
             work::Inputs { uplink, asked, requests, content: content.clone() },
             &daemon.config,
             work::Outputs { publisher, relay, shown, readiness: readiness.clone(), metrics },
-            committer,
+            (committer, journal),
         );
         let stop = tasks.stop_token();
         tasks.spawn("keeper", work.run(reloaded, stop));
@@ -207,6 +207,14 @@ impl Daemon for DnsLb {
     }
 }
 
+/// The admin endpoint, and what is going to be asked there.
+fn bind_admin(config: &Config) -> Result<(Admin, mpsc::Receiver<Request>), StartError> {
+    let mut admin = Admin::bind(&config.admin)?;
+    let (to, requests) = mpsc::channel(REQUESTS);
+    admin.set_requests(Requests { look: &[EXPLAIN], change: &[], to });
+    Ok((admin, requests))
+}
+
 fn keeper_settings(config: &Config) -> keeper::Settings {
     let resolvers = config.isp.resolvers.read().unwrap_or_else(|error| {
         tracing::warn!(%error, "no resolver is known yet");
@@ -227,6 +235,8 @@ fn keeper_settings(config: &Config) -> keeper::Settings {
         settle: config.probe.settle,
         digest: config.report_interval,
         self_check: config.isp.self_check,
+        first_question: config.probe.first_question,
+        on_demand_after: config.probe.on_demand_after,
         here: config.isp.here.clone(),
     }
 }

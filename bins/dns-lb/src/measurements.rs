@@ -7,16 +7,17 @@
 mod own_fault;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
     time::{Duration, Instant},
 };
 
 use dglb_core::{
     catalogue::{Forced, ForcedState, Service, Site},
+    decided::Decided,
     estimate::{AddressEstimate, Measured, Observation},
     name::Name,
-    rank::{Here, Inputs, differs, rank},
+    rank::{self, Here, Inputs, differs, rank},
     report::Ranking,
 };
 use dglb_probe::{
@@ -63,6 +64,8 @@ struct Watched {
     sampled: bool,
     estimates: HashMap<(String, IpAddr), AddressEstimate>,
     ranking: Option<Ranking>,
+    /// What this run has made it of, and why it is as it is.
+    decision: Option<(Inputs, rank::Outcome)>,
     /// Whether that is of an earlier run, and stands until this one has its own.
     restored: bool,
     /// When that was made.
@@ -209,12 +212,26 @@ impl Measurements {
         self.services.iter().map(|(name, w)| (name, w.ranking.as_ref()))
     }
 
+    /// The sites of a service with an address that no probe was made of for so long.
+    pub fn old_sites(&self, service: &Name, after: Duration, now: Instant) -> BTreeSet<String> {
+        let is_old = |e: &AddressEstimate| e.probed().is_some_and(|at| now.saturating_duration_since(at) > after);
+        let estimates = self.services.get(service).into_iter().flat_map(|w| &w.estimates);
+        estimates.filter(|(_, e)| is_old(e)).map(|((site, _), _)| site.clone()).collect()
+    }
+
     /// The sites that count as what somebody says, now.
     pub fn forced(&self) -> impl Iterator<Item = (&Name, &str, &Forced)> {
         let sites = self.services.iter().flat_map(|(name, w)| w.service.sites.iter().map(move |site| (name, site)));
         sites.filter_map(|(name, site)| {
             Some((name, site.name.as_str(), site.forced.as_ref().filter(|f| f.holds(self.unix))?))
         })
+    }
+
+    /// The decision behind a service's ranking of now, if this run has made it.
+    pub fn decided(&self, service: &Name) -> Option<Decided> {
+        let watched = self.services.get(service)?;
+        let (inputs, outcome) = watched.decision.clone()?;
+        Some(Decided::of(&watched.service, inputs, outcome))
     }
 
     /// Whether there is a service, and a ranking for each that this run has made.
@@ -239,6 +256,7 @@ impl Watched {
             sampled: false,
             estimates,
             ranking: None,
+            decision: None,
             restored: false,
             ranked: since,
             outdated: false,
@@ -278,7 +296,9 @@ impl Watched {
             measured
         };
         let inputs = Inputs::new(&self.service, self.catalogue, measured, self.ranking.as_ref()).at(here);
-        let ranking = rank(&inputs).ranking;
+        let outcome = rank(&inputs);
+        let ranking = outcome.ranking.clone();
+        self.decision = Some((inputs, outcome));
         (self.ranked, self.outdated) = (now, false);
         let before = self.ranking.replace(ranking.clone());
         let restored = std::mem::take(&mut self.restored);

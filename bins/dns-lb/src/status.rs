@@ -136,6 +136,7 @@ pub(crate) fn immutable_change(before: &Config, after: &Config) -> Option<&'stat
         ("[report]", before.report_interval != after.report_interval),
         ("[admin]", before.admin != after.admin),
         ("state-dir", before.state_dir != after.state_dir),
+        ("[decisions]", before.decisions != after.decisions),
     ];
     keys.into_iter().find(|(_, differs)| *differs).map(|(key, _)| key)
 }

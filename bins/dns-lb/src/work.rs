@@ -11,7 +11,9 @@ use std::{
 use dglb_core::{directory::Directory, name::Name, published::Publisher};
 use dglb_node::{
     admin::{Readiness, Request},
+    decisions::Record,
     explain::Question,
+    journal::Journal,
     serve::Content,
     store::Committer,
 };
@@ -115,6 +117,8 @@ pub(crate) struct Work {
     committer: Option<Committer>,
     /// What waits for the store, in the order of the numbers that it waits for.
     waiting: VecDeque<(u64, Outgoing)>,
+    /// Where decisions are put down, if anywhere.
+    journal: Option<Journal<Record>>,
     /// Whether anything but figures has changed since the status was shown.
     changed: bool,
     shown_at: Instant,
@@ -126,7 +130,7 @@ impl Work {
         Inputs { uplink, asked, requests, content }: Inputs,
         config: &Config,
         outputs: Outputs,
-        committer: Option<Committer>,
+        (committer, journal): (Option<Committer>, Option<Journal<Record>>),
     ) -> Self {
         let (sender, samples) = mpsc::channel(SAMPLES);
         let (asker, answers) = Asker::new();
@@ -146,6 +150,7 @@ impl Work {
             outputs,
             committer,
             waiting: VecDeque::new(),
+            journal,
             changed: true,
             shown_at: Instant::now(),
         };
@@ -232,6 +237,11 @@ impl Work {
         }
         for (service, calm) in effects.calm {
             self.prober.set_calm(&service, &calm);
+        }
+        for decided in effects.decided {
+            if let Some(journal) = &self.journal {
+                journal.write(Record::now(self.keeper.identity().clone(), decided));
+            }
         }
         let identity = self.keeper.identity().as_str();
         effects.look_ups.into_iter().for_each(|look_up| self.asker.look_up(look_up));

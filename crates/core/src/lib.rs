@@ -18,6 +18,7 @@ mod awaited;
 pub mod catalogue;
 pub mod chunked;
 mod coming;
+pub mod decided;
 pub mod directory;
 pub mod dns;
 pub mod estimate;

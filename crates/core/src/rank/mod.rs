@@ -76,6 +76,31 @@ pub enum Rule {
     LastGood,
 }
 
+impl Bar {
+    /// The same for people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Load => "load",
+            Self::Group => "group",
+        }
+    }
+}
+
+impl Rule {
+    /// The same for people.
+    pub fn why(self) -> &'static str {
+        match self {
+            Self::Alone => "there is no other site",
+            Self::Health => "every other site is less healthy",
+            Self::Group => "better ones are not for the groups of this DNS-LB",
+            Self::Order => "it is the foremost in the customer's order, and nothing that was measured says otherwise",
+            Self::Score => "it has the lowest score",
+            Self::Margin => "it was in place, and no other has a lower score by the margin beyond doubt",
+            Self::LastGood => "all are down, and it was the best when it was last measured",
+        }
+    }
+}
+
 /// Orders the sites of a service.
 ///
 /// Sites are compared by health and by whether this DNS-LB may hand them out, then by the policy's composite

@@ -271,6 +271,9 @@ dead-after = "3s"
 [probe]
 settle = "2s"
 
+[decisions]
+file = "decisions.jsonl"
+
 [admin]
 listen = "127.0.0.1:8053"
 {servers}"#,

@@ -23,6 +23,7 @@
 //! assert_eq!(loaded.value.interval, Duration::from_secs(2));
 //! ```
 
+mod decisions;
 mod dns;
 mod fleet;
 mod links;
@@ -36,6 +37,7 @@ mod value;
 
 use std::path::Path;
 
+pub use decisions::decisions;
 pub(crate) use dns::RATE_TABLE;
 pub use dns::{Cookies, Dns, SecretFile};
 pub use fleet::fleet;

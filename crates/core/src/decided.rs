@@ -1,0 +1,68 @@
+//! A decision as it is put down: all that it followed from, and what followed. Whoever reads it later can
+//! decide again.
+//!
+//! Invariant: what is put down is what the deciding functions were given and gave; and it holds no secret,
+//! since how sites are probed, which may take one, is left out.
+
+use std::net::IpAddr;
+
+use arrayvec::ArrayVec;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    answer::MAX_ANSWERS,
+    catalogue::Service,
+    rank::{Inputs, Outcome, rank},
+    ranked::RankedSites,
+    report::Ranking,
+};
+
+/// A ranking of one service with its reasons.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Decided {
+    /// The service, but for its probes and its HTTPS record.
+    pub service: Service,
+    /// What was ranked.
+    pub inputs: Inputs,
+    /// In which order, and by which rule.
+    pub outcome: Outcome,
+    /// What is answered for that.
+    pub answer: Answered,
+}
+
+/// The addresses that a ranking leads to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answered {
+    /// For questions of type A.
+    pub ipv4: Vec<IpAddr>,
+    /// For questions of type AAAA.
+    pub ipv6: Vec<IpAddr>,
+}
+
+impl Decided {
+    /// Puts down what was decided.
+    pub fn of(service: &Service, inputs: Inputs, outcome: Outcome) -> Self {
+        let service = Service { probes: Vec::new(), https: None, ..service.clone() };
+        let answer = Answered::of(&service, &outcome.ranking);
+        Self { service, inputs, outcome, answer }
+    }
+
+    /// The same decided anew, from the inputs alone.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        Self::of(&self.service, self.inputs.clone(), rank(&self.inputs))
+    }
+}
+
+impl Answered {
+    /// What the answering functions make of a ranking.
+    pub fn of(service: &Service, ranking: &Ranking) -> Self {
+        let ranked = RankedSites::resolve(service, ranking);
+        let addresses = |ipv4: bool| {
+            let mut found = ArrayVec::<IpAddr, MAX_ANSWERS>::new();
+            ranked.iter().for_each(|ranked| ranked.addresses(service, ipv4, &mut found));
+            found.to_vec()
+        };
+        Self { ipv4: addresses(true), ipv6: addresses(false) }
+    }
+}
