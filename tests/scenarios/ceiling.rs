@@ -14,6 +14,7 @@ use std::{
 
 use dglb_core::{
     catalogue::ZoneCatalogue,
+    directory::FirstQuestion,
     proto::message::{BootId, Budget, BudgetShare, FleetStamp, Hello, Message, PeerRole},
     rank::Here,
 };
@@ -174,8 +175,10 @@ impl Play {
         let servers = (1..=SERVERS).map(|b| format!("b{b}").parse().unwrap()).collect();
         let (identity, settle) = (format!("lb{}", n + 1).parse().unwrap(), Duration::from_secs(5));
         let (digest, self_check) = (Duration::from_secs(60), Duration::ZERO);
+        let (first_question, on_demand_after) = (FirstQuestion::default(), Duration::from_secs(60));
         let here = Here::default();
-        let settings = Settings { identity, claim, servers, settle, digest, self_check, here };
+        let settings =
+            Settings { identity, claim, servers, settle, digest, self_check, first_question, on_demand_after, here };
         let keeper = Lb::new(settings, Metrics::default(), self.now);
         self.next_boot = self.next_boot.wrapping_add(1);
         let (boot, links) = (self.next_boot, Default::default());

@@ -7,6 +7,7 @@ use std::{
 };
 
 use dglb_core::{
+    directory::FirstQuestion,
     dns::Role,
     identity::Identity,
     net::{Prefix, canonical},
@@ -16,7 +17,8 @@ use dglb_core::{
 use dglb_node::{
     admin,
     config::{
-        self, ConfigError, Loaded, Section, decisions, duration, group, integer, link_security, location, size, text,
+        self, ConfigError, Loaded, Section, choice, decisions, duration, group, integer, link_security, location, size,
+        text,
     },
     journal,
     link::LinkSecurity,
@@ -109,6 +111,10 @@ pub struct Probe {
     pub ca: Option<PathBuf>,
     /// How long a service's first ranking waits for its slowest address.
     pub settle: Duration,
+    /// What is answered before that.
+    pub first_question: FirstQuestion,
+    /// How old figures are probed anew when somebody asks.
+    pub on_demand_after: Duration,
 }
 
 /// Reads and checks the file.
@@ -265,9 +271,14 @@ fn read_servers(section: &Section<'_>, own: Option<&Identity>, security: Option<
     servers.into_iter().collect()
 }
 
+const FIRST_QUESTION: [(&str, FirstQuestion); 3] =
+    [("hint", FirstQuestion::Hint), ("customer-order", FirstQuestion::CustomerOrder), ("fail", FirstQuestion::Fail)];
+
 fn read_probe(section: &Section<'_>) -> Probe {
     let settings = prober::Settings { concurrency: 256, per_site: 8, body_limit: 256 << 10 };
-    let default = Probe { settings, ca: None, settle: Duration::from_secs(5) };
+    let (settle, first_question) = (Duration::from_secs(5), FirstQuestion::default());
+    let on_demand_after = Duration::from_secs(60);
+    let default = Probe { settings, ca: None, settle, first_question, on_demand_after };
     let Some(probe) = section.table("probe") else { return default };
     let ca = probe.path("ca");
     if let Some(Err(error)) = ca.as_deref().map(Trust::read) {
@@ -281,6 +292,8 @@ fn read_probe(section: &Section<'_>) -> Probe {
         },
         ca,
         settle: probe.or("settle", duration("100ms", "10m"), default.settle),
+        first_question: probe.or("first-question", choice(&FIRST_QUESTION), default.first_question),
+        on_demand_after: probe.or("on-demand-after", duration("1s", "1day"), default.on_demand_after),
     }
 }
 

@@ -9,6 +9,7 @@ mod adopt;
 mod asked;
 mod cut_off;
 mod decisions;
+mod demand;
 mod keep;
 mod residence;
 mod steering;
@@ -24,7 +25,7 @@ use std::{
 use dglb_core::{
     catalogue::{Forced, ZoneCatalogue},
     decided::Decided,
-    directory::{Directory, LbIndex, LbState},
+    directory::{Directory, FirstQuestion, LbIndex, LbState},
     fleet::Fleet,
     identity::Identity,
     index::Seed,
@@ -51,6 +52,7 @@ use crate::{
 };
 use asked::{Asked, Wish};
 use decisions::PutDown;
+use demand::Demand;
 use steering::Steering;
 use want::Wanted;
 
@@ -69,6 +71,10 @@ pub struct Settings {
     pub digest: Duration,
     /// Between two checks whether the ISP's users reach this DNS-LB; zero for none.
     pub self_check: Duration,
+    /// What is answered for a service that was not ranked yet.
+    pub first_question: FirstQuestion,
+    /// A question for figures older than this makes them new before their time.
+    pub on_demand_after: Duration,
     /// Where it is, and in which groups.
     pub here: Here,
 }
@@ -164,13 +170,16 @@ pub struct Keeper {
     /// The sites of each service that need not be probed often.
     calm: BTreeMap<Name, BTreeSet<String>>,
     asked: Asked,
+    demand: Demand,
     put_down: PutDown,
 }
 
 impl Keeper {
     /// A DNS-LB that knows nothing and answers "not ready".
     pub fn new(settings: Settings, metrics: Metrics, now: Instant) -> Self {
-        let mut directory = Directory::seeded(dglb_core::directory::Settings::default(), Seed(rand::random()));
+        let first_question = settings.first_question;
+        let of_directory = dglb_core::directory::Settings { first_question, ..Default::default() };
+        let mut directory = Directory::seeded(of_directory, Seed(rand::random()));
         let own = directory.upsert_lb(&settings.identity, &settings.claim.addresses);
         directory.set_own(own);
         directory.set_awaiting_any(true);
@@ -204,6 +213,7 @@ impl Keeper {
             steering: Steering::default(),
             calm: BTreeMap::new(),
             asked: Asked::default(),
+            demand: Demand::default(),
             put_down: PutDown::default(),
         };
         keeper.gauge();
@@ -326,6 +336,7 @@ impl Keeper {
         let due = self.measurements.due(now);
         self.ranked(due, Vec::new(), effects);
         self.look_at_ourselves(effects);
+        self.meet_demand(now, effects);
         if now >= self.next_digest {
             self.next_digest = now + self.settings.digest;
             effects.send.extend(self.reports.digest());

@@ -235,6 +235,8 @@ fn keeper_settings(config: &Config) -> keeper::Settings {
         settle: config.probe.settle,
         digest: config.report_interval,
         self_check: config.isp.self_check,
+        first_question: config.probe.first_question,
+        on_demand_after: config.probe.on_demand_after,
         here: config.isp.here.clone(),
     }
 }

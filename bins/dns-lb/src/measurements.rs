@@ -7,7 +7,7 @@
 mod own_fault;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
     time::{Duration, Instant},
 };
@@ -210,6 +210,13 @@ impl Measurements {
     /// The rankings of now, by service; `None` for one that is not settled.
     pub fn rankings(&self) -> impl Iterator<Item = (&Name, Option<&Ranking>)> {
         self.services.iter().map(|(name, w)| (name, w.ranking.as_ref()))
+    }
+
+    /// The sites of a service with an address that no probe was made of for so long.
+    pub fn old_sites(&self, service: &Name, after: Duration, now: Instant) -> BTreeSet<String> {
+        let is_old = |e: &AddressEstimate| e.probed().is_some_and(|at| now.saturating_duration_since(at) > after);
+        let estimates = self.services.get(service).into_iter().flat_map(|w| &w.estimates);
+        estimates.filter(|(_, e)| is_old(e)).map(|((site, _), _)| site.clone()).collect()
     }
 
     /// The sites that count as what somebody says, now.

@@ -43,6 +43,8 @@ pub struct Metrics {
     pub verdicts: Counter,
     /// Times that a majority of them had a site probed at once.
     pub probed_at_once: Counter,
+    /// Sites probed before they were due, since somebody asked for what was old.
+    pub probed_on_demand: Counter,
     /// What dns-bs asked for and got later, having asked too often.
     pub put_off: Counter,
     /// Addresses that have a ceiling.
@@ -111,6 +113,7 @@ impl Metrics {
             ("reports_acknowledged", "Reports acknowledged by dns-bs", &self.reports_acknowledged),
             ("verdicts", "Verdicts on sites heard from dns-bs", &self.verdicts),
             ("probed_at_once", "Sites probed at once by a majority of verdicts", &self.probed_at_once),
+            ("probed_on_demand", "Sites probed since somebody asked for old figures", &self.probed_on_demand),
             ("requests_put_off", "Requests of dns-bs that came too soon", &self.put_off),
             ("wants", "Times that dns-bs were asked for a zone that is not known here", &self.wants),
             ("cut_offs", "Times that neither a dns-b nor any site could be reached", &self.cut_offs),

@@ -369,7 +369,7 @@ impl<'d> Asking<'d, '_> {
     /// A service at its own name, forwarded to a DNS-LB by its ISP (design section 5).
     fn service_at_lb(&self, service: usize) -> Answer<'d> {
         let facts = self.place.zone.facts(service);
-        let ranking = self.directory.own().and_then(|(own, _)| self.directory.ranking(own, facts.id));
+        let ranking = self.directory.own().and_then(|(own, _)| self.directory.asked_ranking(own, facts.id));
         match ranking {
             Some(ranking) => self.sites(service, ranking, facts.ttl, (Decision::Label, Apex::Zone)),
             None => Answer::not_ready(),

@@ -3,7 +3,14 @@
 //! The writer owns a [`Directory`], changes it, and publishes clones: every part is shared, so a
 //! clone costs a few pointers and a change copies only the path to what changed.
 
-use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use crate::zone::ZoneSettings;
 use crate::{
@@ -58,6 +65,20 @@ pub struct Settings {
     pub neighbour_bits_v4: Option<u8>,
     /// The same for IPv6.
     pub neighbour_bits_v6: Option<u8>,
+    /// At a DNS-LB: what is answered for a service before it has ranked it, in this run or an earlier one.
+    pub first_question: FirstQuestion,
+}
+
+/// What a DNS-LB answers for a service that it has not ranked yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FirstQuestion {
+    /// What a dns-b answers, which may have an earlier report; if none does, the customer's order.
+    #[default]
+    Hint,
+    /// The customer's order.
+    CustomerOrder,
+    /// What a dns-b answers; if none does, SERVFAIL.
+    Fail,
 }
 
 impl Default for Settings {
@@ -71,6 +92,7 @@ impl Default for Settings {
             referral_with_cname: false,
             neighbour_bits_v4: None,
             neighbour_bits_v6: None,
+            first_question: FirstQuestion::default(),
         }
     }
 }
@@ -119,6 +141,8 @@ pub enum RankingError {
 struct Reported {
     rankings: Rankings,
     aggregate: Arc<Aggregate>,
+    /// At a DNS-LB, of a service that is probed seldom: is raised when somebody asks for it.
+    demand: Option<Arc<AtomicBool>>,
 }
 
 /// See the module's description.
@@ -322,7 +346,8 @@ impl Directory {
             for (_, ranking) in rankings.iter().filter(|(lb, _)| counts(*lb)) {
                 aggregate.exchange(after, None, Some(ranking));
             }
-            self.services.set(id.0 as usize, Reported { rankings, aggregate: Arc::new(aggregate) });
+            let (aggregate, demand) = (Arc::new(aggregate), held.demand.clone());
+            self.services.set(id.0 as usize, Reported { rankings, aggregate, demand });
         }
         let gone: Vec<ServiceId> = old.services().map(|(_, id)| id).filter(|id| !new.has_id(*id)).collect();
         gone.into_iter().for_each(|id| self.release(id));
@@ -362,6 +387,13 @@ impl Directory {
             self.exchange(service, id, index, Some(&ranked));
         }
         Ok(())
+    }
+
+    /// At a DNS-LB: this flag is raised whenever the service is answered from its own ranking.
+    pub fn set_demand(&mut self, service: &Name, flag: Option<Arc<AtomicBool>>) {
+        if let Some((zone, service)) = self.find_service(service) {
+            self.services.change(zone.service_id(service).0 as usize, |held| held.demand = flag);
+        }
     }
 
     /// Forgets a DNS-LB's ranking of one service.
@@ -530,6 +562,18 @@ impl Directory {
     #[inline]
     pub fn ranking(&self, lb: LbIndex, service: ServiceId) -> Option<&RankedSites> {
         self.services.get(service.0 as usize)?.rankings.get(lb)
+    }
+
+    /// A DNS-LB's ranking of a service that it is asked for.
+    #[inline]
+    pub(crate) fn asked_ranking(&self, lb: LbIndex, service: ServiceId) -> Option<&RankedSites> {
+        let held = self.services.get(service.0 as usize)?;
+        if let Some(demand) = &held.demand
+            && !demand.load(Ordering::Relaxed)
+        {
+            demand.store(true, Ordering::Relaxed);
+        }
+        held.rankings.get(lb)
     }
 
     /// Whether a DNS-LB has ranked a service.

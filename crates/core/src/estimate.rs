@@ -75,6 +75,8 @@ pub struct AddressEstimate {
     round_trips: RoundTrips,
     /// One per probe of the service, in the catalogue's order.
     streaks: Vec<Streak>,
+    /// When a probe last ended, however.
+    probed: Option<Instant>,
     told: Option<(Instant, Told)>,
     /// What was told longer ago says nothing.
     told_for: Duration,
@@ -88,6 +90,7 @@ impl AddressEstimate {
         Self {
             round_trips: RoundTrips::new(LEAST_AGE.max(8 * longest)),
             streaks: probes.iter().map(Streak::new).collect(),
+            probed: None,
             told: None,
             told_for: LEAST_TOLD.max(3 * longest),
         }
@@ -97,6 +100,7 @@ impl AddressEstimate {
     /// is ignored: a probe may end after its service changed.
     pub fn record(&mut self, probe: usize, seen: Observation, now: Instant) {
         let Some(streak) = self.streaks.get_mut(probe) else { return };
+        self.probed = Some(now);
         match seen {
             Observation::Good(round_trip) => {
                 streak.good();
@@ -119,6 +123,11 @@ impl AddressEstimate {
         if let Some(streak) = self.streaks.get_mut(probe) {
             streak.stated = stated;
         }
+    }
+
+    /// When a probe last ended, however it went.
+    pub fn probed(&self) -> Option<Instant> {
+        self.probed
     }
 
     /// Forgets how the last probes went, but not what was measured.

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use dglb_core::{
     catalogue::{Mode, Policy, Probe, ProbeKind, Service, Site, StaticRecord, ZoneCatalogue, ZoneStyle},
-    directory::{Directory, LbIndex, LbState, Settings},
+    directory::{Directory, FirstQuestion, LbIndex, LbState, Settings},
     dns::{Asked, Decision, Handled, Responder, Role, Transport},
     fleet::{Fleet, FleetServer, FleetTtls},
     name::Name,
@@ -234,8 +234,18 @@ fn an_unready_dns_lb_says_so_with_an_extended_error() {
     directory.remove_rankings(own);
     let question = packet("www.sea1.glb.foobar.test.", RecordType::A, Some(Edns::new()));
     let (handled, reply) = send(&directory, Role::DnsLb, Transport::Udp, &question);
-    assert_eq!((handled.decision, handled.rcode), (Decision::Relay, 2));
+    // A dns-b is asked, and if none answers, that is it.
+    assert_eq!((handled.decision, handled.rcode), (Decision::Relay, 0));
+    assert_eq!(text(&reply.answers), ["www.sea1.glb.foobar.test. 30 A 203.0.113.1"]);
     assert_eq!(extended_error(&reply), Some(14));
+    for (first_question, expected) in
+        [(FirstQuestion::CustomerOrder, (Decision::CustomerOrder, 0)), (FirstQuestion::Fail, (Decision::Relay, 2))]
+    {
+        directory.set_settings(Settings { first_question, ..Settings::default() });
+        let (handled, reply) = send(&directory, Role::DnsLb, Transport::Udp, &question);
+        assert_eq!((handled.decision, handled.rcode), expected);
+        assert_eq!((extended_error(&reply), reply.answers.is_empty()), (Some(14), expected.1 != 0));
+    }
     // Its zone's own records need no measurement.
     let (handled, _) = ask(&directory, Role::DnsLb, "sea1.glb.foobar.test.", RecordType::SOA);
     assert_eq!((handled.decision, handled.rcode), (Decision::Authority, 0));

@@ -8,6 +8,7 @@ use std::{
 };
 
 use dglb_core::{
+    directory::FirstQuestion,
     identity::Identity,
     load::Told,
     proto::message::{BootId, FleetStamp, Message, Welcome},
@@ -44,7 +45,10 @@ impl DnsLb {
     pub fn new(identity: Identity, claim: Claim, servers: Vec<Identity>, (boot, now): (BootId, Instant)) -> Self {
         let (settle, digest) = (Duration::from_secs(2), Duration::from_secs(4));
         let self_check = Duration::ZERO;
-        let settings = Settings { identity, claim, servers, settle, digest, self_check, here: Here::default() };
+        let (first_question, on_demand_after) = (FirstQuestion::default(), Duration::from_secs(60));
+        let here = Here::default();
+        let settings =
+            Settings { identity, claim, servers, settle, digest, self_check, first_question, on_demand_after, here };
         Self {
             keeper: Keeper::new(settings, Metrics::default(), now),
             boot,

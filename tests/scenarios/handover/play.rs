@@ -8,7 +8,7 @@ use std::{
 };
 
 use dglb_core::{
-    directory::Directory,
+    directory::{Directory, FirstQuestion},
     dns::{Asked, Decision, Responder, Role, Transport, rcode},
     load::Told,
     proto::message::{BootId, FleetStamp, Hello, Message, PeerRole, Ready},
@@ -241,8 +241,10 @@ impl Play {
         let servers = (1..=SERVERS).map(|n| format!("b{n}").parse().unwrap()).collect();
         let (identity, settle) = (format!("lb{}", lb + 1).parse().unwrap(), Duration::from_secs(5));
         let (digest, self_check) = (Duration::from_secs(60), Duration::ZERO);
+        let (first_question, on_demand_after) = (FirstQuestion::default(), Duration::from_secs(60));
         let here = Here::default();
-        let settings = Settings { identity, claim, servers, settle, digest, self_check, here };
+        let settings =
+            Settings { identity, claim, servers, settle, digest, self_check, first_question, on_demand_after, here };
         let keeper = Lb::new(settings, Metrics::default(), self.now);
         host.process = Some(Process { keeper, boot: host.boots, started: self.now });
         self.say(|| format!("lb{} starts at {}", lb + 1, self.hosts[lb].address));

@@ -189,6 +189,7 @@ impl Keeper {
         let services: Vec<Name> = held.services.into_iter().map(|service| service.name).collect();
         services.iter().for_each(|service| self.measurements.forget(service));
         self.directory.remove_zone(&zone);
+        self.watch_demand();
         self.keep_rankings(&services);
         (effects.targets, effects.answers) = (true, true);
         self.ranked(Vec::new(), services, effects);
@@ -231,6 +232,7 @@ impl Keeper {
         self.keep_rankings(&gone);
         (effects.targets, effects.answers) = (true, true);
         self.renew_ceilings(now, effects);
+        self.watch_demand();
         self.ranked(changes, gone, effects);
         Ok(())
     }

@@ -1,5 +1,6 @@
 mod decisions;
 mod floods;
+mod health;
 mod keep;
 mod news;
 mod residence;
@@ -19,6 +20,7 @@ use crate::metrics::CatalogueLabels;
 
 const SETTLE: Duration = Duration::from_secs(5);
 const DIGEST: Duration = Duration::from_secs(60);
+const ON_DEMAND: Duration = Duration::from_secs(60);
 
 /// A keeper and its fake time.
 struct Lb {
@@ -38,15 +40,11 @@ impl Lb {
             lease: Duration::from_secs(60),
         };
         let servers = vec![id("b1"), id("b2")];
-        let settings = Settings {
-            identity: id("sea1"),
-            claim,
-            servers,
-            settle: SETTLE,
-            digest: DIGEST,
-            self_check: DIGEST,
-            here: Here::default(),
-        };
+        let (identity, first_question, on_demand_after) = (id("sea1"), FirstQuestion::default(), ON_DEMAND);
+        let (settle, digest, self_check) = (SETTLE, DIGEST, DIGEST);
+        let here = Here::default();
+        let settings =
+            Settings { identity, claim, servers, settle, digest, self_check, first_question, on_demand_after, here };
         let (now, metrics) = (Instant::now(), Metrics::default());
         Self { keeper: Keeper::new(settings, metrics.clone(), now), now, metrics }
     }
@@ -277,36 +275,6 @@ fn an_outage_of_its_own_ends_where_it_began() {
     assert_eq!(twice(&mut lb, 1, Some(50)), Some(1));
     assert_eq!(twice(&mut lb, 2, Some(20)), Some(2));
     assert_eq!(order(&lb), all(Up));
-}
-
-/// The sites fail one after the other, then the last link, and come back in another order.
-#[test]
-fn a_dns_lb_that_is_cut_off_does_not_judge_sites_by_its_own_fault() {
-    let (mut lb, www) = Lb::measured();
-    for n in [2, 2, 1, 1, 3, 3] {
-        lb.sample(&www, n, None);
-    }
-    assert_eq!(lb.answered(), "192.0.2.2", "all are down: the last good figures");
-    lb.handle(Event::Tick);
-    assert!(!lb.keeper.is_cut_off(), "a dns-b is reached, so it is the sites");
-    lb.handle(Event::Down(id("b1")));
-    let back = lb.handle(Event::Tick);
-    assert!(back.answers && lb.keeper.is_cut_off() && lb.metrics.cut_offs.get() == 1);
-    for _ in 0..9 {
-        lb.now += Duration::from_secs(10);
-        for n in 1..=3 {
-            lb.sample(&www, n, None);
-        }
-        lb.handle(Event::Tick);
-    }
-    let again = lb.sample(&www, 3, Some(90));
-    assert_eq!(again.probe_now.len(), 3, "all are looked at now");
-    lb.sample(&www, 3, Some(90));
-    assert_eq!((lb.answered().as_str(), lb.metrics.cut_off.get()), ("192.0.2.2", 0));
-    for n in [3, 1, 1, 1, 2, 2, 2] {
-        lb.sample(&www, n, Some([50, 20, 90][n - 1]));
-        assert_eq!(lb.answered(), "192.0.2.2");
-    }
 }
 
 #[test]

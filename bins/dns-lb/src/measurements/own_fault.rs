@@ -51,7 +51,7 @@ impl Watched {
     fn back_to_good(&mut self) -> Option<Change> {
         self.estimates.values_mut().for_each(|estimate| estimate.judge_anew());
         let good = self.good.take()?;
-        (self.ranking, self.restored) = (Some(good.clone()), true);
+        (self.ranking, self.restored, self.decision) = (Some(good.clone()), true, None);
         Some(Change::Order(good))
     }
 }

@@ -4,8 +4,12 @@ use std::net::IpAddr;
 
 use super::{Answer, Apex, Asking, Cut, Says, Step};
 use crate::{
-    directory::LbIndex,
-    dns::{Decision, Role, rcode, rrset::family, rtype},
+    directory::{FirstQuestion, LbIndex},
+    dns::{
+        Decision, Role, rcode,
+        rrset::{Ede, family},
+        rtype,
+    },
     locate::reported,
 };
 
@@ -96,7 +100,7 @@ impl<'d> Asking<'d, '_> {
         let short = facts.ttl.min(self.directory.settings().direct_ttl);
         let own = self.question.role == Role::DnsLb;
         let reported = cut.lb.and_then(|(lb, _)| match own {
-            true => self.directory.ranking(lb, facts.id).map(|ranking| (ranking, false)),
+            true => self.directory.asked_ranking(lb, facts.id).map(|ranking| (ranking, false)),
             false => reported(self.directory, lb, facts.id),
         });
         let apex = Apex::Label(cut);
@@ -105,13 +109,25 @@ impl<'d> Asking<'d, '_> {
                 let ttl = if stale { short } else { facts.ttl };
                 return self.sites(service, ranking, ttl, (Decision::Label, apex)).marked_stale(stale);
             }
-            None if own => return Answer::relay(),
+            None if own => return self.unranked(service, short, apex),
             None => match self.directory.aggregate(facts.id) {
                 Some(aggregate) => (aggregate, short, Decision::Aggregate),
                 None => (self.place.zone.customer_order(service), short, Decision::CustomerOrder),
             },
         };
         self.sites(service, ranking, ttl, (decision, apex))
+    }
+
+    /// At a DNS-LB, a service that it has not ranked yet: what stands here is the answer if no dns-b gives one.
+    #[cold]
+    fn unranked(&self, service: usize, ttl: u32, apex: Apex<'d>) -> Answer<'d> {
+        let decision = match self.directory.settings().first_question {
+            FirstQuestion::Hint => Decision::Relay,
+            FirstQuestion::CustomerOrder => Decision::CustomerOrder,
+            FirstQuestion::Fail => return Answer::relay(),
+        };
+        let order = self.place.zone.customer_order(service);
+        Answer { ede: Some(Ede::NotReady), ..self.sites(service, order, ttl, (decision, apex)) }
     }
 
     /// `<nonce>._dglb.<label>.<zone> TXT`: by echoing the nonce with its identity a DNS-LB shows a
