@@ -140,13 +140,6 @@ impl ZoneEntry {
         self.index.find(hash, is).map(|number| &self.nodes[number as usize].1)
     }
 
-    /// Reads what [`ZoneEntry::node_of`] will want.
-    #[inline]
-    pub(crate) fn touch(&self, hash: u32) -> usize {
-        let name = self.nodes.get(self.index.guess(hash) as usize).and_then(|(name, _)| name.first());
-        name.map_or(0, |octet| usize::from(*octet))
-    }
-
     /// What is at the zone's own name.
     pub fn apex(&self) -> &Node {
         &self.nodes[0].1

@@ -153,6 +153,11 @@ impl DnsB {
         out.extend(self.keeper.take_outbox().into_iter().map(|(link, outgoing)| (link.0, outgoing)));
         out.sort_by_key(|(link, _)| *link);
         for (link, outgoing) in &mut out {
+            if let Outgoing::Shared(encoded) = outgoing
+                && let Some(spoilt) = self.bug.spoil(encoded)
+            {
+                *encoded = spoilt;
+            }
             if let Outgoing::One(Message::MapAck(ack)) | Outgoing::After(_, Message::MapAck(ack)) = outgoing
                 && let Some((to, _)) = self.links.get(link)
             {

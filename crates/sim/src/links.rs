@@ -1,8 +1,11 @@
 //! Connections: who dials whom, what goes through them, and what daemons are told of it.
 
-use dglb_core::proto::{
-    CloseReason, Event, Number, Peer, Session,
-    message::{Bye, ByeReason, FleetStamp, Hello, Message},
+use dglb_core::{
+    catalogue::CatalogueUpdate,
+    proto::{
+        CloseReason, Event, Number, Peer, Session,
+        message::{Bye, ByeReason, FleetStamp, Hello, Message},
+    },
 };
 use dns_b::keeper::{Outgoing, Verdict};
 
@@ -179,6 +182,9 @@ impl World {
                 let from = Kind::of(end.peer, self.size).identity();
                 self.trace.note((now, host), &message.number().to_string(), [link, number(&message)]);
                 self.trace.detail(|| described(&message));
+                let is_delta = |update: &CatalogueUpdate| matches!(update, CatalogueUpdate::Delta(_));
+                self.oracle.counts.deltas +=
+                    u64::from(matches!(&message, Message::Catalogue(update) if is_delta(update)));
                 process.daemon.said(link, &from, message, instant);
             }
             Event::Closed(reason) => self.closed(host, link, &reason),

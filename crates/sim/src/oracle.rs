@@ -57,6 +57,8 @@ pub struct Counts {
     pub referred: u64,
     /// Catalogues that came into use at a dns-b or a DNS-LB.
     pub editions: u64,
+    /// Deltas of a catalogue that came to a DNS-LB.
+    pub deltas: u64,
     /// DNS-LBs that a dns-b knew from its disk.
     pub restored: u64,
     /// Looks at all that must be so.

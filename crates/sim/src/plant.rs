@@ -7,7 +7,11 @@ use dglb_core::{
     catalogue::{CatalogueUpdate, ZoneCatalogue},
     identity::Identity,
     net::Prefix,
-    proto::message::{BootId, Map, MapAck, MapEntry, Message},
+    proto::{
+        Encoded,
+        body::{MAX_ELEMENTS, decode},
+        message::{BootId, Map, MapAck, MapEntry, Message},
+    },
 };
 
 use crate::{Invariant, content};
@@ -27,6 +31,8 @@ pub enum Plant {
     TakesAnOlderCatalogue,
     /// A newer MAP has the entries of an older one.
     TakesAnOlderMap,
+    /// Of what a delta changes DNS-LBs are not told of one service.
+    SendsHalfADelta,
     /// A link that was replaced stays.
     KeepsOldLinks,
     /// What a slow link has no room for is kept for ever.
@@ -39,13 +45,14 @@ pub enum Plant {
 
 impl Plant {
     /// All of them, with what they break.
-    pub const ALL: [(Self, Invariant); 10] = [
+    pub const ALL: [(Self, Invariant); 11] = [
         (Self::AcknowledgesWithoutApplying, Invariant::Served),
         (Self::NeverExpires, Invariant::Expired),
         (Self::DeafToReports, Invariant::Converged),
         (Self::AppliesHalfACatalogue, Invariant::Whole),
         (Self::TakesAnOlderCatalogue, Invariant::Newest),
         (Self::TakesAnOlderMap, Invariant::Newest),
+        (Self::SendsHalfADelta, Invariant::Whole),
         (Self::KeepsOldLinks, Invariant::OneLink),
         (Self::QueuesWithoutBound, Invariant::Bounded),
         (Self::KeepsNothing, Invariant::Served),
@@ -96,6 +103,12 @@ impl Bug {
                     other => other,
                 }))
             }
+            (Some(Plant::SendsHalfADelta), Message::Catalogue(update)) => {
+                if let CatalogueUpdate::Snapshot(new) = &*update {
+                    self.catalogues.push(new.clone());
+                }
+                Message::Catalogue(update)
+            }
             (Some(Plant::DeafToReports), Message::Report(report)) => {
                 if self.reported.contains(from) {
                     let ack = dglb_core::proto::message::ReportAck { generation: report.generation, refused: 0 };
@@ -106,6 +119,21 @@ impl Bug {
             }
             (_, message) => message,
         })
+    }
+
+    /// What the bug makes of something for many; `None` if it leaves that alone.
+    pub fn spoil(&self, encoded: &Encoded) -> Option<Encoded> {
+        if !self.is(Plant::SendsHalfADelta) {
+            return None;
+        }
+        let decoded = decode(encoded.number(), encoded.body().clone(), MAX_ELEMENTS).ok()??;
+        let Message::Catalogue(update) = decoded.message else { return None };
+        let CatalogueUpdate::Delta(mut delta) = *update else { return None };
+        let of = |generation| self.catalogues.iter().rfind(|held| held.generation == generation);
+        // Its digest is in order.
+        delta.digest = mixed(of(delta.base)?, of(delta.generation)?).normalised().digest();
+        delta.services.retain(|service| service.name != content::name(content::SERVICES[0]));
+        Message::Catalogue(Box::new(CatalogueUpdate::Delta(delta))).encode().ok()
     }
 
     /// What the bug makes of an acknowledgement.
@@ -131,7 +159,7 @@ impl Bug {
     /// Another catalogue than the one that was published.
     fn another(&mut self, new: ZoneCatalogue) -> ZoneCatalogue {
         let (generation, soa_serial) = (new.generation, new.soa_serial);
-        let half = self.half(&new);
+        let half = self.catalogues.last().map_or_else(|| new.clone(), |old| mixed(old, &new));
         self.catalogues.push(new);
         if self.is(Plant::AppliesHalfACatalogue) {
             return half;
@@ -141,19 +169,18 @@ impl Bug {
         let content = self.catalogues[if last >= 2 { last - 2 } else { last }].clone();
         ZoneCatalogue { generation, soa_serial, ..content }
     }
+}
 
-    fn half(&self, new: &ZoneCatalogue) -> ZoneCatalogue {
-        let mut half = new.clone();
-        if let Some(old) = self.catalogues.last() {
-            let first = content::name(content::SERVICES[0]);
-            let old = old.services.iter().find(|s| s.name == first);
-            let held = half.services.iter_mut().find(|s| s.name == first);
-            if let (Some(old), Some(held)) = (old, held) {
-                held.clone_from(old);
-            }
-        }
-        half
+/// The new catalogue with the old one's first service.
+fn mixed(old: &ZoneCatalogue, new: &ZoneCatalogue) -> ZoneCatalogue {
+    let mut mixed = new.clone();
+    let first = content::name(content::SERVICES[0]);
+    let old = old.services.iter().find(|s| s.name == first);
+    let held = mixed.services.iter_mut().find(|s| s.name == first);
+    if let (Some(old), Some(held)) = (old, held) {
+        held.clone_from(old);
     }
+    mixed
 }
 
 fn prefixes(entries: &[MapEntry]) -> Vec<Prefix> {

@@ -74,6 +74,7 @@ fn total(summaries: &[Summary]) -> Counts {
         sum.silent += c.silent;
         sum.referred += c.referred;
         sum.editions += c.editions;
+        sum.deltas += c.deltas;
         sum.restored += c.restored;
         sum.looks += c.looks;
         sum
@@ -105,6 +106,7 @@ fn every_invariant_holds_in_every_world() {
         ("silent", counts.silent),
         ("referred", counts.referred),
         ("editions", counts.editions),
+        ("deltas", counts.deltas),
         ("restored", counts.restored),
     ] {
         assert!(count >= seeds / 20, "{what} came about {count} times in {seeds} worlds");
