@@ -20,7 +20,7 @@ fn a_forced_site_moves_the_answers_until_its_time_is_over() {
     scenario("force::a_forced_site_moves_the_answers_until_its_time_is_over", async |ground| {
         let chain = Chain::settled(ground, Size { servers: 1, lbs: 1, sites: 2 }, |_, _| String::new()).await;
         let (lb, name) = (chain.lb(1), in_label("lb1"));
-        let admin = lb.daemon.admin.to_string();
+        let admin = lb.daemon.admin_address().to_string();
         let answered = async || chain.ask_lb(1, &name).await.addresses();
         assert_eq!(answered().await, [chain.ground.site(1)]);
         let back = async || {
@@ -43,8 +43,11 @@ fn a_forced_site_moves_the_answers_until_its_time_is_over() {
             .await;
             assert!(lb.counter("dglb_lb_ranking_changes_total").await > before);
             if !end.is_empty() {
-                let forced = &lb.status().await["forced"][0];
-                assert_eq!((&forced["site"], &forced["by"]), (&json!("s1"), &json!("operator")));
+                eventually("the status says who forces what", async || {
+                    let forced = lb.status().await["forced"][0].clone();
+                    so((&forced["site"], &forced["by"]) == (&json!("s1"), &json!("operator")), forced)
+                })
+                .await;
                 assert_eq!(force(&admin, end).await.0, 200);
             }
             back().await;

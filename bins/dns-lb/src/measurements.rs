@@ -318,7 +318,11 @@ impl Watched {
             measured.figures.health = measured.figures.health.by_word(None, forced);
             measured
         };
-        let inputs = Inputs::new(&self.service, self.catalogue, measured, self.ranking.as_ref()).at(here);
+        let mut inputs = Inputs::new(&self.service, self.catalogue, measured, self.ranking.as_ref()).at(here);
+        // Whoever asks why sees whose word it was.
+        for candidate in inputs.sites.iter_mut().filter(|_| !self.operator.is_empty()) {
+            candidate.site.forced = self.forced_by(&candidate.site, unix).map(|(forced, _)| forced.clone());
+        }
         let outcome = rank(&inputs);
         let ranking = outcome.ranking.clone();
         self.decision = Some((inputs, outcome));
