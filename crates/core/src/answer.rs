@@ -21,7 +21,8 @@ use crate::{
     dns::{Decision, Role, qname::QName, rcode, rrset::Ede, rrset::family, rtype},
     fleet::{Fallbacks, Fleet},
     lbs::LbFacts,
-    locate::{self, Match, Route, choose},
+    locate::{self, Client, Match, Route, choose},
+    lots::Turn,
 };
 
 /// Most addresses in one answer; a service's setting may ask for fewer.
@@ -36,6 +37,8 @@ pub(crate) struct Question<'q> {
     pub(crate) qtype: u16,
     /// What the address that was asked is for.
     pub(crate) role: Role,
+    /// Who asks.
+    pub(crate) client: &'q Client,
 }
 
 /// An answer, from which the renderer makes sections.
@@ -88,7 +91,7 @@ pub(crate) enum Says<'d> {
     Cname { lb: &'d LbFacts, ttl: u32, referral: Option<Cut<'d>> },
     /// The addresses of the best site that QTYPE allows, or the HTTPS record with them; NODATA if there
     /// is none.
-    Sites { service: &'d Service, ranking: &'d RankedSites, ttl: u32, apex: Apex<'d> },
+    Sites { service: &'d Service, ranking: &'d RankedSites, turn: Turn, ttl: u32, apex: Apex<'d> },
     /// A or AAAA as configured: those of the family.
     Addresses { list: &'d [IpAddr], rtype: u16, ttl: u32 },
     /// Static records of one owner and type.
@@ -319,7 +322,8 @@ impl<'d> Asking<'d, '_> {
                 self.sites(service, ranking, ttl, (decision, Apex::Zone)).marked_stale(stale)
             }
         };
-        answer.scope = scope;
+        // Where clients are shared out it may be narrower than what the map says.
+        answer.scope = answer.scope.max(scope);
         answer
     }
 
@@ -392,13 +396,17 @@ impl<'d> Asking<'d, '_> {
         ttl: u32,
         (decision, apex): (Decision, Apex<'d>),
     ) -> Answer<'d> {
+        let least_ttl = self.place.zone.facts(service).least_ttl;
         let service = &self.place.zone.catalogue().services[service];
         match self.question.qtype {
             rtype::A | rtype::AAAA | rtype::ANY => {}
             rtype::HTTPS if service.https.is_some() => {}
             _ => return self.say(decision, Says::Nothing(apex)),
         }
-        let mut answer = self.say(decision, Says::Sites { service, ranking, ttl, apex });
+        let ttl = if ranking.is_unsettled() { ttl.min(least_ttl) } else { ttl };
+        let (turn, scope) = if ranking.is_shared() { Turn::of(self.question.client) } else { (Turn::default(), 0) };
+        let mut answer = self.say(decision, Says::Sites { service, ranking, turn, ttl, apex });
+        answer.scope = scope;
         if ranking.all_down() {
             answer.ede = Some(Ede::AllSitesDown);
         }

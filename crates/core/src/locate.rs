@@ -195,7 +195,7 @@ pub(crate) fn touch_rankings(directory: &Directory, id: ServiceId, matched: &Mat
 
 /// How rare a hash so high is: its negative binary logarithm as a share of all there are, in units of
 /// 2^-32, below 2^38. In whole numbers, since it goes into answers and must not differ between hosts.
-fn rarity(hash: u64) -> u64 {
+pub(crate) fn rarity(hash: u64) -> u64 {
     let zeros = hash.leading_zeros();
     if zeros == u64::BITS {
         return 64 << 32;

@@ -66,7 +66,7 @@ impl Admitted<'_> {
     /// What the directory is asked.
     #[inline]
     pub(super) fn question(&self) -> Question<'_> {
-        Question { name: self.query.name, qtype: self.query.qtype, role: self.role }
+        Question { name: self.query.name, qtype: self.query.qtype, role: self.role, client: &self.client }
     }
 }
 
