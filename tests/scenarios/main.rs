@@ -9,7 +9,6 @@ mod documentation;
 mod drain;
 mod explain;
 mod failover;
-mod force;
 mod handover;
 mod hostile;
 mod https;

@@ -8,7 +8,6 @@ mod daemon;
 mod decision;
 mod explain;
 mod fetch;
-mod force;
 mod map;
 mod render;
 mod replay;

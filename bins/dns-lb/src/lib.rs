@@ -13,7 +13,6 @@
 pub mod addresses;
 pub mod config;
 mod explain;
-mod force;
 pub mod isp;
 pub mod keeper;
 pub mod measurements;
@@ -212,7 +211,7 @@ impl Daemon for DnsLb {
 fn bind_admin(config: &Config) -> Result<(Admin, mpsc::Receiver<Request>), StartError> {
     let mut admin = Admin::bind(&config.admin)?;
     let (to, requests) = mpsc::channel(REQUESTS);
-    admin.set_requests(Requests { look: &[EXPLAIN], change: &[force::PATH], to });
+    admin.set_requests(Requests { look: &[EXPLAIN], change: &[], to });
     Ok((admin, requests))
 }
 
