@@ -9,6 +9,7 @@ mod documentation;
 mod drain;
 mod explain;
 mod failover;
+mod force;
 mod handover;
 mod hostile;
 mod https;

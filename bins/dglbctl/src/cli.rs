@@ -16,7 +16,7 @@ use crate::{
     daemon::Daemon,
     explain::{self, At},
     fetch::FetchError,
-    replay,
+    force, replay,
     store::StoreCommand,
 };
 
@@ -61,6 +61,8 @@ Examples:
                                                    why this resolver gets which answer
   dglbctl replay /var/lib/dglb/decisions.jsonl     what a dns-lb has decided, decided again
   dglbctl drain sea1                               before work on a DNS-LB; --undo after it
+  dglbctl force www.glb.example.com fra down --for 2h --reason 'a new roof'
+                                                   a site, for the clients of this dns-lb
   dglbctl store export /var/lib/dglb/dns-b.redb    what a stopped daemon keeps, as text
 
 Exit codes:
@@ -167,6 +169,12 @@ enum Command {
         #[arg(long)]
         undo: bool,
     },
+    /// Makes a site count as up, draining or down at a dns-lb for a while, whatever probes say
+    ///
+    /// It stands over what the site's customer says, ends after --for or with the daemon, and is shown by "status" with
+    /// its reason. It concerns the clients of this one DNS-LB; what is meant for all belongs into dns-a-sync's
+    /// configuration.
+    Force(force::Arguments),
     /// Looks into the file that a stopped daemon keeps its state in, and carries it over
     #[command(subcommand)]
     Store(StoreCommand),
@@ -279,6 +287,11 @@ async fn work(arguments: &Arguments, addresses: &[Address]) -> Vec<Failure> {
                 let done = daemon.explain(wanted, addresses.len() > 1).await;
                 done.map(|is_meant| strangers += usize::from(!is_meant))
             }
+            Command::Force(_) if without_admin(arguments) && !daemon.is("dns-lb").await => {
+                strangers += 1;
+                Ok(())
+            }
+            Command::Force(wanted) => daemon.force(wanted).await,
             Command::Map { .. } | Command::Drain { .. } if without_admin(arguments) && !daemon.is("dns-b").await => {
                 strangers += 1;
                 Ok(())
@@ -292,6 +305,7 @@ async fn work(arguments: &Arguments, addresses: &[Address]) -> Vec<Failure> {
     if strangers == addresses.len() {
         let wanted = match command {
             Command::Explain(wanted) => wanted.at.map_or("dns-b or dns-lb", At::as_str),
+            Command::Force(_) => "dns-lb",
             _ => "dns-b",
         };
         let message = if without_admin(arguments) {

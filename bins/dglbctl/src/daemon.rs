@@ -9,6 +9,7 @@ use crate::{
     cli::{Failure, code, print},
     explain,
     fetch::{FetchError, Method, fetch, request},
+    force,
     map::{encoded, map_table},
     render::render,
 };
@@ -96,6 +97,11 @@ impl Daemon<'_> {
         print(&format!("{}: {identity} is {state}{before}\n", self.address))
     }
 
+    pub(crate) async fn force(&self, wanted: &force::Arguments) -> Result<(), Failure> {
+        self.asked(Method::Change, &wanted.path()).await?;
+        print(&format!("{}: {}\n", self.address, wanted.done()))
+    }
+
     /// The document that answers a request; what is wrong with it is the user's mistake.
     async fn asked(&self, method: Method, path: &str) -> Result<Value, Failure> {
         match request(self.address, method, path, self.patience).await? {
@@ -103,7 +109,7 @@ impl Daemon<'_> {
             (422, wrong) => {
                 Err(Failure { code: code::USAGE, message: format!("{}: {}", self.address, wrong.trim_end()) })
             }
-            (404, _) => Err(self.stranger("it is no dns-b, or an older one".to_owned())),
+            (404, _) => Err(self.stranger("it is another daemon, or an older one".to_owned())),
             (code, _) => Err(self.stranger(format!("HTTP status {code}"))),
         }
     }

@@ -1,13 +1,17 @@
 //! A decision as text for people: the rule, the sites in order with what was known of each, the addresses.
 
 use dglb_core::{
+    catalogue::Forced,
     decided::{Answered, Decided},
     estimate::Measured,
     rank::Candidate,
     report::RankedSite,
 };
 
-use crate::table::{printable, table};
+use crate::{
+    replay::moment,
+    table::{printable, table},
+};
 
 /// Cells that say nothing; a column that has no others is left out.
 const NOTHING: &str = "-";
@@ -28,6 +32,7 @@ pub(crate) fn sites(decided: &Decided) -> String {
         "SHARE",
         "BARRED",
         "BEFORE",
+        "FORCED",
     ];
     let mut rows = vec![titles.map(str::to_owned).to_vec()];
     for ranked in &decided.outcome.ranking.sites {
@@ -71,14 +76,22 @@ fn of_site(decided: &Decided, ranked: &RankedSite, candidate: &Candidate) -> Vec
         Some(ranked.share).filter(|share| *share > 0).map(|share| percent(share.into())),
         bar,
         before.map(|at| (at + 1).to_string()),
+        candidate.site.forced.as_ref().map(forced),
     ];
     let row = |(at, measured): (usize, &Measured)| {
         let own = own.clone().map(|cell| if at == 0 { cell.unwrap_or_else(nothing) } else { String::new() });
-        let [site, score, cost, km, load, share, bar, before] = own;
+        let [site, score, cost, km, load, share, bar, before, forced] = own;
         let [address, health, latency, lately, samples] = of_address(measured);
-        vec![site, score, address, health, latency, lately, samples, cost, km, load, share, bar, before]
+        vec![site, score, address, health, latency, lately, samples, cost, km, load, share, bar, before, forced]
     };
     candidate.addresses.iter().enumerate().map(row).collect()
+}
+
+/// What the customer says of a site, until when, and why.
+fn forced(Forced { state, until, reason }: &Forced) -> String {
+    let state = serde_json::to_value(state).ok().and_then(|state| Some(state.as_str()?.to_owned()));
+    let until = moment(until.saturating_mul(1_000));
+    format!("{} until {until}: {}", state.unwrap_or_default(), printable(reason))
 }
 
 fn of_address(measured: &Measured) -> [String; 5] {

@@ -8,6 +8,7 @@ mod daemon;
 mod decision;
 mod explain;
 mod fetch;
+mod force;
 mod map;
 mod render;
 mod replay;

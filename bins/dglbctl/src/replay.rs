@@ -120,7 +120,8 @@ fn brief(decided: &Decided) -> String {
     format!("{} ({order}; {})", addresses(&decided.answer), rule(decided))
 }
 
-fn moment(unix_ms: u64) -> String {
+/// A time for people.
+pub(crate) fn moment(unix_ms: u64) -> String {
     // What is later than the year 9999 cannot be written so.
     let latest = Duration::from_secs(253_402_300_799);
     let since = Duration::from_millis(unix_ms).min(latest);

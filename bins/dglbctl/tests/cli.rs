@@ -204,13 +204,15 @@ fn asked_dns_b() -> Served {
     let mut admin = Admin::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
     let (address, readiness) = (admin.local_address(), Readiness::new());
     let (to, mut requests) = tokio::sync::mpsc::channel(1);
-    admin.set_requests(Requests { look: &["/api/v1/map"], change: &["/api/v1/drain"], to });
+    admin.set_requests(Requests { look: &["/api/v1/map"], change: &["/api/v1/drain", "/api/v1/force"], to });
     runtime.spawn(async move {
         while let Some(Request { path, parameters, reply }) = requests.recv().await {
             let entry = json!({ "prefix": parameters.get("prefix"), "dns_lb": "sea1", "preference": 1, "weight": 1,
                 "source": "static", "age_seconds": 61, "lease_left_seconds": null, "state": "alive" });
             let answer = match path {
                 "/api/v1/map" => Ok(json!({ "entries": [entry], "more": 0 })),
+                "/api/v1/force" if parameters["site"] == "nowhere" => Err("no such site".to_owned()),
+                "/api/v1/force" => Ok(json!(parameters)),
                 _ if parameters["dns-lb"] == "nobody" => Err("no [[peer]] \"nobody\"".to_owned()),
                 _ => Ok(json!({ "changed": parameters["drained"] == "true" })),
             };
@@ -243,6 +245,15 @@ PREFIX         DNS LB  PREFERENCE  WEIGHT  SOURCE  AGE    LEASE LEFT  STATE
     assert_eq!(text(&undone.stdout), format!("{admin}: sea1 is not drained, as before\n"));
     fails(&["drain", "nobody", "--admin", &admin], 64, "no [[peer]] \"nobody\"");
 
+    let force = ["force", "www.test", "sea", "down", "--for", "2h", "--reason", "a & b", "--admin", &admin];
+    let forced = dglbctl(&force);
+    let expected = format!("{admin}: sea of www.test counts as down for 2h\n");
+    assert_eq!((code(&forced), text(&forced.stdout)), (0, expected.as_str()), "{forced:?}");
+    let undone = dglbctl(&["force", "www.test", "sea", "--undo", "--admin", &admin]);
+    assert_eq!(text(&undone.stdout), format!("{admin}: sea of www.test is what probes, or its customer, say\n"));
+    fails(&["force", "www.test", "nowhere", "--undo", "--admin", &admin], 64, "no such site");
+    fails(&["force", "www.test", "sea", "down", "--admin", &admin], 64, "--reason");
+
     // A web page of somebody else's could send this much, and no more.
     let Address::Tcp(socket) = &served.address else { panic!("not TCP") };
     let mut stream = std::net::TcpStream::connect(socket).unwrap();
@@ -254,6 +265,6 @@ PREFIX         DNS LB  PREFERENCE  WEIGHT  SOURCE  AGE    LEASE LEFT  STATE
     served.stop();
 
     let served = Served::start("127.0.0.1:0");
-    fails(&["map", "--admin", &format!("http://{}", served.address)], 76, "no dns-b");
+    fails(&["map", "--admin", &format!("http://{}", served.address)], 76, "another daemon");
     served.stop();
 }

@@ -94,6 +94,8 @@ pub enum Event {
     Arrived(IpAddr, Arrived),
     /// The configuration claims this now.
     Claim(Claim),
+    /// The operator says what a site of a service counts as, or takes that back.
+    Forced(Name, String, Option<Forced>),
     /// It says this of where the DNS-LB is.
     Here(Here),
     /// The link to a dns-b is up; its HELLO named this fleet document.
@@ -246,6 +248,11 @@ impl Keeper {
                 self.claim(claim, &mut effects);
             }
             Event::Claim(claim) => self.claim(claim, &mut effects),
+            Event::Forced(service, site, forced) => {
+                tracing::warn!(%service, site, ?forced, "the operator forces a site");
+                let change = self.measurements.force(&service, site, forced, now);
+                self.ranked(change.into_iter().collect(), Vec::new(), &mut effects);
+            }
             Event::Here(here) => {
                 let changes = self.measurements.move_to(here, now);
                 self.ranked(changes, Vec::new(), &mut effects);
@@ -443,8 +450,14 @@ impl Keeper {
         self.measurements.is_cut_off()
     }
 
-    /// The sites of services that count as what somebody says.
-    pub fn forced(&self) -> impl Iterator<Item = (&Name, &str, &Forced)> {
+    /// Whether a service with this site is measured.
+    pub fn has_site(&self, service: &Name, site: &str) -> bool {
+        let mut services = self.catalogues.values().filter_map(|zone| zone.service(service));
+        services.any(|service| service.sites.iter().any(|held| held.name == site))
+    }
+
+    /// The sites of services that count as what somebody says, and who: `operator` or `customer`.
+    pub fn forced(&self) -> impl Iterator<Item = (&Name, &str, &Forced, &'static str)> {
         self.measurements.forced()
     }
 

@@ -13,6 +13,7 @@
 pub mod addresses;
 pub mod config;
 mod explain;
+mod force;
 pub mod isp;
 pub mod keeper;
 pub mod measurements;
@@ -211,7 +212,7 @@ impl Daemon for DnsLb {
 fn bind_admin(config: &Config) -> Result<(Admin, mpsc::Receiver<Request>), StartError> {
     let mut admin = Admin::bind(&config.admin)?;
     let (to, requests) = mpsc::channel(REQUESTS);
-    admin.set_requests(Requests { look: &[EXPLAIN], change: &[], to });
+    admin.set_requests(Requests { look: &[EXPLAIN], change: &[force::PATH], to });
     Ok((admin, requests))
 }
 

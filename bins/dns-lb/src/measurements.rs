@@ -70,10 +70,14 @@ struct Watched {
     restored: bool,
     /// When that was made.
     ranked: Instant,
+    /// When its shares last changed.
+    shared: Instant,
     /// Whether there are samples that it does not know of.
     outdated: bool,
     /// What each site was made to count as then, of a service that has such sites.
     forced: Vec<Option<ForcedState>>,
+    /// What this DNS-LB's operator says of sites.
+    operator: BTreeMap<String, Forced>,
     /// What was answered when of all services' probes so many had gone well.
     good: Option<Ranking>,
     goods: u64,
@@ -105,8 +109,10 @@ impl Measurements {
         if let Some(before) = before {
             watched.since = before.since;
             watched.ranking = before.ranking;
+            watched.shared = before.shared;
             watched.restored = before.restored;
             (watched.good, watched.goods) = (before.good, before.goods);
+            watched.operator = before.operator;
             if before.service.probes == watched.service.probes {
                 watched.sampled = before.sampled;
                 watched.inherit(before.estimates);
@@ -219,12 +225,24 @@ impl Measurements {
         estimates.filter(|(_, e)| is_old(e)).map(|((site, _), _)| site.clone()).collect()
     }
 
-    /// The sites that count as what somebody says, now.
-    pub fn forced(&self) -> impl Iterator<Item = (&Name, &str, &Forced)> {
-        let sites = self.services.iter().flat_map(|(name, w)| w.service.sites.iter().map(move |site| (name, site)));
-        sites.filter_map(|(name, site)| {
-            Some((name, site.name.as_str(), site.forced.as_ref().filter(|f| f.holds(self.unix))?))
+    /// The sites that count as what somebody says, now, and who: `operator` or `customer`.
+    pub fn forced(&self) -> impl Iterator<Item = (&Name, &str, &Forced, &'static str)> {
+        let sites = self.services.iter().flat_map(|(name, w)| w.service.sites.iter().map(move |s| (name, w, s)));
+        sites.filter_map(|(name, watched, site)| {
+            let (forced, by) = watched.forced_by(site, self.unix)?;
+            Some((name, site.name.as_str(), forced, by))
         })
+    }
+
+    /// The operator's word on a site, which stands over its customer's, or that it stands no longer.
+    pub fn force(&mut self, service: &Name, site: String, forced: Option<Forced>, now: Instant) -> Option<Change> {
+        let watched = self.services.get_mut(service)?;
+        match forced {
+            Some(forced) => drop(watched.operator.insert(site, forced)),
+            None => drop(watched.operator.remove(&site)),
+        }
+        let change = watched.ranking.is_some() && !watched.restored;
+        change.then(|| watched.rank(&self.here, now, self.unix))
     }
 
     /// The decision behind a service's ranking of now, if this run has made it.
@@ -259,16 +277,25 @@ impl Watched {
             decision: None,
             restored: false,
             ranked: since,
+            shared: since,
             outdated: false,
             forced: Vec::new(),
+            operator: BTreeMap::new(),
             good: None,
             goods: 0,
         }
     }
 
+    /// Whose word on a site holds, and who it is.
+    fn forced_by<'w>(&'w self, site: &'w Site, unix: u64) -> Option<(&'w Forced, &'static str)> {
+        let operator = self.operator.get(&site.name).map(|forced| (forced, "operator"));
+        let customer = site.forced.as_ref().map(|forced| (forced, "customer"));
+        [operator, customer].into_iter().flatten().find(|(forced, _)| forced.holds(unix))
+    }
+
     /// What each site is made to count as; nothing at all where none is.
     fn forced_at(&self, unix: u64) -> Vec<Option<ForcedState>> {
-        let forced = |site: &Site| site.forced.as_ref().filter(|f| f.holds(unix)).map(|f| f.state);
+        let forced = |site: &Site| self.forced_by(site, unix).map(|(forced, _)| forced.state);
         let sites = &self.service.sites;
         if sites.iter().any(|site| forced(site).is_some()) { sites.iter().map(forced).collect() } else { Vec::new() }
     }
@@ -291,13 +318,22 @@ impl Watched {
         let measured = |site: &Site, address| {
             let estimate = self.estimates.get(&(site.name.clone(), address));
             let mut measured = estimate.map_or_else(|| Measured::unknown(address), |e| e.measured(address, now));
-            let forced = site.forced.as_ref().filter(|forced| forced.holds(unix)).map(|forced| forced.state);
+            let forced = self.forced_by(site, unix).map(|(forced, _)| forced.state);
             measured.figures.health = measured.figures.health.by_word(None, forced);
             measured
         };
-        let inputs = Inputs::new(&self.service, self.catalogue, measured, self.ranking.as_ref()).at(here);
+        let stood = u64::try_from(now.saturating_duration_since(self.shared).as_millis()).unwrap_or(u64::MAX);
+        let mut inputs =
+            Inputs::new(&self.service, self.catalogue, measured, self.ranking.as_ref()).at(here).stood(stood);
+        // Whoever asks why sees whose word it was.
+        for candidate in inputs.sites.iter_mut().filter(|_| !self.operator.is_empty()) {
+            candidate.site.forced = self.forced_by(&candidate.site, unix).map(|(forced, _)| forced.clone());
+        }
         let outcome = rank(&inputs);
         let ranking = outcome.ranking.clone();
+        if self.ranking.as_ref().is_none_or(|before| !same_shares(before, &ranking)) {
+            self.shared = now;
+        }
         self.decision = Some((inputs, outcome));
         (self.ranked, self.outdated) = (now, false);
         let before = self.ranking.replace(ranking.clone());
@@ -307,6 +343,12 @@ impl Watched {
             _ => Change::Order(ranking),
         }
     }
+}
+
+/// Whether every site has the share that it had.
+fn same_shares(a: &Ranking, b: &Ranking) -> bool {
+    let share = |r: &Ranking, site: &str| r.sites.iter().find(|s| s.site == site).map_or(0, |s| s.share);
+    a.sites.iter().chain(&b.sites).all(|s| share(a, &s.site) == share(b, &s.site))
 }
 
 #[cfg(test)]
@@ -491,6 +533,16 @@ pub(crate) mod tests {
         assert!(matches!(&m.due(now)[..], [Change::Order(_)]));
         assert_eq!(health(&m)[2], of(2, Health::Down));
         assert!(m.due(now).is_empty());
+        // This DNS-LB's operator has the last word, over a new catalogue, too.
+        let draining = Forced { state: ForcedState::Draining, until: 4_000, reason: "test".to_owned() };
+        assert!(m.force(&www.name, "s1".to_owned(), Some(draining), now).is_some());
+        www.sites[0].forced = force(ForcedState::Up, 9_000);
+        m.watch(&www, 2, now);
+        assert_eq!(health(&m), [of(3, Health::Up), of(1, Health::Draining), of(2, Health::Down)]);
+        assert_eq!(m.forced().map(|(_, site, _, by)| (site, by)).collect::<Vec<_>>(), [("s1", "operator")]);
+        m.force(&www.name, "s1".to_owned(), None, now);
+        assert_eq!(m.forced().map(|(_, site, _, by)| (site, by)).collect::<Vec<_>>(), [("s1", "customer")]);
+        assert_eq!(health(&m)[2], of(2, Health::Down));
     }
 
     #[test]

@@ -79,9 +79,9 @@ fn called_down(keeper: &Keeper) -> Vec<Value> {
 
 /// The sites that count as what somebody says, and why.
 fn forced(keeper: &Keeper) -> Vec<Value> {
-    let of = |(service, site, forced): (&Name, &str, &Forced)| {
+    let of = |(service, site, forced, by): (&Name, &str, &Forced, &str)| {
         let Forced { state, until, reason } = forced;
-        json!({ "service": service, "site": site, "state": state, "until": until, "reason": reason })
+        json!({ "service": service, "site": site, "state": state, "until": until, "reason": reason, "by": by })
     };
     keeper.forced().map(of).collect()
 }

@@ -2,7 +2,7 @@
 //! follows.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -21,7 +21,7 @@ use dglb_probe::{
     prober::{Prober, Sample},
     trust::Trust,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::{
     sync::{mpsc, watch},
     time::{MissedTickBehavior, interval},
@@ -32,6 +32,7 @@ use crate::{
     addresses,
     config::{Config, Isp},
     explain::{ROLES, explained},
+    force,
     isp::Asker,
     keeper::{Event, Keeper},
     metrics::Metrics,
@@ -201,11 +202,25 @@ impl Work {
         }
     }
 
-    fn request(&self, Request { parameters, reply, .. }: Request) {
+    fn request(&mut self, Request { path, parameters, reply }: Request) {
+        if path == force::PATH {
+            let _ = reply.send(self.force(&parameters));
+            return;
+        }
         let question = Question::read(&parameters, ROLES);
         let answer = question.and_then(|question| question.explain(&self.content));
         // Whoever asked may have gone.
         let _ = reply.send(answer.map(|answer| explained(&self.keeper, answer)));
+    }
+
+    fn force(&mut self, parameters: &BTreeMap<String, String>) -> Result<Value, String> {
+        let force::Wanted { service, site, forced } = force::Wanted::read(parameters, unix())?;
+        if !self.keeper.has_site(&service, &site) {
+            return Err(format!("service {service} with a site \"{site}\" is in no catalogue here"));
+        }
+        let until = forced.as_ref().map(|forced| forced.until);
+        self.handle(Event::Forced(service, site, forced));
+        Ok(json!({ "until": until }))
     }
 
     fn handle(&mut self, event: Event) {

@@ -47,7 +47,7 @@ impl Aggregate {
                 }
             }
         }
-        self.order = if self.rankings == 0 { None } else { self.sorted() };
+        self.order = if self.rankings == 0 { None } else { self.sorted().map(|order| order.shared_by_form(service)) };
     }
 
     fn sorted(&self) -> Option<RankedSites> {

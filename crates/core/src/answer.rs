@@ -21,7 +21,8 @@ use crate::{
     dns::{Decision, Role, qname::QName, rcode, rrset::Ede, rrset::family, rtype},
     fleet::{Fallbacks, Fleet},
     lbs::LbFacts,
-    locate::{self, Match, Route, choose},
+    locate::{self, Client, Match, Route, choose},
+    lots::Turn,
 };
 
 /// Most addresses in one answer; a service's setting may ask for fewer.
@@ -36,6 +37,8 @@ pub(crate) struct Question<'q> {
     pub(crate) qtype: u16,
     /// What the address that was asked is for.
     pub(crate) role: Role,
+    /// Who asks.
+    pub(crate) client: &'q Client,
 }
 
 /// An answer, from which the renderer makes sections.
@@ -88,7 +91,7 @@ pub(crate) enum Says<'d> {
     Cname { lb: &'d LbFacts, ttl: u32, referral: Option<Cut<'d>> },
     /// The addresses of the best site that QTYPE allows, or the HTTPS record with them; NODATA if there
     /// is none.
-    Sites { service: &'d Service, ranking: &'d RankedSites, ttl: u32, apex: Apex<'d> },
+    Sites { service: &'d Service, ranking: &'d RankedSites, turn: Turn, ttl: u32, apex: Apex<'d> },
     /// A or AAAA as configured: those of the family.
     Addresses { list: &'d [IpAddr], rtype: u16, ttl: u32 },
     /// Static records of one owner and type.
@@ -108,8 +111,9 @@ pub(crate) enum Says<'d> {
 /// How far a question has come.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Step<'d> {
-    /// In a zone of ours; with the hash of the label next to the zone.
-    Placed(Place<'d>, u32),
+    /// Of a name that the zone does not have, and whose label next to the zone, with this hash, may be a
+    /// DNS-LB's.
+    Labelled(Place<'d>, u32),
     /// It is for this service of the zone, and who asks decides.
     Locate(Place<'d>, usize),
     /// Who asks has decided on the way to go; with the scope of that.
@@ -125,7 +129,7 @@ impl<'d> Step<'d> {
     pub(crate) fn zone(&self) -> Option<&'d ZoneEntry> {
         match self {
             Self::Answered(answer) => answer.content.as_ref().map(|(place, _)| place.zone),
-            Self::Placed(place, _) | Self::Locate(place, _) | Self::Routed(place, ..) | Self::Ranked(place, ..) => {
+            Self::Labelled(place, _) | Self::Locate(place, _) | Self::Routed(place, ..) | Self::Ranked(place, ..) => {
                 Some(place.zone)
             }
         }
@@ -166,17 +170,16 @@ impl<'d> Answer<'d> {
     }
 }
 
-/// The first step: which zone the name is in.
+/// The first step: which zone the name is in, and what it is there.
 #[inline(always)]
-pub(crate) fn place<'d>(directory: &'d Directory, name: &QName) -> Step<'d> {
+pub(crate) fn named<'d>(directory: &'d Directory, question: &Question<'_>) -> Step<'d> {
     let Some(fleet) = directory.fleet() else {
         return Step::Answered(Answer::not_ready());
     };
-    let Some((zone, labels)) = directory.zone_of(name) else {
-        return Step::Answered(outside(directory, name));
+    let Some((zone, labels)) = directory.zone_of(question.name) else {
+        return Step::Answered(outside(directory, question.name));
     };
-    let place = Place { fleet, zone, labels };
-    Step::Placed(place, directory.hash(place.label(name)))
+    Asking { directory, question, place: Place { fleet, zone, labels } }.named()
 }
 
 /// A name in none of the zones: at a DNS-LB it may be in one that only dns-bs know.
@@ -194,24 +197,19 @@ fn outside<'d>(directory: &Directory, name: &QName) -> Answer<'d> {
 }
 
 impl<'d> Step<'d> {
-    /// The second step: what the name says.
+    /// The second step, for a name that the zone does not have: whether it is in a label zone.
     #[inline(always)]
-    pub(crate) fn named(self, directory: &'d Directory, question: &Question<'_>) -> Self {
-        match self {
-            Step::Placed(place, hash) => Asking { directory, question, place }.named(hash),
-            _ => self,
+    pub(crate) fn labelled(&mut self, directory: &'d Directory, question: &Question<'_>) {
+        if let Step::Labelled(place, hash) = *self {
+            *self = Asking { directory, question, place }.labelled(hash);
         }
     }
 
     /// The third step, for a service at a dns-b: what follows from who asks.
     #[inline]
-    pub(crate) fn routed(self, directory: &'d Directory, matched: &Match<'d>) -> Self {
-        match self {
-            Step::Locate(place, service) => {
-                let route = choose(directory, place.zone, service, matched);
-                Step::Routed(place, service, route, matched.scope)
-            }
-            _ => self,
+    pub(crate) fn routed(&mut self, directory: &'d Directory, matched: &Match<'d>) {
+        if let Step::Locate(place, service) = *self {
+            *self = Step::Routed(place, service, choose(directory, place.zone, service, matched), matched.scope);
         }
     }
 
@@ -225,15 +223,24 @@ impl<'d> Step<'d> {
             }
             Step::Ranked(place, service, cut) => Asking { directory, question, place }.ranked(service, cut),
             // Nobody leaves the steps before out.
-            Step::Placed(..) | Step::Locate(..) => Answer::not_ready(),
+            Step::Labelled(..) | Step::Locate(..) => Answer::not_ready(),
         }
     }
 
-    /// Reads what the third step will ask for, so that it comes into the cache.
+    /// Reads what the second step will ask for, so that it comes into the cache.
     #[inline]
-    pub(crate) fn touch(&self, directory: &Directory, matched: &Match<'_>) -> usize {
+    pub(crate) fn touch_label(&self, directory: &Directory) -> usize {
         match self {
-            Step::Locate(place, service) => locate::touch(directory, place.zone, *service, matched),
+            Step::Labelled(_, hash) => directory.touch_label(*hash),
+            _ => 0,
+        }
+    }
+
+    /// Reads what the third step will ask for.
+    #[inline]
+    pub(crate) fn touch_rankings(&self, directory: &Directory, matched: &Match<'_>) -> usize {
+        match self {
+            Step::Locate(place, service) => locate::touch_rankings(directory, place.zone.facts(*service).id, matched),
             _ => 0,
         }
     }
@@ -270,14 +277,14 @@ struct Asking<'d, 'q> {
 }
 
 impl<'d> Asking<'d, '_> {
-    /// `hash` is that of the label next to the zone.
-    fn named(&self, hash: u32) -> Step<'d> {
+    fn named(&self) -> Step<'d> {
         let Place { fleet, zone, labels } = self.place;
         if labels == 0 {
             return self.own_node(zone.apex());
         }
         let name = self.question.name;
         let (relative, label) = (&name[..name.start(labels)], self.place.label(name));
+        let hash = self.directory.hash(label);
         if let Some(server) = self.directory.server_of_label(hash, label) {
             return Step::Answered(match labels {
                 1 => self.addresses_of(&fleet.servers[server].referral, fleet.ttl.apex_ns),
@@ -292,11 +299,14 @@ impl<'d> Asking<'d, '_> {
         if self.directory.is_coming(relative, zone.name()) {
             return Step::Answered(Answer::not_ready());
         }
+        if below.is_some() { Step::Answered(self.nxdomain()) } else { Step::Labelled(self.place, hash) }
+    }
+
+    /// Nothing of the zone is called so; `hash` is that of the label next to it.
+    fn labelled(&self, hash: u32) -> Step<'d> {
+        let label = self.place.label(self.question.name);
         let lb = self.directory.lb_of_label(hash, label);
-        if below.is_some() || !(lb.is_some() || is_label(label)) {
-            return Step::Answered(self.nxdomain());
-        }
-        self.label_zone(label, lb)
+        if lb.is_some() || is_label(label) { self.label_zone(label, lb) } else { Step::Answered(self.nxdomain()) }
     }
 
     /// A service at its own name, asked of a dns-b.
@@ -312,7 +322,8 @@ impl<'d> Asking<'d, '_> {
                 self.sites(service, ranking, ttl, (decision, Apex::Zone)).marked_stale(stale)
             }
         };
-        answer.scope = scope;
+        // Where clients are shared out it may be narrower than what the map says.
+        answer.scope = answer.scope.max(scope);
         answer
     }
 
@@ -385,13 +396,17 @@ impl<'d> Asking<'d, '_> {
         ttl: u32,
         (decision, apex): (Decision, Apex<'d>),
     ) -> Answer<'d> {
+        let least_ttl = self.place.zone.facts(service).least_ttl;
         let service = &self.place.zone.catalogue().services[service];
         match self.question.qtype {
             rtype::A | rtype::AAAA | rtype::ANY => {}
             rtype::HTTPS if service.https.is_some() => {}
             _ => return self.say(decision, Says::Nothing(apex)),
         }
-        let mut answer = self.say(decision, Says::Sites { service, ranking, ttl, apex });
+        let ttl = if ranking.is_unsettled() { ttl.min(least_ttl) } else { ttl };
+        let (turn, scope) = if ranking.is_shared() { Turn::of(self.question.client) } else { (Turn::default(), 0) };
+        let mut answer = self.say(decision, Says::Sites { service, ranking, turn, ttl, apex });
+        answer.scope = scope;
         if ranking.all_down() {
             answer.ede = Some(Ede::AllSitesDown);
         }

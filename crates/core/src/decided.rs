@@ -13,7 +13,7 @@ use crate::{
     answer::MAX_ANSWERS,
     catalogue::Service,
     rank::{Inputs, Outcome, rank},
-    ranked::RankedSites,
+    ranked::{RankedSites, Turn},
     report::Ranking,
 };
 
@@ -30,7 +30,8 @@ pub struct Decided {
     pub answer: Answered,
 }
 
-/// The addresses that a ranking leads to.
+/// The addresses that a ranking leads to; where clients are shared out, those of one network, the same each
+/// time.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answered {
     /// For questions of type A.
@@ -60,7 +61,7 @@ impl Answered {
         let ranked = RankedSites::resolve(service, ranking);
         let addresses = |ipv4: bool| {
             let mut found = ArrayVec::<IpAddr, MAX_ANSWERS>::new();
-            ranked.iter().for_each(|ranked| ranked.addresses(service, ipv4, &mut found));
+            ranked.iter().for_each(|ranked| ranked.addresses(service, ipv4, Turn::default(), &mut found));
             found.to_vec()
         };
         Self { ipv4: addresses(true), ipv6: addresses(false) }

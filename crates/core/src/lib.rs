@@ -28,6 +28,7 @@ pub mod index;
 pub mod lbs;
 pub mod load;
 pub mod locate;
+mod lots;
 pub mod name;
 pub mod net;
 pub mod peer_name;

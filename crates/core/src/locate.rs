@@ -175,22 +175,27 @@ pub(crate) fn choices<'d>(
     (members.iter().map(|member| (*member, at.worth(member.lb))).collect(), chosen)
 }
 
+/// The DNS-LBs of an entry that [`choose`] is most likely to look at: the first ones are preferred, and a
+/// long list is nobody's hurry.
+fn likely<'d>(matched: &Match<'d>) -> impl Iterator<Item = LbIndex> + use<'d> {
+    matched.located.group.map_or(&[][..], |group| group.members()).iter().take(4).map(|member| member.lb)
+}
+
 /// Reads what [`choose`] is going to ask of the DNS-LBs of an entry, so that it comes into the cache.
 #[inline]
-pub(crate) fn touch(directory: &Directory, zone: &ZoneEntry, service: usize, matched: &Match<'_>) -> usize {
-    let id = zone.facts(service).id;
-    let members = matched.located.group.map_or(&[][..], |group| group.members());
-    let read = |member: &Member| {
-        let state = directory.facts(member.lb).map_or(0, |facts| facts.state as usize);
-        state + usize::from(directory.has_ranking(member.lb, id))
-    };
-    // The first ones are preferred; a long list is nobody's hurry.
-    members.iter().take(4).map(read).sum()
+pub(crate) fn touch_lbs(directory: &Directory, matched: &Match<'_>) -> usize {
+    likely(matched).map(|lb| directory.facts(lb).map_or(0, |facts| facts.state as usize)).sum()
+}
+
+/// The same for whether they have ranked a service.
+#[inline]
+pub(crate) fn touch_rankings(directory: &Directory, id: ServiceId, matched: &Match<'_>) -> usize {
+    likely(matched).map(|lb| usize::from(directory.has_ranking(lb, id))).sum()
 }
 
 /// How rare a hash so high is: its negative binary logarithm as a share of all there are, in units of
 /// 2^-32, below 2^38. In whole numbers, since it goes into answers and must not differ between hosts.
-fn rarity(hash: u64) -> u64 {
+pub(crate) fn rarity(hash: u64) -> u64 {
     let zeros = hash.leading_zeros();
     if zeros == u64::BITS {
         return 64 << 32;

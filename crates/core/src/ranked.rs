@@ -6,16 +6,32 @@ use arrayvec::ArrayVec;
 
 use crate::{
     answer::MAX_ANSWERS,
-    catalogue::Service,
+    catalogue::{Service, Site},
+    lots::Lots,
     report::{Figures, Health, Ranking},
 };
 
 /// The highest score that is taken in: latency in milliseconds and costs add up to less.
 const MAX_SCORE: f64 = 1e9;
 
+pub use crate::lots::Turn;
+
 /// A service's sites, best first. Cheap to clone.
 #[derive(Clone, Debug, PartialEq)]
-pub struct RankedSites(Arc<[SiteRank]>);
+pub struct RankedSites {
+    sites: Arc<[SiteRank]>,
+    /// What few rankings have.
+    sharing: Option<Arc<Sharing>>,
+}
+
+/// What is said of all sites together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Sharing {
+    /// How clients are shared out; without that all go to the first site.
+    lots: Option<Lots>,
+    /// Whether the choice may soon be another.
+    unsettled: bool,
+}
 
 /// One site of a [`RankedSites`].
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -36,6 +52,7 @@ impl RankedSites {
         let mut sites: Vec<SiteRank> = Vec::with_capacity(ranking.sites.len().min(service.sites.len()));
         // Who wants nobody new is of use only where nobody else is.
         let wanted = |f: &Figures| f.health < Health::Draining;
+        let mut shares: Vec<(u16, u16)> = Vec::with_capacity(sites.capacity());
         let mut spared = false;
         for ranked in &ranking.sites {
             // What stands behind it, though up, is forbidden.
@@ -52,22 +69,43 @@ impl RankedSites {
             // A score outside of what any policy yields would let one DNS-LB outweigh all others.
             let score = ranked.score.filter(|s| s.is_finite()).map_or(f32::NAN, |s| s.clamp(0.0, MAX_SCORE) as f32);
             sites.push(SiteRank { site: index as u16, usable: bits.fold(0, |a, b| a | b), score });
+            shares.push((index as u16, ranked.share));
         }
-        Self::from_order(sites)
+        let lives = |(rank, share): (&SiteRank, &(u16, u16))| (rank.usable != 0).then_some(*share);
+        let said = Lots::new(service, sites.iter().zip(&shares).filter_map(lives));
+        // Who says nothing of shares does not know of them.
+        let lots = said.or_else(|| Lots::by_form(service, usable(&sites)));
+        Some(Self::from_order(sites)?.with(lots, ranking.unsettled))
     }
 
     /// All sites in the customer's order, taken as up.
     pub(crate) fn customer_order(service: &Service) -> Self {
         let sites = (0..service.sites.len()).map(|i| SiteRank { site: i as u16, usable: u16::MAX, score: f32::NAN });
-        Self(sites.collect())
+        let sites: Arc<[SiteRank]> = sites.collect();
+        let lots = Lots::by_form(service, usable(&sites));
+        Self { sites, sharing: None }.with(lots, false)
+    }
+
+    /// This order, shared out as the policy's form says.
+    pub(crate) fn shared_by_form(self, service: &Service) -> Self {
+        let lots = Lots::by_form(service, usable(&self.sites));
+        self.with(lots, false)
+    }
+
+    fn with(self, lots: Option<Lots>, unsettled: bool) -> Self {
+        let said = lots.is_some() || unsettled;
+        Self { sharing: said.then(|| Arc::new(Sharing { lots, unsettled })), ..self }
     }
 
     /// The same order with another catalogue's numbers; sites that it no longer has are left out,
     /// addresses that the other did not have are taken as usable.
     pub(crate) fn renumbered(&self, before: &Service, after: &Service) -> Option<Self> {
-        let sites = self.0.iter().filter_map(|rank| {
-            let old = before.sites.get(usize::from(rank.site))?;
-            let index = after.sites.iter().position(|s| s.name == old.name)?;
+        let new_place = |site: u16| {
+            let old = before.sites.get(usize::from(site))?;
+            Some((old, after.sites.iter().position(|s| s.name == old.name)?))
+        };
+        let sites = self.sites.iter().filter_map(|rank| {
+            let (old, index) = new_place(rank.site)?;
             let bits = after.sites[index].addresses.iter().enumerate().map(|(bit, address)| {
                 let was = old.addresses.iter().position(|a| a == address);
                 let usable = was.is_none_or(|was| rank.usable & (1 << (was & 15)) != 0);
@@ -75,39 +113,76 @@ impl RankedSites {
             });
             Some(SiteRank { site: index as u16, usable: bits.fold(0, |a, b| a | b), score: rank.score })
         });
-        Self::from_order(sites.collect())
+        let renumbered = Self::from_order(sites.collect())?;
+        let shares = self.lots().into_iter().flat_map(Lots::shares);
+        let usable = |site: usize| renumbered.sites.iter().any(|r| usize::from(r.site) == site && r.usable != 0);
+        let shares = shares.filter_map(|(site, share)| Some((new_place(site)?.1, share)));
+        let lots = Lots::new(after, shares.filter(|(site, _)| usable(*site)).map(|(site, share)| (site as u16, share)));
+        Some(renumbered.clone().with(lots, self.is_unsettled()))
     }
 
     pub(crate) fn from_order(sites: Vec<SiteRank>) -> Option<Self> {
-        (!sites.is_empty()).then(|| Self(sites.into()))
+        (!sites.is_empty()).then(|| Self { sites: sites.into(), sharing: None })
     }
 
     /// Best first.
     pub fn sites(&self) -> &[SiteRank] {
-        &self.0
+        &self.sites
+    }
+
+    /// Whether the choice may soon be another, so that nobody should keep it for long.
+    #[inline]
+    pub fn is_unsettled(&self) -> bool {
+        self.sharing.as_ref().is_some_and(|sharing| sharing.unsettled)
+    }
+
+    /// Whether not all clients go the same way.
+    #[inline]
+    pub fn is_shared(&self) -> bool {
+        self.lots().is_some()
+    }
+
+    /// What part of the client networks goes to a site by index, in thousandths; none where all go to the
+    /// first.
+    pub fn share(&self, site: u16) -> Option<u16> {
+        let lots = self.lots()?;
+        let all: u64 = lots.shares().map(|(_, share)| u64::from(share)).sum();
+        let mine = lots.shares().find(|(of, _)| *of == site).map_or(0, |(_, share)| u64::from(share));
+        Some((mine * 1_000).checked_div(all).unwrap_or(0) as u16)
+    }
+
+    #[inline]
+    fn lots(&self) -> Option<&Lots> {
+        self.sharing.as_ref()?.lots.as_ref()
     }
 
     /// Whether no site has a usable address: then the last good ones are answered.
     pub fn all_down(&self) -> bool {
-        self.0.iter().all(|s| s.usable == 0)
+        self.sites.iter().all(|s| s.usable == 0)
     }
 
     /// Reads what [`RankedSites::addresses`] is going to read first.
     pub(crate) fn touch(&self, service: &Service) -> usize {
-        let best = self.0.first().and_then(|rank| service.sites.get(usize::from(rank.site)));
+        let best = self.sites.first().and_then(|rank| service.sites.get(usize::from(rank.site)));
         best.and_then(|site| site.addresses.first()).map_or(0, |address| usize::from(address.is_ipv4()))
     }
 
     /// The addresses to answer with, for IPv4 or IPv6.
     ///
     /// The site is chosen once for both families (design section 5): the best with any usable
-    /// address. Where it has IPv6 but none of it is usable, there is no IPv6 answer: whoever has both
-    /// families goes there by IPv4. Whoever has IPv4 alone is sent to the best site that has it usable,
-    /// or, where none has, to the best site all the same, as when everything is down: nothing else is
-    /// left to such a client. A site without any address of a family is passed over for that family.
-    /// Further answers, where the service wants more than one, come from sites within the policy's
-    /// margin.
-    pub fn addresses(&self, service: &Service, ipv4: bool, found: &mut ArrayVec<IpAddr, MAX_ANSWERS>) {
+    /// address, or where clients are shared out the one that `turn` draws. Where it has IPv6 but none of it
+    /// is usable, there is no IPv6 answer: whoever has both families goes there by IPv4. Whoever has IPv4
+    /// alone is sent to the best site that has it usable, or, where none has, to the best site all the same,
+    /// as when everything is down: nothing else is left to such a client. A site without any address of a
+    /// family is passed over for that family. Further answers, where the service wants more than one, come from
+    /// sites within the policy's margin, or in the order in which they are drawn.
+    pub fn addresses(&self, service: &Service, ipv4: bool, turn: Turn, found: &mut ArrayVec<IpAddr, MAX_ANSWERS>) {
+        if let Some(lots) = self.lots() {
+            let is_known = self.add_drawn(service, ipv4, (lots, turn), found);
+            if !found.is_empty() || (is_known && !ipv4) {
+                return;
+            }
+        }
         let all_down = self.all_down();
         self.add_addresses(service, ipv4, all_down, found);
         if found.is_empty() && ipv4 && !all_down {
@@ -115,37 +190,77 @@ impl RankedSites {
         }
     }
 
+    /// Those of the sites that are drawn, as far as they are usable. Whether any of them has the family.
+    fn add_drawn(
+        &self,
+        service: &Service,
+        ipv4: bool,
+        (lots, turn): (&Lots, Turn),
+        found: &mut ArrayVec<IpAddr, MAX_ANSWERS>,
+    ) -> bool {
+        let rank = |site: u16| self.sites.iter().find(|rank| rank.site == site);
+        let of_family = |site: u16| service.sites.get(usize::from(site)).is_some_and(|s| has_family(s, ipv4));
+        let ranks = lots.order(turn, of_family).filter(|site| of_family(*site)).filter_map(rank);
+        let scored = !service.policy.form.is_spread();
+        let near = |best: f32, score: f32| !scored || score.is_nan() || within_margin(service, best, score);
+        add_sites(service, ipv4, (ranks, false), near, found);
+        lots.shares().any(|(site, _)| of_family(site))
+    }
+
     /// With `all_down` those that are not usable, too.
     fn add_addresses(&self, service: &Service, ipv4: bool, all_down: bool, found: &mut ArrayVec<IpAddr, MAX_ANSWERS>) {
-        let wanted = usize::from(service.answers).min(MAX_ANSWERS);
-        let mut best: Option<f32> = None;
-        for rank in self.0.iter().filter(|r| all_down || r.usable != 0) {
-            let Some(site) = service.sites.get(usize::from(rank.site)) else { continue };
-            if !site.addresses.iter().any(|a| a.is_ipv4() == ipv4) {
-                continue;
-            }
-            let before = found.len();
-            if best.is_some_and(|b| !within_margin(service, b, rank.score)) {
+        let ranks = self.sites.iter().filter(|r| all_down || r.usable != 0);
+        add_sites(service, ipv4, (ranks, all_down), |best, score| within_margin(service, best, score), found);
+    }
+}
+
+/// The addresses of these sites, as many as the service wants, down to the first that is not near the best.
+#[inline]
+fn add_sites<'r>(
+    service: &Service,
+    ipv4: bool,
+    (ranks, all_down): (impl Iterator<Item = &'r SiteRank>, bool),
+    near: impl Fn(f32, f32) -> bool,
+    found: &mut ArrayVec<IpAddr, MAX_ANSWERS>,
+) {
+    let wanted = usize::from(service.answers).min(MAX_ANSWERS);
+    let mut best: Option<f32> = None;
+    for rank in ranks {
+        let Some(site) = service.sites.get(usize::from(rank.site)) else { continue };
+        if !has_family(site, ipv4) {
+            continue;
+        }
+        let before = found.len();
+        if best.is_some_and(|b| !near(b, rank.score)) {
+            return;
+        }
+        let addresses = site.addresses.iter().enumerate();
+        for (bit, address) in addresses.filter(|(_, a)| a.is_ipv4() == ipv4) {
+            if found.len() >= wanted {
                 return;
             }
-            let addresses = site.addresses.iter().enumerate();
-            for (bit, address) in addresses.filter(|(_, a)| a.is_ipv4() == ipv4) {
-                if found.len() >= wanted {
-                    return;
-                }
-                if all_down || rank.usable & (1 << (bit & 15)) != 0 {
-                    found.push(*address);
-                }
-            }
-            if found.len() == before && ipv4 {
-                continue;
-            }
-            best = best.or(Some(rank.score));
-            if wanted == 1 {
-                return;
+            if all_down || rank.usable & (1 << (bit & 15)) != 0 {
+                found.push(*address);
             }
         }
+        if found.len() == before && ipv4 {
+            continue;
+        }
+        best = best.or(Some(rank.score));
+        if wanted == 1 {
+            return;
+        }
     }
+}
+
+#[inline]
+fn has_family(site: &Site, ipv4: bool) -> bool {
+    site.addresses.iter().any(|a| a.is_ipv4() == ipv4)
+}
+
+/// The sites of which something is usable.
+fn usable(sites: &[SiteRank]) -> impl Iterator<Item = u16> {
+    sites.iter().filter(|rank| rank.usable != 0).map(|rank| rank.site)
 }
 
 /// Whether a site is so near the best that it may stand beside it in an answer.

@@ -44,6 +44,8 @@ pub(crate) struct ServiceFacts {
     pub(crate) id: ServiceId,
     /// Seconds that an address may be cached.
     pub(crate) ttl: u32,
+    /// The same while it may soon be another address.
+    pub(crate) least_ttl: u32,
     /// Who answers.
     pub(crate) mode: Mode,
 }
@@ -79,7 +81,9 @@ impl ZoneEntry {
             index.insert(seed.hash(name), number);
         }
         let facts = catalogue.services.iter().zip(ids);
-        let facts = facts.map(|(s, id)| ServiceFacts { id: *id, ttl: s.ttl, mode: s.mode }).collect();
+        let least = |s: &Service| s.least_ttl.unwrap_or(s.ttl).min(s.ttl);
+        let facts =
+            facts.map(|(s, id)| ServiceFacts { id: *id, ttl: s.ttl, least_ttl: least(s), mode: s.mode }).collect();
         let customer_orders = catalogue.services.iter().map(RankedSites::customer_order).collect();
         Self {
             catalogue,
@@ -138,13 +142,6 @@ impl ZoneEntry {
     pub(crate) fn node_of(&self, hash: u32, relative: &[u8]) -> Option<&Node> {
         let is = |number: u32| self.nodes.get(number as usize).is_some_and(|(name, _)| **name == *relative);
         self.index.find(hash, is).map(|number| &self.nodes[number as usize].1)
-    }
-
-    /// Reads what [`ZoneEntry::node_of`] will want.
-    #[inline]
-    pub(crate) fn touch(&self, hash: u32) -> usize {
-        let name = self.nodes.get(self.index.guess(hash) as usize).and_then(|(name, _)| name.first());
-        name.map_or(0, |octet| usize::from(*octet))
     }
 
     /// What is at the zone's own name.

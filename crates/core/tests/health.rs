@@ -8,6 +8,7 @@ use dglb_core::{
     catalogue::{ForcedState, Mode, Policy, Service, Site},
     directory::RankedSites,
     load::Stated,
+    ranked::Turn,
     report::{Figures, Health, RankedSite, Ranking},
 };
 use proptest::prelude::*;
@@ -58,7 +59,7 @@ proptest! {
         let (service, ranking) = world(healths, ipv4, answers);
         let ranked = RankedSites::resolve(&service, &ranking).unwrap();
         let mut found = ArrayVec::new();
-        ranked.addresses(&service, ipv4, &mut found);
+        ranked.addresses(&service, ipv4, Turn::default(), &mut found);
         let health = |a: &IpAddr| ranking.sites.iter().flat_map(|s| &s.addresses).find(|f| f.address == *a).unwrap().health;
         let best = ranking.sites[0].health();
         let worst = found.iter().map(health).max();

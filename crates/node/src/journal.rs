@@ -176,6 +176,8 @@ impl Writer {
             Err(error) if !missing(&error) => Err(error),
             _ => Ok(()),
         };
+        // There were more before the setting was changed.
+        (*files..).map(|n| numbered(file, n)).take_while(|old| old.exists()).try_for_each(fs::remove_file)?;
         if *files <= 1 {
             return fs::remove_file(file).or_else(|error| if missing(&error) { Ok(()) } else { Err(error) });
         }
@@ -239,7 +241,7 @@ mod tests {
     #[test]
     fn the_last_lines_are_kept_in_as_many_files_as_may_be() {
         let directory = tempfile::tempdir().unwrap();
-        for most in [1, 2, 3] {
+        for most in 1..=3_u32 {
             let settings = settings(directory.path(), 10, most);
             let mut writer = Writer { settings: settings.clone(), open: None };
             for n in 0..10 {
@@ -250,6 +252,12 @@ mod tests {
             // Another run goes on where the first has ended.
             Writer { settings: settings.clone(), open: None }.append(b"9\n").unwrap();
             assert_eq!(read(&settings.file), kept[10..].to_owned() + "9\n");
+            // One that may keep fewer takes the rest away.
+            let fewer = Settings { files: 1.max(most - 1), ..settings.clone() };
+            let left = fewer.files as usize;
+            let mut writer = Writer { settings: fewer, open: None };
+            (0..4).for_each(|_| writer.append(b"x123\n").unwrap());
+            assert_eq!(files(&settings.file).len(), left);
             files(&settings.file).iter().for_each(|file| fs::remove_file(file).unwrap());
         }
     }

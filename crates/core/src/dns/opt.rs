@@ -34,6 +34,9 @@ impl Opt<'_> {
     /// Octets that [`Opt::write`] will write, but for padding, which takes what room there is.
     #[inline]
     pub(super) fn length(&self) -> usize {
+        if self.is_plain() {
+            return FIXED;
+        }
         let subnet = self.subnet.map_or(0, |(subnet, _)| HEAD + 4 + used(subnet));
         let cookie = self.terms.cookie.map_or(0, |cookie| HEAD + cookie.len());
         let nsid = self.nsid().map_or(0, |nsid| HEAD + nsid.len());
@@ -48,8 +51,22 @@ impl Opt<'_> {
         let [p0, p1] = self.terms.conduct.udp_payload.to_be_bytes();
         let flags = if self.asked.dnssec_ok { 0x80 } else { 0 };
         // RFC 6891 section 6.1.3: the upper eight bits of the response code; version 0.
-        writer.bytes(&[0, 0, 41, p0, p1, (self.rcode >> 4) as u8, 0, flags, 0])?;
+        let fixed: [u8; FIXED] = [0, 0, 41, p0, p1, (self.rcode >> 4) as u8, 0, flags, 0, 0, 0];
+        if self.is_plain() {
+            return writer.bytes(&fixed);
+        }
+        writer.bytes(&fixed[..FIXED - 2])?;
         writer.rdata(|w| self.options(w))
+    }
+
+    /// Whether there is no option at all, as in most answers.
+    #[inline]
+    fn is_plain(&self) -> bool {
+        let Edns { nsid, keepalive, padding, .. } = self.asked;
+        self.subnet.is_none()
+            && self.terms.cookie.is_none()
+            && self.ede.is_none()
+            && !(*nsid || *padding || keepalive.is_some())
     }
 
     #[inline]
@@ -95,8 +112,8 @@ impl Opt<'_> {
 }
 
 fn option(writer: &mut Writer<'_>, code: u16, data: &[u8]) -> Result<(), Full> {
-    writer.u16(code)?;
-    writer.u16(data.len() as u16)?;
+    let ([c0, c1], [l0, l1]) = (code.to_be_bytes(), (data.len() as u16).to_be_bytes());
+    writer.bytes(&[c0, c1, l0, l1])?;
     writer.bytes(data)
 }
 
@@ -126,10 +143,10 @@ fn used(subnet: &Subnet) -> usize {
 /// RFC 7871 section 7.2.1: family, source prefix and address as asked.
 fn echo(writer: &mut Writer<'_>, subnet: &Subnet, scope: u8) -> Result<(), Full> {
     let used = used(subnet);
-    writer.u16(edns::CLIENT_SUBNET)?;
-    writer.u16(4 + used as u16)?;
-    writer.u16(if subnet.address.is_ipv4() { 1 } else { 2 })?;
-    writer.bytes(&[subnet.source, scope])?;
+    let family = if subnet.address.is_ipv4() { 1 } else { 2 };
+    // Of IPv6, 20 octets at most.
+    let head = [0, edns::CLIENT_SUBNET as u8, 0, 4 + used as u8, 0, family, subnet.source, scope];
+    writer.bytes(&head)?;
     match subnet.address {
         IpAddr::V4(v4) => writer.bytes(&v4.octets()[..used]),
         IpAddr::V6(v6) => writer.bytes(&v6.octets()[..used]),

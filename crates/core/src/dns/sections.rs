@@ -15,7 +15,7 @@ use crate::{
     catalogue::Service,
     fleet::FleetServer,
     lbs::LbFacts,
-    ranked::RankedSites,
+    ranked::{RankedSites, Turn},
 };
 
 /// Most seconds that "this site has no such family now" may be cached (design section 5).
@@ -47,7 +47,9 @@ impl<'d> Sections<'_, 'd> {
                 }
                 Ok(())
             }
-            Says::Sites { service, ranking, ttl, apex } => self.sites(writer, (service, ranking), ttl, &apex),
+            Says::Sites { service, ranking, turn, ttl, apex } => {
+                self.sites(writer, (service, ranking, turn), ttl, &apex)
+            }
             Says::Addresses { list, rtype, ttl } => {
                 set(writer, Section::Answer, |w| addresses(w, QNAME, ttl, (list, rtype)))
             }
@@ -103,20 +105,20 @@ impl<'d> Sections<'_, 'd> {
     fn sites(
         &self,
         writer: &mut Writer<'_>,
-        (service, ranking): (&Service, &RankedSites),
+        (service, ranking, turn): (&Service, &RankedSites, Turn),
         ttl: u32,
         apex: &Apex<'_>,
     ) -> Result<(), Full> {
         if self.qtype == rtype::HTTPS
             && let Some(https) = &service.https
         {
-            return set(writer, Section::Answer, |w| svcb::record(w, ttl, https, (service, ranking)));
+            return set(writer, Section::Answer, |w| svcb::record(w, ttl, https, (service, ranking, turn)));
         }
         // RFC 8482 section 4.1: one RRset is enough for ANY.
         let families = [rtype::A, rtype::AAAA];
         for rtype in families.into_iter().filter(|family| [*family, rtype::ANY].contains(&self.qtype)) {
             let mut found: ArrayVec<IpAddr, { crate::answer::MAX_ANSWERS }> = ArrayVec::new();
-            ranking.addresses(service, rtype == rtype::A, &mut found);
+            ranking.addresses(service, rtype == rtype::A, turn, &mut found);
             if !found.is_empty() {
                 return set(writer, Section::Answer, |w| addresses(w, QNAME, ttl, (&found, rtype)));
             }

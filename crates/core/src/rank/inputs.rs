@@ -31,6 +31,11 @@ pub struct Inputs {
     pub previous: Vec<Placed>,
     /// Whether the choice might soon have been another then.
     pub was_unsettled: bool,
+    /// How long ago its shares were changed, in milliseconds.
+    pub shares_stood_ms: u64,
+    /// How long a step stands at least: until clients have followed it and sites have told what they have to do
+    /// since, in milliseconds.
+    pub shares_stand_ms: u64,
 }
 
 /// The point of presence that decides for its clients.
@@ -83,7 +88,15 @@ impl Inputs {
             sites: service.sites.iter().map(candidate).collect(),
             previous: previous.into_iter().flat_map(|r| &r.sites).map(placed).collect(),
             was_unsettled: previous.is_some_and(|r| r.unsettled),
+            shares_stood_ms: 0,
+            shares_stand_ms: stand_ms(service),
         }
+    }
+
+    /// The same, so many milliseconds after the shares were changed.
+    #[must_use]
+    pub fn stood(self, shares_stood_ms: u64) -> Self {
+        Self { shares_stood_ms, ..self }
     }
 
     /// The same, decided at `here`.
@@ -91,6 +104,14 @@ impl Inputs {
     pub fn at(self, here: &Here) -> Self {
         Self { here: here.clone(), ..self }
     }
+}
+
+/// As long as an answer lives, and two intervals of the probes for what comes of it. While clients are shared
+/// out answers live for the shorter time.
+fn stand_ms(service: &Service) -> u64 {
+    let ttl = service.least_ttl.unwrap_or(service.ttl).min(service.ttl);
+    let longest = service.probes.iter().map(|probe| probe.interval_ms).max().unwrap_or(0);
+    u64::from(ttl) * 1_000 + 2 * u64::from(longest)
 }
 
 impl Candidate {

@@ -11,13 +11,19 @@ mod inputs;
 mod keep;
 #[cfg(test)]
 mod properties;
+mod share;
+#[cfg(test)]
+mod share_tests;
 mod standing;
 #[cfg(test)]
 mod tests;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::inputs::{Candidate, Here, Inputs, Placed};
+pub use self::{
+    inputs::{Candidate, Here, Inputs, Placed},
+    share::Step,
+};
 use self::{keep::keep_present, standing::Standing};
 use crate::{
     catalogue::Form,
@@ -33,6 +39,8 @@ pub struct Outcome {
     pub rule: Rule,
     /// The sites that a constraint speaks against, best first.
     pub barred: Vec<Barred>,
+    /// What became of the shares of clients.
+    pub step: Step,
 }
 
 /// A constraint that speaks against a site.
@@ -126,10 +134,11 @@ pub fn rank(inputs: &Inputs) -> Outcome {
     }
     constrain::loosen(&mut standings, inputs);
     let barred = constrain::barred(&standings);
-    let unsettled = is_unsettled(&standings, inputs);
+    let step = share::share(&mut standings, inputs);
+    let unsettled = is_unsettled(&standings, step, inputs);
     let sites = standings.into_iter().map(Standing::into_ranked).collect();
     let (service, catalogue) = (inputs.service.clone(), inputs.catalogue);
-    Outcome { ranking: Ranking { service, catalogue, sites, unsettled }, rule, barred }
+    Outcome { ranking: Ranking { service, catalogue, sites, unsettled }, rule, barred, step }
 }
 
 /// Why the first of these is the first, before anything of the past is kept.
@@ -153,16 +162,17 @@ fn rule_of(sorted: &[Standing]) -> Rule {
 /// edge of the margin are not news each time.
 const SETTLED: f64 = 2.0;
 
-/// Whether another site may soon be the first: one is within the margin, or the first is suspected of
-/// being down.
-fn is_unsettled(standings: &[Standing], inputs: &Inputs) -> bool {
+/// Whether another site may soon be the first: one is within the margin, the first is suspected of being
+/// down, or clients are on their way from one to another.
+fn is_unsettled(standings: &[Standing], step: Step, inputs: &Inputs) -> bool {
     let [first, others @ ..] = standings else { return false };
     let margins = if inputs.was_unsettled { SETTLED } else { 1.0 };
     let near = |other: &Standing| match (first.sure, other.sure) {
         (Some(a), Some(b)) => other.is_fit() && b.now - a.now <= margins * inputs.policy.margin(a.now),
         _ => false,
     };
-    inputs.may_be_unsettled && (first.suspect || (first.health != Health::Down && others.iter().any(near)))
+    let shifting = step != Step::Wanted;
+    inputs.may_be_unsettled && (shifting || first.suspect || (first.health != Health::Down && others.iter().any(near)))
 }
 
 /// Whether two rankings of a service lead to different answers: another order of sites or

@@ -1,5 +1,5 @@
-//! Many lookups at once. A lookup waits for memory three times, for its leaf, in it and for its
-//! group; a batch does each step for all addresses before the next one, so that they wait together.
+//! Many lookups at once. A lookup waits for memory again and again, on the way to its leaf, in it and for
+//! its group; a batch does each step for all addresses before the next one, so that they wait together.
 
 use std::{hint::black_box, net::IpAddr};
 
@@ -8,65 +8,65 @@ use arrayvec::ArrayVec;
 use super::{
     Located, MapTable,
     key::Key,
-    trie::{Found, Landing},
+    trie::{Descent, Found, Landing, Trie},
 };
 
 /// Lookups under way at a time; more of them would only push each other out of the cache.
 const BATCH: usize = 32;
 
-/// A lookup that knows its leaf: block, source, leaf.
-enum Begun<'t> {
-    V4(u32, u8, Landing<'t, u32>),
-    V6(u128, u8, Landing<'t, u128>),
-}
+/// The lookups of one family, each with the number of who asked.
+type Descents<'t, K> = ArrayVec<(usize, Descent<'t, K>), BATCH>;
 
 impl MapTable {
     /// Puts into `located` what [`MapTable::lookup`] says for each of `asked`, an address with its
     /// source. Goes as far as the shorter of the two. Where the table is larger than the caches this
-    /// takes about half of the time that as many single lookups take.
+    /// takes about a third of the time that as many single lookups take.
     pub fn lookup_batch<'t>(&'t self, asked: &[(IpAddr, u8)], located: &mut [Located<'t>]) {
         for (asked, located) in asked.chunks(BATCH).zip(located.chunks_mut(BATCH)) {
-            let begun: ArrayVec<_, BATCH> =
-                asked.iter().map(|(address, source)| self.begin(*address, *source)).collect();
-            // Nobody wants these sums; what they are made of is to be read.
-            black_box(begun.iter().fold(0, |sum, begun| sum ^ begun.touch()));
-            let found: ArrayVec<_, BATCH> = begun.iter().map(|begun| self.finish(begun)).collect();
-            let groups = found.into_iter().zip(located).map(|(found, located)| {
-                *located = self.located(found);
-                located.group.map_or(0, |group| group.id().0)
-            });
-            black_box(groups.fold(0, |sum, id| sum ^ id));
+            let numbered: ArrayVec<_, BATCH> = asked.iter().copied().enumerate().take(located.len()).collect();
+            self.lookup_each(&numbered, |whose, found| located[whose] = found);
         }
     }
 
-    fn begin(&self, address: IpAddr, source: u8) -> Begun<'_> {
-        match address {
-            IpAddr::V4(a) => {
-                let source = source.min(u32::BITS as u8);
-                let block = a.to_bits().first(source);
-                Begun::V4(block, source, self.v4.descend(block))
+    /// Hands what [`MapTable::lookup`] says for each of `asked` to `found`, with the number that stands
+    /// before the address.
+    #[inline]
+    pub(crate) fn lookup_each<'t>(
+        &'t self,
+        asked: &[(usize, (IpAddr, u8))],
+        mut found: impl FnMut(usize, Located<'t>),
+    ) {
+        for asked in asked.chunks(BATCH) {
+            let (mut v4, mut v6) = (Descents::new(), Descents::new());
+            for (whose, (address, source)) in asked {
+                match address {
+                    IpAddr::V4(a) => v4.push((*whose, self.v4.descend(a.to_bits(), *source))),
+                    IpAddr::V6(a) => v6.push((*whose, self.v6.descend(a.to_bits(), *source))),
+                }
             }
-            IpAddr::V6(a) => {
-                let source = source.min(u128::BITS as u8);
-                let block = a.to_bits().first(source);
-                Begun::V6(block, source, self.v6.descend(block))
-            }
-        }
-    }
-
-    fn finish(&self, begun: &Begun<'_>) -> Found {
-        match *begun {
-            Begun::V4(block, source, landing) => self.v4.finish(block, source, landing),
-            Begun::V6(block, source, landing) => self.v6.finish(block, source, landing),
+            let mut complete = |answers: ArrayVec<(usize, Found), BATCH>| {
+                let groups = answers.iter().filter_map(|(_, answer)| self.groups.at(answer.group?));
+                // Nobody wants this sum; what it is made of is to be read.
+                black_box(groups.fold(0, |sum, group| sum ^ group.id().0));
+                answers.into_iter().for_each(|(whose, answer)| found(whose, self.located(answer)));
+            };
+            complete(self.v4.answers(v4));
+            complete(self.v6.answers(v6));
         }
     }
 }
 
-impl Begun<'_> {
-    fn touch(&self) -> u8 {
-        match self {
-            Begun::V4(_, _, landing) => landing.touch(),
-            Begun::V6(_, _, landing) => landing.touch(),
+impl<K: Key> Trie<K> {
+    /// Takes all of them to their ends.
+    fn answers(&self, mut descents: Descents<'_, K>) -> ArrayVec<(usize, Found), BATCH> {
+        while descents.iter_mut().fold(false, |any, (_, descent)| descent.step() | any) {}
+        let mut landings: ArrayVec<(usize, Landing<'_, K>), BATCH> =
+            descents.iter().map(|(whose, descent)| (*whose, descent.land())).collect();
+        // As often as the longest leaf wants it; what is searched already stays as it is.
+        let longest = landings.iter().map(|(_, landing)| landing.left()).max().unwrap_or(0);
+        for _ in 0..usize::BITS - longest.saturating_sub(1).leading_zeros() {
+            landings.iter_mut().for_each(|(_, landing)| landing.halve());
         }
+        landings.iter().map(|(whose, landing)| (*whose, self.finish(landing))).collect()
     }
 }

@@ -4,7 +4,7 @@
 //! the next eight bits and itself holds the entries that end within these. A node is never changed
 //! once somebody else can see it, only copied.
 
-use std::{iter::Peekable, sync::Arc};
+use std::{hint::select_unpredictable, iter::Peekable, sync::Arc};
 
 use arrayvec::ArrayVec;
 
@@ -66,13 +66,32 @@ pub(super) struct Found {
     pub(super) scope: u8,
 }
 
-/// Where a whole address comes to.
+/// A lookup on its way: through the forks to a leaf, then to one of its ranges. Each step reads memory that
+/// may be far away, so that many of them had better be taken side by side.
 #[derive(Clone, Copy)]
-pub(super) struct Landing<'t, K: Key> {
-    leaf: &'t [Range<K>],
+pub(super) struct Descent<'t, K: Key> {
+    /// The address without the bits behind `source`.
+    block: K,
+    source: u8,
+    /// How deep `node` is.
     depth: u8,
     /// What the forks on the way decided.
     inherited: Decided,
+    node: &'t Node<K>,
+}
+
+/// A lookup in its leaf.
+#[derive(Clone, Copy)]
+pub(super) struct Landing<'t, K: Key> {
+    block: K,
+    source: u8,
+    depth: u8,
+    inherited: Decided,
+    leaf: &'t [Range<K>],
+    /// The range that holds the address is this one, or one of those that follow it.
+    at: usize,
+    /// How many ranges it may still be.
+    left: usize,
 }
 
 /// The way of an address through the forks, as far as its source bits lead.
@@ -84,32 +103,27 @@ pub(super) struct Path<'t, K: Key> {
 }
 
 impl<K: Key> Trie<K> {
-    /// See [`super::MapTable::lookup`]. `source` is within the family.
+    /// See [`super::MapTable::lookup`].
     pub(super) fn lookup(&self, key: K, source: u8) -> Found {
-        let block = key.first(source);
-        self.finish(block, source, self.descend(block))
-    }
-
-    /// The first half of a lookup: which leaf holds the address.
-    pub(super) fn descend(&self, key: K) -> Landing<'_, K> {
-        let (mut node, mut depth, mut inherited) = (&self.root, 0, Decided::NOTHING);
-        loop {
-            match node {
-                Node::Leaf(leaf) => return Landing { leaf, depth, inherited },
-                Node::Fork(fork) => {
-                    let slot = &fork.slots[key.octet(depth)];
-                    inherited = slot.decided.or(inherited);
-                    node = &slot.below;
-                    depth += STRIDE;
-                }
-            }
+        let mut descent = self.descend(key, source);
+        while descent.step() {}
+        let mut landing = descent.land();
+        while landing.left > 1 {
+            landing.halve();
         }
+        self.finish(&landing)
     }
 
-    /// The second half of a lookup. `block` has no bits behind `source`.
-    pub(super) fn finish(&self, block: K, source: u8, landing: Landing<'_, K>) -> Found {
-        let Landing { leaf, depth, inherited } = landing;
-        let at = ranges::find(leaf, block);
+    /// The start of a lookup.
+    #[inline]
+    pub(super) fn descend(&self, key: K, source: u8) -> Descent<'_, K> {
+        let source = source.min(K::BITS);
+        Descent { block: key.first(source), source, depth: 0, inherited: Decided::NOTHING, node: &self.root }
+    }
+
+    /// The end of a lookup, once the leaf is searched.
+    pub(super) fn finish(&self, landing: &Landing<'_, K>) -> Found {
+        let Landing { block, source, depth, inherited, leaf, at, .. } = *landing;
         // Most often one range holds the whole block, and always if this is a whole address.
         if depth > source || leaf.get(at + 1).is_some_and(|next| next.start() <= block.last(source)) {
             return self.lookup_divided(block, source);
@@ -163,12 +177,43 @@ impl<K: Key> Trie<K> {
     }
 }
 
+impl<'t, K: Key> Descent<'t, K> {
+    /// Passes one fork; whether there was one.
+    #[inline]
+    pub(super) fn step(&mut self) -> bool {
+        let Node::Fork(fork) = self.node else { return false };
+        let slot = &fork.slots[self.block.octet(self.depth)];
+        self.inherited = slot.decided.or(self.inherited);
+        self.node = &slot.below;
+        self.depth += STRIDE;
+        true
+    }
+
+    /// Once all forks are passed, the leaf behind them.
+    #[inline]
+    pub(super) fn land(&self) -> Landing<'t, K> {
+        let Self { block, source, depth, inherited, node } = *self;
+        let leaf: &[Range<K>] = if let Node::Leaf(leaf) = node { leaf } else { &[] };
+        Landing { block, source, depth, inherited, leaf, at: 0, left: leaf.len() }
+    }
+}
+
 impl<K: Key> Landing<'_, K> {
-    /// Reads where a search of the leaf is going to, so that it comes into the cache.
-    pub(super) fn touch(&self) -> u8 {
-        let count = self.leaf.len();
-        let quarters = [count / 4, count / 2, count * 3 / 4];
-        quarters.iter().filter_map(|i| self.leaf.get(*i)).fold(0, |sum, range| sum ^ range.decided().bits())
+    /// In how many ranges the address may still be.
+    #[inline]
+    pub(super) fn left(&self) -> usize {
+        self.left
+    }
+
+    /// One step of a binary search; none where nothing is left to be searched.
+    #[inline]
+    pub(super) fn halve(&mut self) {
+        let half = self.left / 2;
+        let middle = self.at + half;
+        let Some(range) = self.leaf.get(middle) else { return };
+        // Nobody could guess it, and a wrong guess costs more than all else here.
+        self.at = select_unpredictable(range.start() <= self.block, middle, self.at);
+        self.left -= half;
     }
 }
 

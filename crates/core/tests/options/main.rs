@@ -5,6 +5,7 @@
 mod https;
 mod negative;
 mod referral;
+mod shares;
 mod subnets;
 mod why;
 mod world;
