@@ -23,8 +23,12 @@ const CHUNK: usize = 64;
 /// Such portions that may wait for it.
 const CHUNKS: usize = 8;
 
-/// How long a start waits for reports before it answers without the rest of them.
+/// How long a start waits for reports before it answers without the rest of them, …
 const FIRST: Duration = Duration::from_millis(250);
+/// … if it has not read the store for longer than this already; …
+const SOON: Duration = Duration::from_millis(600);
+/// … but for so long in any case.
+const LEAST: Duration = Duration::from_millis(50);
 
 /// The store of a daemon that runs.
 #[derive(Debug)]
@@ -33,6 +37,8 @@ pub struct Keeping {
     pub committer: Committer,
     /// Where the reports of before the restart come from; it ends when they have all come.
     pub reports: mpsc::Receiver<Vec<RestoredReport>>,
+    /// How long the first answer waits for them.
+    pub wait: Duration,
 }
 
 /// Opens the store in `directory`, and gives the keeper what is in it.
@@ -71,13 +77,17 @@ pub fn start(
     };
     let committer = Committer::start(store, figures.clone(), first, tasks);
     let committer = committer.map_err(|error| StartError::Internal(error.to_string()))?;
-    Ok(Keeping { committer, reports })
+    let wait = SOON.saturating_sub(begin.elapsed()).clamp(LEAST, FIRST);
+    Ok(Keeping { committer, reports, wait })
 }
 
 /// Takes reports back for as long as a client would hardly notice; with few of them these are all.
 pub async fn first_reports(keeping: &mut Keeping, keeper: &mut Keeper) {
-    let end = tokio::time::Instant::now() + FIRST;
-    while let Ok(Some(reports)) = tokio::time::timeout_at(end, keeping.reports.recv()).await {
+    let end = tokio::time::Instant::now() + keeping.wait;
+    // What is there already never waits, so it would never be too late either.
+    while tokio::time::Instant::now() < end
+        && let Ok(Some(reports)) = tokio::time::timeout_at(end, keeping.reports.recv()).await
+    {
         keeper.restore_reports(reports, Instant::now());
     }
 }
