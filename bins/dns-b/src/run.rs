@@ -134,7 +134,7 @@ impl Run {
                 Some(networks) = self.networks.recv() => self.keeper.set_networks(networks, Instant::now()),
                 durable = progress(&mut self.keeping) => peers.release(durable),
                 Some(outcome) = outcomes.recv() => self.keeper.checked(outcome, Instant::now()),
-                Some(look) = self.looks.recv() => drop(look.send(self.keeper.status(Instant::now()))),
+                Some(look) = self.looks.recv() => self.look(look),
                 _ = turn.tick() => {
                     self.keeper.turn(Instant::now());
                     self.start_checks(&permits, &checked);
@@ -145,7 +145,7 @@ impl Run {
                     ticks = ticks.wrapping_add(1);
                     if ticks.is_multiple_of(TICKS_A_SECOND) {
                         self.keeper.slow_tick(Instant::now());
-                        *self.figures.lock().unwrap_or_else(PoisonError::into_inner) = self.keeper.figures();
+                        self.renew_figures();
                     }
                 }
             }
@@ -155,6 +155,17 @@ impl Run {
             let durable = self.keeping.as_ref().map_or(u64::MAX, |keeping| keeping.committer.durable());
             self.keeper.take_outbox().into_iter().for_each(|(link, message)| peers.say(link, message, durable));
         }
+    }
+
+    /// Whoever has seen something in the status finds it in the metrics, too.
+    fn look(&self, look: Look) {
+        self.renew_figures();
+        // Whoever asked may have gone.
+        let _ = look.send(self.keeper.status(Instant::now()));
+    }
+
+    fn renew_figures(&self) {
+        *self.figures.lock().unwrap_or_else(PoisonError::into_inner) = self.keeper.figures();
     }
 
     /// Takes in what has come, for a moment.
