@@ -208,7 +208,7 @@ fn sites(document: &Value) -> Option<String> {
     if let Ok(decided) = serde_json::from_value::<Decided>(document["decided"].clone()) {
         return Some(format!("{}\n{}", decision::rule(&decided), decision::sites(&decided).trim_end()));
     }
-    let mut rows = vec![["SITE", "SCORE", "ADDRESS", "HEALTH", "ROUND TRIP"].map(str::to_owned).to_vec()];
+    let mut rows = vec![["SITE", "SCORE", "ADDRESS", "HEALTH", "ROUND TRIP", "SHARE"].map(str::to_owned).to_vec()];
     for site in sites {
         let measured = report["sites"].as_array().into_iter().flatten().find(|s| s["site"] == site["site"]);
         for (at, address) in site["addresses"].as_array().into_iter().flatten().enumerate() {
@@ -219,9 +219,15 @@ fn sites(document: &Value) -> Option<String> {
             let latency = figures.and_then(|f| f["latency_us"].as_f64());
             let latency = latency.map_or_else(|| "-".to_owned(), |us| format!("{:.1} ms", us / 1e3));
             let score = site["score"].as_f64().map_or_else(|| "-".to_owned(), |score| format!("{score:.1}"));
-            let (name, score) = if at == 0 { (cell(&site["site"]), score) } else { (String::new(), String::new()) };
-            rows.push(vec![name, score, cell(&address["address"]), health, latency]);
+            let share = measured.and_then(|m| m["share"].as_f64()).filter(|share| *share > 0.0);
+            let share = share.map_or_else(String::new, |share| format!("{:.1} %", share / 10.0));
+            let own = [cell(&site["site"]), score, share].map(|cell| if at == 0 { cell } else { String::new() });
+            let [name, score, share] = own;
+            rows.push(vec![name, score, cell(&address["address"]), health, latency, share]);
         }
+    }
+    if rows.iter().skip(1).all(|row| row[5].is_empty()) {
+        rows.iter_mut().for_each(|row| row.truncate(5));
     }
     let whose = match told["ranked_by"].as_str() {
         Some(by) => {

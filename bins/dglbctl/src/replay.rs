@@ -2,12 +2,17 @@
 
 use std::{
     collections::BTreeMap,
+    net::IpAddr,
     path::PathBuf,
     time::{Duration, UNIX_EPOCH},
 };
 
 use clap::Args;
-use dglb_core::{decided::Decided, identity::Identity, name::Name};
+use dglb_core::{
+    decided::{Answered, Decided},
+    identity::Identity,
+    name::Name,
+};
 use dglb_node::decisions::{ReadError, Record, read};
 use serde_json::json;
 
@@ -28,6 +33,10 @@ pub(crate) struct Arguments {
     /// Only what was in force at this time: 2026-05-04T03:02:01Z, or seconds since 1970
     #[arg(long, value_name = "TIME", value_parser = read_time)]
     at: Option<u64>,
+    /// Show what this resolver, or the client in its subnet, was answered: where clients are shared out over
+    /// several sites, not everybody gets the same
+    #[arg(long, value_name = "ADDRESS")]
+    from: Option<IpAddr>,
     /// Print JSON: a line for each decision, with what was put down and what is decided now
     #[arg(long)]
     json: bool,
@@ -75,13 +84,14 @@ impl Arguments {
         seen.decisions += 1;
         seen.different += usize::from(!same);
         if self.json {
-            let now = json!({ "outcome": again.outcome, "answer": again.answer });
+            let answer = self.from.map_or_else(|| again.answer.clone(), |client| again.answer_to(client));
+            let now = json!({ "outcome": again.outcome, "answer": answer });
             return print(&format!("{}\n", json!({ "same": same, "put_down": record, "again": now })));
         }
-        let mut text = line(record, &again);
+        let mut text = self.line(record, &again);
         if !same {
             let Record { version, decided, .. } = record;
-            let (was, is) = (brief(decided), brief(&again));
+            let (was, is) = (self.brief(decided), self.brief(&again));
             text += &format!("  DIFFERENT: dglb {version} put down: {was}\n");
             text += &format!("             dglb {} decides:  {is}\n", env!("CARGO_PKG_VERSION"));
         }
@@ -89,6 +99,19 @@ impl Arguments {
             text += &sites(&again).lines().map(|line| format!("  {line}\n")).collect::<String>();
         }
         print(&text)
+    }
+
+    /// When, by whom, on what, and what is decided now.
+    fn line(&self, record: &Record, again: &Decided) -> String {
+        let (at, service) = (moment(record.unix_ms), &record.decided.inputs.service);
+        format!("{at} {} {service}  {}\n", record.by, self.brief(again))
+    }
+
+    fn brief(&self, decided: &Decided) -> String {
+        match self.from {
+            Some(client) => brief(decided, &decided.answer_to(client)),
+            None => brief(decided, &decided.answer),
+        }
     }
 
     fn conclude(&self, seen: &Seen) -> Result<u8, Failure> {
@@ -109,15 +132,10 @@ impl Arguments {
     }
 }
 
-/// When, by whom, on what, and what is decided now.
-fn line(record: &Record, again: &Decided) -> String {
-    format!("{} {} {}  {}\n", moment(record.unix_ms), record.by, record.decided.inputs.service, brief(again))
-}
-
-fn brief(decided: &Decided) -> String {
+fn brief(decided: &Decided, answer: &Answered) -> String {
     let order: Vec<&str> = decided.outcome.ranking.sites.iter().map(|site| site.site.as_str()).collect();
     let order = crate::table::printable(&order.join(" "));
-    format!("{} ({order}; {})", addresses(&decided.answer), rule(decided))
+    format!("{} ({order}; {})", addresses(answer), rule(decided))
 }
 
 /// A time for people.

@@ -1,13 +1,14 @@
 //! Decisions from a file, decided again: alike, or, when an input is another one, otherwise.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::Path,
     process::{Command, Output},
 };
 
 use dglb_core::{
-    catalogue::{Policy, Service, Site},
+    catalogue::{Form, Policy, Service, Site},
     decided::Decided,
     estimate::Measured,
     rank::{Inputs, Placed, rank},
@@ -30,16 +31,20 @@ fn said(output: &Output) -> (Option<i32>, &str) {
     (output.status.code(), std::str::from_utf8(said).unwrap())
 }
 
-fn service(name: &str) -> Service {
+fn service(name: &str, policy: Policy) -> Service {
     let site = |n: u8| json!({ "name": format!("s{n}"), "addresses": [format!("192.0.2.{n}")], "cost": 0.0 });
     let service = json!({ "name": name, "host": "www.test.", "mode": "referral", "ttl": 300, "answers": 1,
-        "policy": Policy::default(), "probes": [], "sites": [site(1), site(2), site(3)] });
+        "policy": policy, "probes": [], "sites": [site(1), site(2), site(3)] });
     serde_json::from_value(service).unwrap()
 }
 
 /// A decision so many seconds after the start: milliseconds to each site, which is down at 0.
 fn record(name: &str, seconds: u64, ms: [u32; 3], previous: &[&str]) -> Record {
-    let service = service(name);
+    let service = service(name, Policy::default());
+    Record { unix_ms: (START + seconds) * 1_000, ..ranked(&service, ms, previous) }
+}
+
+fn ranked(service: &Service, ms: [u32; 3], previous: &[&str]) -> Record {
     let measured = |site: &Site, address| {
         let at = service.sites.iter().position(|s| s.name == site.name).unwrap();
         let health = if ms[at] == 0 { Health::Down } else { Health::Up };
@@ -52,11 +57,10 @@ fn record(name: &str, seconds: u64, ms: [u32; 3], previous: &[&str]) -> Record {
             ..Measured::unknown(address)
         }
     };
-    let mut inputs = Inputs::new(&service, 7, measured, None);
+    let mut inputs = Inputs::new(service, 7, measured, None);
     inputs.previous = previous.iter().map(|site| Placed { site: (*site).to_owned(), share: 0 }).collect();
     let outcome = rank(&inputs);
-    let decided = Decided::of(&service, inputs, outcome);
-    Record { unix_ms: (START + seconds) * 1_000, ..Record::now("sea1".parse().unwrap(), decided) }
+    Record::now("sea1".parse().unwrap(), Decided::of(service, inputs, outcome))
 }
 
 fn lines(records: &[Record]) -> String {
@@ -128,6 +132,26 @@ fn another_input_leads_to_another_answer_and_is_noticed() {
     assert_eq!((&documents[0]["same"], &documents[1]["same"]), (&true.into(), &false.into()));
     assert_eq!(documents[1]["again"]["answer"]["ipv4"], json!(["192.0.2.3"]));
     assert_eq!(output.status.code(), Some(1));
+}
+
+/// Where clients are shared out, an answer is that of a network.
+#[test]
+fn whose_answer_it_was_can_be_said() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("x.jsonl");
+    let evenly = Policy { form: Form::RoundRobin, ..Policy::default() };
+    let record = ranked(&service("www.glb.test", evenly), [50, 20, 90], &[]);
+    fs::write(&log, lines(&[record])).unwrap();
+    let answer = |client: &str| {
+        let output = replay(&log, &["--json", "--from", client]);
+        let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(document["same"], true);
+        document["again"]["answer"]["ipv4"][0].as_str().unwrap().to_owned()
+    };
+    let clients = (0..24).map(|n| (answer(&format!("10.0.{n}.1")), answer(&format!("10.0.{n}.99"))));
+    let answers: BTreeSet<_> =
+        clients.map(|(one, other)| if one == other { one } else { panic!("of one network") }).collect();
+    assert_eq!(answers, ["192.0.2.1", "192.0.2.2", "192.0.2.3"].map(str::to_owned).into());
 }
 
 #[test]

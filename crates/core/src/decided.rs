@@ -26,12 +26,11 @@ pub struct Decided {
     pub inputs: Inputs,
     /// In which order, and by which rule.
     pub outcome: Outcome,
-    /// What is answered for that.
+    /// What is answered for that; where clients are shared out, to one network, the same each time.
     pub answer: Answered,
 }
 
-/// The addresses that a ranking leads to; where clients are shared out, those of one network, the same each
-/// time.
+/// The addresses that a ranking leads to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answered {
     /// For questions of type A.
@@ -44,8 +43,13 @@ impl Decided {
     /// Puts down what was decided.
     pub fn of(service: &Service, inputs: Inputs, outcome: Outcome) -> Self {
         let service = Service { probes: Vec::new(), https: None, ..service.clone() };
-        let answer = Answered::of(&service, &outcome.ranking);
+        let answer = Answered::of(&service, &outcome.ranking, Turn::default());
         Self { service, inputs, outcome, answer }
+    }
+
+    /// What the client network that this address is in is answered for it.
+    pub fn answer_to(&self, client: IpAddr) -> Answered {
+        Answered::of(&self.service, &self.outcome.ranking, Turn::of_network(client))
     }
 
     /// The same decided anew, from the inputs alone.
@@ -56,12 +60,12 @@ impl Decided {
 }
 
 impl Answered {
-    /// What the answering functions make of a ranking.
-    pub fn of(service: &Service, ranking: &Ranking) -> Self {
+    /// What the answering functions make of a ranking for the client network whose turn it is.
+    pub fn of(service: &Service, ranking: &Ranking, turn: Turn) -> Self {
         let ranked = RankedSites::resolve(service, ranking);
         let addresses = |ipv4: bool| {
             let mut found = ArrayVec::<IpAddr, MAX_ANSWERS>::new();
-            ranked.iter().for_each(|ranked| ranked.addresses(service, ipv4, Turn::default(), &mut found));
+            ranked.iter().for_each(|ranked| ranked.addresses(service, ipv4, turn, &mut found));
             found.to_vec()
         };
         Self { ipv4: addresses(true), ipv6: addresses(false) }
