@@ -29,7 +29,14 @@ async fn from_the_start_to_the_best_site() {
 
     b1.state().welcomes = true;
     b2.state().welcomes = true;
-    eventually("an answer", || !lb.site().is_empty()).await;
+    eventually("an answer from a ranking", || {
+        let said = lb.ask("www.sea1.glb.test.", RecordType::A);
+        let answered = !said.addresses().is_empty();
+        // Before that no dns-b answers: it is the customer's order, and that is said.
+        assert!(!answered || said.ede.is_none() || (said.ede, lb.site()) == (Some(14), vec![3]) || lb.site() == [1]);
+        answered && said.ede.is_none()
+    })
+    .await;
     // The cheapest, though the customer's order has it last.
     assert_eq!(lb.site(), [1]);
     eventually("readiness", || lb.admin("/readyz").0 == 200).await;
