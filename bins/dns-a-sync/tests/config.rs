@@ -3,8 +3,8 @@
 use std::{fs, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use dglb_core::catalogue::{
-    Forced, ForcedState, Form, HttpProbe, HttpsRecord, Location, Mode, PhaseLimits, Policy, ProbeKind, ProbeTls, Site,
-    StatusRange, ZoneStyle,
+    AllDown, Forced, ForcedState, Form, HttpProbe, HttpsRecord, Location, Mode, PhaseLimits, Policy, ProbeKind,
+    ProbeTls, Site, StatusRange, ZoneStyle,
 };
 use dglb_node::{config::load, lifecycle::Daemon, link::PlainTcp};
 use dns_a_sync::{
@@ -239,6 +239,11 @@ fn a_preset_is_what_is_not_written() {
     let expected =
         Policy { load: 50.0, load_scale: 0.5, distance: 2.0, target_load: 800, least_sites: 2, ..Policy::FASTEST };
     assert_eq!(loaded, expected);
+    for (name, all_down) in
+        [("last-good", AllDown::LastGood), ("customer-order", AllDown::CustomerOrder), ("fail", AllDown::Fail)]
+    {
+        assert_eq!(policy(&format!("all-down = '{name}'")), Policy { all_down, ..Policy::FASTEST });
+    }
     let file =
         LEAST.replace("probe =", "policy = { preset = 'best', latency-scale = '0s', cost-scale = 0.0 }\nprobe =");
     let mistakes = Files::new(&[("sync.toml", &file)]).mistakes();

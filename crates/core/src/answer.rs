@@ -16,7 +16,7 @@ mod label;
 use std::net::IpAddr;
 
 use crate::{
-    catalogue::{Service, StaticRecord},
+    catalogue::{AllDown, Service, StaticRecord},
     directory::{Directory, LbIndex, Node, RankedSites, ZoneEntry},
     dns::{Decision, Role, qname::QName, rcode, rrset::Ede, rrset::family, rtype},
     fleet::{Fallbacks, Fleet},
@@ -391,23 +391,31 @@ impl<'d> Asking<'d, '_> {
     #[inline]
     fn sites(
         &self,
-        service: usize,
+        number: usize,
         ranking: &'d RankedSites,
         ttl: u32,
         (decision, apex): (Decision, Apex<'d>),
     ) -> Answer<'d> {
-        let least_ttl = self.place.zone.facts(service).least_ttl;
-        let service = &self.place.zone.catalogue().services[service];
+        let zone = self.place.zone;
+        let (least_ttl, service) = (zone.facts(number).least_ttl, &zone.catalogue().services[number]);
         match self.question.qtype {
             rtype::A | rtype::AAAA | rtype::ANY => {}
             rtype::HTTPS if service.https.is_some() => {}
             _ => return self.say(decision, Says::Nothing(apex)),
         }
+        let all_down = ranking.all_down();
+        let ranking = match service.policy.all_down {
+            AllDown::CustomerOrder if all_down => zone.customer_order(number),
+            AllDown::Fail if all_down => {
+                return Answer::only(rcode::SERVFAIL, decision, Ede::AllSitesDown);
+            }
+            _ => ranking,
+        };
         let ttl = if ranking.is_unsettled() { ttl.min(least_ttl) } else { ttl };
         let (turn, scope) = if ranking.is_shared() { Turn::of(self.question.client) } else { (Turn::default(), 0) };
         let mut answer = self.say(decision, Says::Sites { service, ranking, turn, ttl, apex });
         answer.scope = scope;
-        if ranking.all_down() {
+        if all_down {
             answer.ede = Some(Ede::AllSitesDown);
         }
         answer

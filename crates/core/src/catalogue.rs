@@ -21,7 +21,7 @@ use thiserror::Error;
 pub use forced::{Forced, ForcedState, MAX_REASON};
 pub use https::{HttpsRecord, MAX_ALPN};
 pub use location::{FARTHEST_KM, Location};
-pub use policy::{Form, Policy, Terms};
+pub use policy::{AllDown, Form, Policy, Terms};
 pub use probe::{
     HttpProbe, MAX_BODY_MATCH, MAX_HEADERS, MAX_STATUS_RANGES, Method, PhaseLimits, Probe, ProbeKind, ProbeTls,
     StatusRange,

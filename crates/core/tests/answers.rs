@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use dglb_core::{
-    catalogue::{Mode, Policy, Probe, ProbeKind, Service, Site, StaticRecord, ZoneCatalogue, ZoneStyle},
+    catalogue::{AllDown, Mode, Policy, Probe, ProbeKind, Service, Site, StaticRecord, ZoneCatalogue, ZoneStyle},
     directory::{Directory, FirstQuestion, LbIndex, LbState, Settings},
     dns::{Asked, Decision, Handled, Responder, Role, Transport},
     fleet::{Fleet, FleetServer, FleetTtls},
@@ -425,6 +425,28 @@ fn all_down_answers_with_the_last_good_order() {
     let (_, reply) = send(&directory, Role::Fallback, Transport::Udp, &question);
     assert_eq!(text(&reply.answers), ["www.sea1.glb.foobar.test. 300 A 203.0.113.3"]);
     assert!(reply.edns.unwrap().option(EdnsCode::Unknown(15)).is_some());
+}
+
+#[test]
+fn all_down_answers_as_the_policy_says() {
+    for (all_down, rcode, answers) in
+        [(AllDown::CustomerOrder, 0, &["www.sea1.glb.foobar.test. 300 A 203.0.113.1"][..]), (AllDown::Fail, 2, &[])]
+    {
+        let mut catalogue = zone(ZoneStyle::SubZone);
+        catalogue.services[0].policy.all_down = all_down;
+        let mut directory = dns_b(ZoneStyle::SubZone);
+        directory.set_zone(catalogue).unwrap();
+        let sea = index(&directory, "sea1");
+        directory.set_ranking(sea, &ranking(&["-site3", "-site1", "-site2"])).unwrap();
+        let question = packet("www.sea1.glb.foobar.test.", RecordType::A, Some(Edns::new()));
+        let (handled, reply) = send(&directory, Role::Fallback, Transport::Udp, &question);
+        assert_eq!((handled.rcode, text(&reply.answers)), (rcode, answers.iter().map(|a| (*a).to_owned()).collect()));
+        assert!(reply.edns.unwrap().option(EdnsCode::Unknown(15)).is_some(), "{all_down:?}");
+        // While one is up, that is answered whatever the policy says of the rest.
+        directory.set_ranking(sea, &ranking(&["-site3", "site2", "-site1"])).unwrap();
+        let (handled, reply) = send(&directory, Role::Fallback, Transport::Udp, &question);
+        assert_eq!((handled.rcode, &*text(&reply.answers)[0]), (0, "www.sea1.glb.foobar.test. 300 A 203.0.113.2"));
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::{
 
 use dglb_core::{
     catalogue::{
-        CatalogueError, Forced, ForcedState, Form, HttpsRecord, Mode, Policy, Service, Site, StaticRecord,
+        AllDown, CatalogueError, Forced, ForcedState, Form, HttpsRecord, Mode, Policy, Service, Site, StaticRecord,
         ZoneCatalogue, ZoneStyle,
     },
     name::Name,
@@ -124,6 +124,8 @@ fn policy(section: &Section<'_>) -> Policy {
         ("round-robin", Form::RoundRobin),
         ("sticky", Form::Sticky),
     ];
+    let all_down =
+        [("last-good", AllDown::LastGood), ("customer-order", AllDown::CustomerOrder), ("fail", AllDown::Fail)];
     let scale = duration("1us", "1day");
     let scale = section.optional("latency-scale", scale).map(|s: Duration| s.as_secs_f64() * 1e3);
     let margin = section.or("margin", duration("0s", "10s"), Duration::from_millis(u64::from(default.margin_ms)));
@@ -145,6 +147,7 @@ fn policy(section: &Section<'_>) -> Policy {
         distance_scale_km: per("distance-scale", default.distance_scale_km),
         target_load: target.unwrap_or(default.target_load),
         least_sites: section.or("least-sites", integer(1..=1000), default.least_sites),
+        all_down: section.or("all-down", choice(&all_down), default.all_down),
     }
 }
 

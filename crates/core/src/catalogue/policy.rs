@@ -44,6 +44,9 @@ pub struct Policy {
     /// Constraints are loosened rather than leave fewer sites than this; 1 or more. Default 1.
     #[serde(default = "one_site")]
     pub least_sites: u32,
+    /// What is answered while all sites are down. Default: the last good order.
+    #[serde(default)]
+    pub all_down: AllDown,
 }
 
 /// What makes one site better than another, of the same health.
@@ -61,6 +64,19 @@ pub enum Form {
     RoundRobin,
     /// They are shared out by the sites' weights, and whatever a site has to do, each stays where it is.
     Sticky,
+}
+
+/// What is answered while all sites of a service are down, each time with the extended error that says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AllDown {
+    /// The sites all the same, by their last good figures: some client may still reach them.
+    #[default]
+    LastGood,
+    /// The sites in the customer's order, whose first one may have a page for such days.
+    CustomerOrder,
+    /// SERVFAIL: resolvers may go on with what they have (RFC 8767).
+    Fail,
 }
 
 impl Form {
@@ -117,6 +133,7 @@ impl Policy {
         distance_scale_km: 100.0,
         target_load: 0,
         least_sites: 1,
+        all_down: AllDown::LastGood,
     };
     /// The site with the least cost; the nearest of those that cost the same. A unit of cost is worth
     /// a second, and is no noise that a margin has to keep out.

@@ -5,9 +5,9 @@ use std::num::NonZeroU32;
 
 use dglb_core::{
     catalogue::{
-        CatalogueUpdate, Forced, ForcedState, Form, HttpProbe, HttpsRecord, Location, Method, Mode, PhaseLimits,
-        Policy, Probe, ProbeKind, ProbeTls, Service, Site, StaticRecord, StatusRange, Withdrawal, ZoneCatalogue,
-        ZoneStyle,
+        AllDown, CatalogueUpdate, Forced, ForcedState, Form, HttpProbe, HttpsRecord, Location, Method, Mode,
+        PhaseLimits, Policy, Probe, ProbeKind, ProbeTls, Service, Site, StaticRecord, StatusRange, Withdrawal,
+        ZoneCatalogue, ZoneStyle,
     },
     fleet::{Fleet, FleetLabel, FleetServer, FleetTtls},
     proto::message::{
@@ -293,6 +293,7 @@ fn every_part_of_a_policy() -> ZoneCatalogue {
         distance_scale_km: 1_000.0,
         target_load: 800,
         least_sites: 2,
+        all_down: AllDown::Fail,
         ..service.policy
     };
     service.sites[0] = Site {

@@ -7,8 +7,8 @@ use std::{
 
 use dglb_core::{
     catalogue::{
-        CatalogueDelta, CatalogueUpdate, Forced, ForcedState, Form, HttpProbe, HttpsRecord, Location, Method, Mode,
-        PhaseLimits, Policy, Probe, ProbeKind, ProbeTls, Service, Site, StaticRecord, StatusRange, Withdrawal,
+        AllDown, CatalogueDelta, CatalogueUpdate, Forced, ForcedState, Form, HttpProbe, HttpsRecord, Location, Method,
+        Mode, PhaseLimits, Policy, Probe, ProbeKind, ProbeTls, Service, Site, StaticRecord, StatusRange, Withdrawal,
         ZoneCatalogue, ZoneStyle,
     },
     fleet::{Fleet, FleetLabel, FleetServer, FleetTtls},
@@ -383,10 +383,11 @@ fn policy() -> impl Strategy<Value = Policy> {
     // None is the default, so nothing else may be 0.
     let scale = |default| double().prop_map(move |scale| if scale == 0.0 { default } else { scale });
     let forms = vec![Form::Best, Form::Failover, Form::Weighted, Form::RoundRobin, Form::Sticky];
+    let all_down = vec![AllDown::LastGood, AllDown::CustomerOrder, AllDown::Fail];
     let weights = (double(), double(), double(), double());
     let scales = (scale(1.0), scale(1.0), scale(1.0), scale(100.0));
-    (any::<(u32, u32, u32)>(), 1_u32.., weights, scales, select(forms)).prop_map(
-        |((margin_ms, margin_percent, target_load), least_sites, weights, scales, form)| Policy {
+    (any::<(u32, u32, u32)>(), 1_u32.., weights, scales, (select(forms), select(all_down))).prop_map(
+        |((margin_ms, margin_percent, target_load), least_sites, weights, scales, (form, all_down))| Policy {
             form,
             margin_ms,
             margin_percent,
@@ -400,6 +401,7 @@ fn policy() -> impl Strategy<Value = Policy> {
             distance_scale_km: scales.3,
             target_load,
             least_sites,
+            all_down,
         },
     )
 }

@@ -2,7 +2,7 @@
 
 use super::u32_field;
 use crate::{
-    catalogue::{self, Form},
+    catalogue::{self, AllDown, Form},
     proto::{
         body::BodyError,
         scan::{Kind, Shape, one},
@@ -25,6 +25,7 @@ pub(super) const POLICY: Shape = Shape {
         one(11, "distance_scale_km", Kind::Double),
         u32_field(12, "target_load"),
         u32_field(13, "least_sites"),
+        u32_field(14, "all_down"),
     ],
 };
 
@@ -58,6 +59,8 @@ pub(super) struct Policy {
     target_load: u32,
     #[prost(uint32, tag = "13")]
     least_sites: u32,
+    #[prost(uint32, tag = "14")]
+    all_down: u32,
 }
 
 /// What a field holds for `value`, where absent stands for `default`.
@@ -92,6 +95,11 @@ impl From<catalogue::Policy> for Policy {
             distance_scale_km: absent(policy.distance_scale_km, default.distance_scale_km),
             target_load: policy.target_load,
             least_sites: if policy.least_sites == default.least_sites { 0 } else { policy.least_sites },
+            all_down: match policy.all_down {
+                AllDown::LastGood => 0,
+                AllDown::CustomerOrder => 1,
+                AllDown::Fail => 2,
+            },
         }
     }
 }
@@ -122,6 +130,12 @@ impl TryFrom<Policy> for catalogue::Policy {
             distance_scale_km: present(wire.distance_scale_km, default.distance_scale_km),
             target_load: wire.target_load,
             least_sites: if wire.least_sites == 0 { default.least_sites } else { wire.least_sites },
+            all_down: match wire.all_down {
+                0 => AllDown::LastGood,
+                1 => AllDown::CustomerOrder,
+                2 => AllDown::Fail,
+                value => return Err(BodyError::Enum { field: "all_down", value }),
+            },
         })
     }
 }
