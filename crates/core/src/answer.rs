@@ -16,7 +16,7 @@ mod label;
 use std::net::IpAddr;
 
 use crate::{
-    catalogue::{AllDown, Service, StaticRecord},
+    catalogue::{Service, StaticRecord},
     directory::{Directory, LbIndex, Node, RankedSites, ZoneEntry},
     dns::{Decision, Role, qname::QName, rcode, rrset::Ede, rrset::family, rtype},
     fleet::{Fallbacks, Fleet},
@@ -404,12 +404,8 @@ impl<'d> Asking<'d, '_> {
             _ => return self.say(decision, Says::Nothing(apex)),
         }
         let all_down = ranking.all_down();
-        let ranking = match service.policy.all_down {
-            AllDown::CustomerOrder if all_down => zone.customer_order(number),
-            AllDown::Fail if all_down => {
-                return Answer::only(rcode::SERVFAIL, decision, Ede::AllSitesDown);
-            }
-            _ => ranking,
+        let Some(ranking) = ranking.answered(&service.policy, zone.customer_order(number)) else {
+            return Answer::only(rcode::SERVFAIL, decision, Ede::AllSitesDown);
         };
         let ttl = if ranking.is_unsettled() { ttl.min(least_ttl) } else { ttl };
         let (turn, scope) = if ranking.is_shared() { Turn::of(self.question.client) } else { (Turn::default(), 0) };

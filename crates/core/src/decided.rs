@@ -30,7 +30,7 @@ pub struct Decided {
     pub answer: Answered,
 }
 
-/// The addresses that a ranking leads to.
+/// The addresses that a ranking leads to; none where the policy wants a failure while all sites are down.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answered {
     /// For questions of type A.
@@ -62,10 +62,11 @@ impl Decided {
 impl Answered {
     /// What the answering functions make of a ranking for the client network whose turn it is.
     pub fn of(service: &Service, ranking: &Ranking, turn: Turn) -> Self {
-        let ranked = RankedSites::resolve(service, ranking);
+        let (ranked, order) = (RankedSites::resolve(service, ranking), RankedSites::customer_order(service));
+        let ranked = ranked.as_ref().and_then(|ranked| ranked.answered(&service.policy, &order));
         let addresses = |ipv4: bool| {
             let mut found = ArrayVec::<IpAddr, MAX_ANSWERS>::new();
-            ranked.iter().for_each(|ranked| ranked.addresses(service, ipv4, turn, &mut found));
+            ranked.into_iter().for_each(|ranked| ranked.addresses(service, ipv4, turn, &mut found));
             found.to_vec()
         };
         Self { ipv4: addresses(true), ipv6: addresses(false) }

@@ -6,7 +6,7 @@ use arrayvec::ArrayVec;
 
 use crate::{
     answer::MAX_ANSWERS,
-    catalogue::{Service, Site},
+    catalogue::{AllDown, Policy, Service, Site},
     lots::Lots,
     report::{Figures, Health, Ranking},
 };
@@ -159,6 +159,17 @@ impl RankedSites {
     /// Whether no site has a usable address: then the last good ones are answered.
     pub fn all_down(&self) -> bool {
         self.sites.iter().all(|s| s.usable == 0)
+    }
+
+    /// What is answered for it: itself, or while all sites are down what the policy says, which may be
+    /// `order`, the customer's, or nothing but a failure.
+    #[inline]
+    pub(crate) fn answered<'r>(&'r self, policy: &Policy, order: &'r Self) -> Option<&'r Self> {
+        match policy.all_down {
+            AllDown::CustomerOrder if self.all_down() => Some(order),
+            AllDown::Fail if self.all_down() => None,
+            _ => Some(self),
+        }
     }
 
     /// Reads what [`RankedSites::addresses`] is going to read first.

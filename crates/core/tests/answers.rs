@@ -4,10 +4,12 @@ use std::net::{IpAddr, SocketAddr};
 
 use dglb_core::{
     catalogue::{AllDown, Mode, Policy, Probe, ProbeKind, Service, Site, StaticRecord, ZoneCatalogue, ZoneStyle},
+    decided::Answered,
     directory::{Directory, FirstQuestion, LbIndex, LbState, Settings},
     dns::{Asked, Decision, Handled, Responder, Role, Transport},
     fleet::{Fleet, FleetServer, FleetTtls},
     name::Name,
+    ranked::Turn,
     report::{Figures, Health, RankedSite, Ranking},
     table::Member,
 };
@@ -434,10 +436,14 @@ fn all_down_answers_as_the_policy_says() {
     {
         let mut catalogue = zone(ZoneStyle::SubZone);
         catalogue.services[0].policy.all_down = all_down;
+        let service = catalogue.services[0].clone();
         let mut directory = dns_b(ZoneStyle::SubZone);
         directory.set_zone(catalogue).unwrap();
         let sea = index(&directory, "sea1");
-        directory.set_ranking(sea, &ranking(&["-site3", "-site1", "-site2"])).unwrap();
+        let down = ranking(&["-site3", "-site1", "-site2"]);
+        directory.set_ranking(sea, &down).unwrap();
+        let put_down = Answered::of(&service, &down, Turn::default()).ipv4;
+        assert_eq!(put_down.len(), answers.len(), "what is put down is what is answered");
         let question = packet("www.sea1.glb.foobar.test.", RecordType::A, Some(Edns::new()));
         let (handled, reply) = send(&directory, Role::Fallback, Transport::Udp, &question);
         assert_eq!((handled.rcode, text(&reply.answers)), (rcode, answers.iter().map(|a| (*a).to_owned()).collect()));
