@@ -57,7 +57,7 @@ impl Client {
 /// What the tables say of somebody.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Match<'d> {
-    /// The entry.
+    /// The entry; its scope is known where that is a client subnet's, or none.
     pub(crate) located: Located<'d>,
     /// Of whom.
     pub(crate) client: &'d Client,
@@ -356,7 +356,11 @@ impl<'d> Chooser<'d, '_> {
 
     /// What spreads questions: everybody within the scope has the same.
     fn key(&self) -> u64 {
-        scope_key(self.matched.address(), self.matched.located.scope)
+        let address = self.matched.address();
+        // That of a resolver's entry is looked for only here, where it matters.
+        let found = || self.directory.resolvers().lookup(address, family_bits(address)).scope;
+        let Located { group, scope, .. } = self.matched.located;
+        scope_key(address, if self.matched.by_subnet || group.is_none() { scope } else { found() })
     }
 
     #[inline]

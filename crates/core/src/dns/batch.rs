@@ -81,7 +81,7 @@ fn matches<'d, const N: usize>(
             None => by_source.push((at, matched.client.by_source())),
         }
     }
-    directory.clients().lookup_each(&by_subnet, |at, located| {
+    directory.clients().lookup_each::<true>(&by_subnet, |at, located| {
         let (_, matched) = &mut matches[at];
         matched.scope = located.scope;
         match located.group {
@@ -90,6 +90,6 @@ fn matches<'d, const N: usize>(
             None => by_source.push((at, matched.client.by_source())),
         }
     });
-    directory.resolvers().lookup_each(&by_source, |at, located| matches[at].1.located = located);
+    directory.resolvers().lookup_each::<false>(&by_source, |at, located| matches[at].1.located = located);
     matches
 }

@@ -24,14 +24,15 @@ impl MapTable {
     pub fn lookup_batch<'t>(&'t self, asked: &[(IpAddr, u8)], located: &mut [Located<'t>]) {
         for (asked, located) in asked.chunks(BATCH).zip(located.chunks_mut(BATCH)) {
             let numbered: ArrayVec<_, BATCH> = asked.iter().copied().enumerate().take(located.len()).collect();
-            self.lookup_each(&numbered, |whose, found| located[whose] = found);
+            self.lookup_each::<true>(&numbered, |whose, found| located[whose] = found);
         }
     }
 
     /// Hands what [`MapTable::lookup`] says for each of `asked` to `found`, with the number that stands
-    /// before the address.
+    /// before the address. Without `SCOPE` that of a whole address is not looked for where
+    /// it has an entry, but 0: a third of the work.
     #[inline]
-    pub(crate) fn lookup_each<'t>(
+    pub(crate) fn lookup_each<'t, const SCOPE: bool>(
         &'t self,
         asked: &[(usize, (IpAddr, u8))],
         mut found: impl FnMut(usize, Located<'t>),
@@ -50,15 +51,15 @@ impl MapTable {
                 black_box(groups.fold(0, |sum, group| sum ^ group.id().0));
                 answers.into_iter().for_each(|(whose, answer)| found(whose, self.located(answer)));
             };
-            complete(self.v4.answers(v4));
-            complete(self.v6.answers(v6));
+            complete(self.v4.answers::<SCOPE>(v4));
+            complete(self.v6.answers::<SCOPE>(v6));
         }
     }
 }
 
 impl<K: Key> Trie<K> {
     /// Takes all of them to their ends.
-    fn answers(&self, mut descents: Descents<'_, K>) -> ArrayVec<(usize, Found), BATCH> {
+    fn answers<const SCOPE: bool>(&self, mut descents: Descents<'_, K>) -> ArrayVec<(usize, Found), BATCH> {
         while descents.iter_mut().fold(false, |any, (_, descent)| descent.step() | any) {}
         let mut landings: ArrayVec<(usize, Landing<'_, K>), BATCH> =
             descents.iter().map(|(whose, descent)| (*whose, descent.land())).collect();
@@ -67,6 +68,6 @@ impl<K: Key> Trie<K> {
         for _ in 0..usize::BITS - longest.saturating_sub(1).leading_zeros() {
             landings.iter_mut().for_each(|(_, landing)| landing.halve());
         }
-        landings.iter().map(|(whose, landing)| (*whose, self.finish(landing))).collect()
+        landings.iter().map(|(whose, landing)| (*whose, self.finish::<SCOPE>(landing))).collect()
     }
 }

@@ -111,7 +111,7 @@ impl<K: Key> Trie<K> {
         while landing.left > 1 {
             landing.halve();
         }
-        self.finish(&landing)
+        self.finish::<true>(&landing)
     }
 
     /// The start of a lookup.
@@ -121,14 +121,18 @@ impl<K: Key> Trie<K> {
         Descent { block: key.first(source), source, depth: 0, inherited: Decided::NOTHING, node: &self.root }
     }
 
-    /// The end of a lookup, once the leaf is searched.
-    pub(super) fn finish(&self, landing: &Landing<'_, K>) -> Found {
+    /// The end of a lookup, once the leaf is searched; without `SCOPE` that of a whole address with an entry
+    /// is 0.
+    pub(super) fn finish<const SCOPE: bool>(&self, landing: &Landing<'_, K>) -> Found {
         let Landing { block, source, depth, inherited, leaf, at, .. } = *landing;
         // Most often one range holds the whole block, and always if this is a whole address.
         if depth > source || leaf.get(at + 1).is_some_and(|next| next.start() <= block.last(source)) {
             return self.lookup_divided(block, source);
         }
         let decided = leaf.get(at).map_or(Decided::NOTHING, |r| r.decided()).or(inherited);
+        if !SCOPE && decided.group().is_some() {
+            return Found::new(decided, 0);
+        }
         let scope = ranges::scope(leaf, at, block, inherited);
         Found::new(decided, scope.unwrap_or_else(|| self.path(block, source).widest(depth, decided.group())))
     }
