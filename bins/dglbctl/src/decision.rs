@@ -7,6 +7,7 @@ use dglb_core::{
     rank::Candidate,
     report::RankedSite,
 };
+use serde_json::{Result, Value, to_value};
 
 use crate::{
     replay::moment,
@@ -49,8 +50,7 @@ pub(crate) fn sites(decided: &Decided) -> String {
 pub(crate) fn rule(decided: &Decided) -> String {
     let first = decided.outcome.ranking.sites.first().map_or("none", |site| site.site.as_str());
     let rule = decided.outcome.rule;
-    let name = serde_json::to_value(rule).ok().and_then(|rule| Some(rule.as_str()?.to_owned())).unwrap_or_default();
-    format!("{name}: {} is first since {}", printable(first), rule.why())
+    format!("{}: {} is first since {}", word(to_value(rule)), printable(first), rule.why())
 }
 
 /// The addresses that are answered, of both families.
@@ -89,22 +89,25 @@ fn of_site(decided: &Decided, ranked: &RankedSite, candidate: &Candidate) -> Vec
 
 /// What the customer says of a site, until when, and why.
 fn forced(Forced { state, until, reason }: &Forced) -> String {
-    let state = serde_json::to_value(state).ok().and_then(|state| Some(state.as_str()?.to_owned()));
     let until = moment(until.saturating_mul(1_000));
-    format!("{} until {until}: {}", state.unwrap_or_default(), printable(reason))
+    format!("{} until {until}: {}", word(to_value(state)), printable(reason))
 }
 
 fn of_address(measured: &Measured) -> [String; 5] {
     let ms = |us: u32| format!("{:.1}", f64::from(us) / 1e3);
-    let health = serde_json::to_value(measured.figures.health).ok().and_then(|h| Some(h.as_str()?.to_owned()));
     let suspect = if measured.suspect { " (suspect)" } else { "" };
     [
         measured.figures.address.to_string(),
-        health.unwrap_or_default() + suspect,
+        word(to_value(measured.figures.health)) + suspect,
         measured.figures.latency_us.map_or_else(nothing, |us| format!("{} ms", ms(us))),
         measured.range_us.map_or_else(nothing, |(least, most)| format!("{} to {} ms", ms(least), ms(most))),
         measured.samples.to_string(),
     ]
+}
+
+/// What one of several is called in JSON.
+fn word(one: Result<Value>) -> String {
+    one.ok().and_then(|word| Some(word.as_str()?.to_owned())).unwrap_or_default()
 }
 
 fn nothing() -> String {

@@ -214,13 +214,19 @@ pub(crate) fn rarity(hash: u64) -> u64 {
 }
 
 fn scope_key(address: IpAddr, scope: u8) -> u64 {
+    let mut hash = network_hash(address, scope);
+    hash.write(&[scope]);
+    mix(hash.finish())
+}
+
+/// Of the network of `bits` bits that the address is in, to be gone on with and mixed.
+pub(crate) fn network_hash(address: IpAddr, bits: u8) -> Fnv {
     let mut hash = Fnv::default();
-    match mask(address, scope) {
+    match mask(address, bits) {
         IpAddr::V4(v4) => hash.write(&v4.octets()),
         IpAddr::V6(v6) => hash.write(&v6.octets()),
     }
-    hash.write(&[scope]);
-    mix(hash.finish())
+    hash
 }
 
 struct Chooser<'d, 'm> {

@@ -9,13 +9,17 @@ use std::{hash::Hasher, net::IpAddr};
 use crate::{
     catalogue::{Form, Service},
     fleet::{Fnv, mix},
-    locate::{Client, rarity},
-    net::mask,
+    locate::{Client, network_hash, rarity},
 };
 
 /// The networks that draw together.
 const BITS_V4: u8 = 24;
 const BITS_V6: u8 = 48;
+
+/// How many leading bits of an address draw together.
+fn drawing_bits(address: IpAddr) -> u8 {
+    if address.is_ipv4() { BITS_V4 } else { BITS_V6 }
+}
 
 /// A client network that draws.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,7 +35,7 @@ pub(crate) struct Lot {
     seed: u64,
 }
 
-/// The sites that clients are shared out to; at least two.
+/// The sites that clients are shared out to; at least one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Lots {
     /// In the customer's order.
@@ -46,30 +50,17 @@ impl Turn {
     pub(crate) fn of(client: &Client) -> (Self, u8) {
         let by_subnet = client.by_subnet();
         let address = by_subnet.map_or(client.address, |(address, _)| address);
-        let bits = if address.is_ipv4() { BITS_V4 } else { BITS_V6 };
-        (Self::of_network(address), if by_subnet.is_some() { bits } else { 0 })
+        (Self::of_network(address), if by_subnet.is_some() { drawing_bits(address) } else { 0 })
     }
 
     /// That of the network that the address is in.
     pub fn of_network(address: IpAddr) -> Self {
-        let mut hash = Fnv::default();
-        match address {
-            IpAddr::V4(_) => match mask(address, BITS_V4) {
-                IpAddr::V4(v4) => hash.write(&v4.octets()),
-                IpAddr::V6(_) => {}
-            },
-            IpAddr::V6(_) => match mask(address, BITS_V6) {
-                IpAddr::V6(v6) => hash.write(&v6.octets()),
-                IpAddr::V4(_) => {}
-            },
-        }
-        Self(mix(hash.finish()))
+        Self(mix(network_hash(address, drawing_bits(address)).finish()))
     }
 }
 
 impl Lots {
-    /// Of those sites by index that have a share; `None` where that is not more than one, and so nothing is
-    /// to be drawn.
+    /// Of those sites by index that have a share; `None` where none has, so that all clients go to the first.
     pub(crate) fn new(service: &Service, shares: impl Iterator<Item = (u16, u16)>) -> Option<Self> {
         let lot = |(site, share): (u16, u16)| {
             let mut hash = Fnv::default();

@@ -81,9 +81,7 @@ impl RankedSites {
     /// All sites in the customer's order, taken as up.
     pub(crate) fn customer_order(service: &Service) -> Self {
         let sites = (0..service.sites.len()).map(|i| SiteRank { site: i as u16, usable: u16::MAX, score: f32::NAN });
-        let sites: Arc<[SiteRank]> = sites.collect();
-        let lots = Lots::by_form(service, usable(&sites));
-        Self { sites, sharing: None }.with(lots, false)
+        Self { sites: sites.collect(), sharing: None }.shared_by_form(service)
     }
 
     /// This order, shared out as the policy's form says.
@@ -118,7 +116,7 @@ impl RankedSites {
         let usable = |site: usize| renumbered.sites.iter().any(|r| usize::from(r.site) == site && r.usable != 0);
         let shares = shares.filter_map(|(site, share)| Some((new_place(site)?.1, share)));
         let lots = Lots::new(after, shares.filter(|(site, _)| usable(*site)).map(|(site, share)| (site as u16, share)));
-        Some(renumbered.clone().with(lots, self.is_unsettled()))
+        Some(renumbered.with(lots, self.is_unsettled()))
     }
 
     pub(crate) fn from_order(sites: Vec<SiteRank>) -> Option<Self> {
