@@ -137,15 +137,12 @@ impl<'a> Responder<'a> {
             }
             Parsed::Query(query) => {
                 let terms = self.terms(asked, query.edns.as_ref());
-                let subnet = query.edns.as_ref().and_then(|edns| edns.subnet);
-                let client = Client::new(self.directory, asked.peer.ip(), subnet);
-                let limit = size_limit(&query, asked.transport, self.conduct);
-                // It is put where it stays before it is looked at, or it would be copied there later.
-                admitted.push(Admitted { query, terms, client, role: asked.role, limit });
-                let last = admitted.last()?;
-                let handled = last.terms.without_content(&last.query, reply);
-                if handled.is_some() {
-                    admitted.pop();
+                let handled = terms.without_content(&query, reply);
+                if handled.is_none() {
+                    let subnet = query.edns.as_ref().and_then(|edns| edns.subnet);
+                    let client = Client::new(self.directory, asked.peer.ip(), subnet);
+                    let limit = size_limit(&query, asked.transport, self.conduct);
+                    admitted.push(Admitted { query, terms, client, role: asked.role, limit });
                 }
                 handled
             }
