@@ -20,7 +20,7 @@ type Descents<'t, K> = ArrayVec<(usize, Descent<'t, K>), BATCH>;
 impl MapTable {
     /// Puts into `located` what [`MapTable::lookup`] says for each of `asked`, an address with its
     /// source. Goes as far as the shorter of the two. Where the table is larger than the caches this
-    /// takes about a third of the time that as many single lookups take.
+    /// takes less than half of the time that as many single lookups take.
     pub fn lookup_batch<'t>(&'t self, asked: &[(IpAddr, u8)], located: &mut [Located<'t>]) {
         for (asked, located) in asked.chunks(BATCH).zip(located.chunks_mut(BATCH)) {
             let numbered: ArrayVec<_, BATCH> = asked.iter().copied().enumerate().take(located.len()).collect();
@@ -30,7 +30,7 @@ impl MapTable {
 
     /// Hands what [`MapTable::lookup`] says for each of `asked` to `found`, with the number that stands
     /// before the address. Without `SCOPE` that of a whole address is not looked for where
-    /// it has an entry, but 0: a third of the work.
+    /// it has an entry, but 0, which spares the way to the neighbours.
     #[inline]
     pub(crate) fn lookup_each<'t, const SCOPE: bool>(
         &'t self,
