@@ -8,7 +8,7 @@ use dglb_core::{
     dns::{
         Asked, Decision, Responder, Role, Transport,
         qname::QName,
-        query::{HEADER, Parsed, parse},
+        query::{HEADER, Parsed, Query, parse},
     },
 };
 use hickory_proto::op::Message;
@@ -19,7 +19,8 @@ static EMPTY: LazyLock<Directory> = LazyLock::new(|| Directory::new(Settings::de
 fuzz_target!(|input: &[u8]| {
     let Some((mode, packet)) = input.split_first() else { return };
     let mut name = QName::default();
-    if let Parsed::Query(query) = parse(packet, &mut name) {
+    let mut query = Query::default();
+    if parse(packet, &mut name, &mut query) == Parsed::Query {
         assert!(packet[HEADER..].starts_with(query.question), "the question is a part of the packet");
         assert!(query.question.len() > 4 && query.name.last() == Some(&0));
         assert!(!query.name.iter().any(u8::is_ascii_uppercase));

@@ -29,11 +29,16 @@ pub struct Client {
 }
 
 impl Client {
-    /// Drops a subnet that comes from a resolver outside the allow-list.
-    pub fn new(directory: &Directory, address: IpAddr, subnet: Option<Subnet>) -> Self {
-        let address = canonical(address);
-        let trusted = || directory.settings().ecs_from.iter().any(|p| p.contains(address));
-        Self { address, subnet: subnet.filter(|s| s.source == 0 || trusted()) }
+    /// Who sends no client subnet.
+    #[inline(always)]
+    pub fn new(address: IpAddr) -> Self {
+        Self { address: canonical(address), subnet: None }
+    }
+
+    /// Takes a subnet, unless it comes from a resolver outside the allow-list.
+    pub fn take_subnet(&mut self, directory: &Directory, subnet: Subnet) {
+        let trusted = || directory.settings().ecs_from.iter().any(|p| p.contains(self.address));
+        self.subnet = (subnet.source == 0 || trusted()).then_some(subnet);
     }
 
     /// The same in a zone that takes no client subnets: as if the resolver were not trusted with one.

@@ -20,20 +20,20 @@ pub(super) const EDE_NOT_READY: u16 = 14;
 pub(super) const EDE_NOT_AUTHORITATIVE: u16 = 20;
 pub(super) const EDE_NOT_SUPPORTED: u16 = 21;
 
-/// The options of an OPT record, with the response code that they deserve.
+/// Reads an OPT record into `edns`, where [`Edns::default`] stands; the response code that it deserves.
 #[inline(always)]
-pub(super) fn read<'p>(record: &Record<'p>) -> (Edns<'p>, u16) {
+pub(super) fn read<'p>(record: &Record<'p>, edns: &mut Edns<'p>) -> u16 {
     let [_extended_rcode, version, flags, _] = record.ttl;
-    let mut edns = Edns { payload: record.class, dnssec_ok: flags & 0x80 != 0, ..Edns::default() };
+    (edns.payload, edns.dnssec_ok) = (record.class, flags & 0x80 != 0);
     // RFC 6891 section 6.1.3: an unknown version is told so, whatever else is in the record.
     if version > 0 {
-        return (edns, rcode::BADVERS);
+        return rcode::BADVERS;
     }
     let mut rest = record.rdata;
     while let [c0, c1, l0, l1, tail @ ..] = rest {
         let length = usize::from(u16::from_be_bytes([*l0, *l1]));
         let Some((data, tail)) = tail.split_at_checked(length) else {
-            return (edns, rcode::FORMERR);
+            return rcode::FORMERR;
         };
         rest = tail;
         match u16::from_be_bytes([*c0, *c1]) {
@@ -42,17 +42,16 @@ pub(super) fn read<'p>(record: &Record<'p>) -> (Edns<'p>, u16) {
             // RFC 7873 section 5.2: the first one counts; section 5.2.2: other lengths are no cookie.
             COOKIE if edns.cookie.is_some() => {}
             COOKIE if matches!(data.len(), 8 | 16..=40) => edns.cookie = Some(data),
-            COOKIE => return (edns, rcode::FORMERR),
+            COOKIE => return rcode::FORMERR,
             KEEPALIVE => edns.keepalive = Some(data.len() as u16),
             PADDING => edns.padding = true,
             CLIENT_SUBNET => match Subnet::read(data) {
                 Some(subnet) if edns.subnet.is_none() => edns.subnet = Some(subnet),
-                _ => return (edns, rcode::FORMERR),
+                _ => return rcode::FORMERR,
             },
             // RFC 6891 section 6.1.2: unknown options are ignored.
             _ => {}
         }
     }
-    let rcode = if rest.is_empty() { rcode::NOERROR } else { rcode::FORMERR };
-    (edns, rcode)
+    if rest.is_empty() { rcode::NOERROR } else { rcode::FORMERR }
 }

@@ -23,6 +23,10 @@ pub struct QName {
 }
 
 impl QName {
+    /// None was read yet.
+    pub(super) const EMPTY: Self =
+        Self { octets: [0; (MAX_NAME + 1).next_multiple_of(STEP)], length: 0, labels: 0, starts: [0; MAX_LABELS] };
+
     /// Reads an uncompressed name at the start of `octets` and returns its length; `None` if there
     /// is none.
     #[inline]
@@ -67,7 +71,7 @@ impl QName {
 
 impl Default for QName {
     fn default() -> Self {
-        Self { octets: [0; (MAX_NAME + 1).next_multiple_of(STEP)], length: 0, labels: 0, starts: [0; MAX_LABELS] }
+        Self::EMPTY
     }
 }
 

@@ -13,14 +13,16 @@ const QR: u8 = 0x80;
 const CLASS_IN: u16 = 1;
 const CLASS_CH: u16 = 3;
 const TYPE_OPT: u16 = 41;
+/// The lower octet of it; the upper one is 0.
+const OPT: u8 = TYPE_OPT as u8;
 const TYPE_TSIG: u16 = 250;
 
-/// A question that deserves an answer.
+/// A question, as far as it could be read.
 #[derive(Clone, Debug)]
 pub struct Query<'p> {
     /// What a reply copies.
     pub header: Header,
-    /// The question section as it was asked, letter case and all.
+    /// The question section as it was asked, letter case and all; empty where none could be read.
     pub question: &'p [u8],
     /// QNAME, lower-cased.
     pub name: &'p QName,
@@ -28,21 +30,39 @@ pub struct Query<'p> {
     pub qtype: u16,
     /// QCLASS.
     pub class: Class,
-    /// The OPT record, if there was one.
+    /// The OPT record, if there was one: then the reply has one too (RFC 6891 section 7).
     pub edns: Option<Edns<'p>>,
 }
 
-/// Header fields that go into the reply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+impl Default for Query<'_> {
+    /// Of which nothing was read yet.
+    fn default() -> Self {
+        Self { header: Header::default(), question: &[], name: &QName::EMPTY, qtype: 0, class: Class::Other, edns: None }
+    }
+}
+
+/// Header fields that go into the reply, as they came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Header {
     /// ID.
-    pub id: u16,
+    pub(super) id: [u8; 2],
+    /// The third and fourth octet.
+    pub(super) flags: [u8; 2],
+}
+
+impl Header {
     /// OPCODE, 0 to 15.
-    pub opcode: u8,
-    /// Recursion desired; copied (RFC 1035 section 4.1.1).
-    pub recursion_desired: bool,
-    /// Checking disabled; copied (RFC 4035 section 3.2.2).
-    pub checking_disabled: bool,
+    #[inline]
+    pub fn opcode(self) -> u8 {
+        self.flags[0] >> 3 & 0x0f
+    }
+
+    /// The third and fourth octet of a reply's header, without AA, TC and response code: QR; OPCODE and RD
+    /// (RFC 1035 section 4.1.1), and CD (RFC 4035 section 3.2.2), as they came.
+    #[inline]
+    pub(super) fn reply_flags(self) -> [u8; 2] {
+        [QR | self.flags[0] & 0x79, self.flags[1] & 0x10]
+    }
 }
 
 /// QCLASS as far as it matters.
@@ -85,77 +105,51 @@ pub struct Subnet {
 }
 
 /// What a packet turned out to be.
-#[derive(Clone, Debug)]
-pub enum Parsed<'p> {
-    /// To be answered.
-    Query(Query<'p>),
-    /// To be answered with a response code alone.
-    Reject(Reject<'p>),
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parsed {
+    /// A question that deserves an answer.
+    Query,
+    /// To be answered with this extended response code and nothing else.
+    Reject(u16),
     /// Not to be answered: too short for a header, or itself a response.
     Drop,
 }
 
-/// A packet that gets a response code and nothing else.
-#[derive(Clone, Debug)]
-pub struct Reject<'p> {
-    /// What a reply copies.
-    pub header: Header,
-    /// The question section, where one could be read.
-    pub question: Option<&'p [u8]>,
-    /// Whether an OPT record was seen: then the reply has one too (RFC 6891 section 7).
-    pub edns: Option<Edns<'p>>,
-    /// Extended response code.
-    pub rcode: u16,
-}
+/// Counts of the three record sections, as one number: nothing, and one additional record.
+const NONE: u64 = 0;
+const ONE_ADDITIONAL: u64 = 1;
 
-/// Reads one packet, and its QNAME into `name`.
+/// Reads one packet into `query`, where [`Query::default`] stands, and its QNAME into `name`.
 #[inline(always)]
-pub fn parse<'p>(packet: &'p [u8], name: &'p mut QName) -> Parsed<'p> {
+pub fn parse<'p>(packet: &'p [u8], name: &'p mut QName, query: &mut Query<'p>) -> Parsed {
     let Some([i0, i1, first, second, counts @ ..]) = packet.first_chunk::<HEADER>() else {
         return Parsed::Drop;
     };
     if first & QR != 0 {
         return Parsed::Drop;
     }
-    let header = Header {
-        id: u16::from_be_bytes([*i0, *i1]),
-        opcode: first >> 3 & 0x0f,
-        recursion_desired: first & 0x01 != 0,
-        checking_disabled: second & 0x10 != 0,
-    };
-    let reject = |edns, rcode| Parsed::Reject(Reject { header, question: None, edns, rcode });
-    let [q0, q1, a0, a1, n0, n1, r0, r1] = *counts;
-    let counts = [[q0, q1], [a0, a1], [n0, n1], [r0, r1]].map(u16::from_be_bytes);
+    query.header = Header { id: [*i0, *i1], flags: [*first, *second] };
+    let counts = u64::from_be_bytes(*counts);
+    let (questions, records) = (counts >> 48, counts << 16 >> 16);
     let mut cursor = Cursor { packet, at: HEADER };
-    if header.opcode != 0 {
-        // The body of another opcode is none of our business; the opcode itself is echoed.
-        return reject(cursor.opt_alone(counts, name), rcode::NOTIMP);
-    }
-    // RFC 9619 section 4: QDCOUNT is one for opcode 0.
-    if counts[0] != 1 {
-        return reject(cursor.opt_alone(counts, name), rcode::FORMERR);
+    if query.header.opcode() != 0 || questions != 1 {
+        query.edns = cursor.opt_alone((questions, records), name);
+        // The body of another opcode is none of our business. RFC 9619 section 4: QDCOUNT is one for opcode 0.
+        return Parsed::Reject(if query.header.opcode() != 0 { rcode::NOTIMP } else { rcode::FORMERR });
     }
     let Some((qtype, class)) = cursor.question(name) else {
-        return reject(None, rcode::FORMERR);
+        return Parsed::Reject(rcode::FORMERR);
     };
-    let question = &packet[HEADER..cursor.at];
-    let reject = |edns, rcode| Parsed::Reject(Reject { header, question: Some(question), edns, rcode });
-    let edns = match cursor.records(counts[1], counts[2], counts[3]) {
-        Ok(edns) => edns,
-        Err(Malformed { edns, rcode }) => return reject(edns, rcode),
-    };
-    let class = match class {
+    (query.question, query.name, query.qtype) = (&packet[HEADER..cursor.at], name, qtype);
+    query.class = match class {
         CLASS_IN => Class::In,
         CLASS_CH => Class::Chaos,
         _ => Class::Other,
     };
-    Parsed::Query(Query { header, question, name, qtype, class, edns })
-}
-
-/// Why the records behind the question are no good, or need a look by somebody else, and whether there was an OPT among them.
-struct Malformed<'p> {
-    edns: Option<Edns<'p>>,
-    rcode: u16,
+    match cursor.records(records, &mut query.edns) {
+        rcode::NOERROR => Parsed::Query,
+        rcode => Parsed::Reject(rcode),
+    }
 }
 
 struct Cursor<'p> {
@@ -200,20 +194,34 @@ impl<'p> Cursor<'p> {
         }
     }
 
-    /// Walks over the three record sections; the last may hold one OPT.
+    /// What stands behind the question: most often nothing, or an OPT record alone, whose options then go to
+    /// the end of the packet. The response code that it deserves.
     #[inline(always)]
-    fn records(&mut self, answers: u16, authorities: u16, additionals: u16) -> Result<Option<Edns<'p>>, Malformed<'p>> {
-        let malformed = |edns| Malformed { edns, rcode: rcode::FORMERR };
-        let (mut edns, mut signed): (Option<Edns<'p>>, bool) = (None, false);
-        let others = u32::from(answers) + u32::from(authorities);
-        let all = others + u32::from(additionals);
+    fn records(&mut self, counts: u64, edns: &mut Option<Edns<'p>>) -> u16 {
+        let rest = &self.packet[self.at..];
+        match (counts, rest) {
+            (NONE, []) => rcode::NOERROR,
+            (ONE_ADDITIONAL, [0, 0, OPT, c0, c1, t0, t1, t2, t3, l0, l1, rdata @ ..])
+                if usize::from(u16::from_be_bytes([*l0, *l1])) == rdata.len() =>
+            {
+                let (class, ttl) = (u16::from_be_bytes([*c0, *c1]), [*t0, *t1, *t2, *t3]);
+                edns::read(&Record { root: true, rtype: TYPE_OPT, class, ttl, rdata }, edns.insert(Edns::default()))
+            }
+            _ => self.any_records(counts, edns),
+        }
+    }
+
+    /// Walks over the three record sections; the last may hold one OPT. The response code that they deserve.
+    fn any_records(&mut self, counts: u64, edns: &mut Option<Edns<'p>>) -> u16 {
+        let [others, additionals] = [(counts >> 32) + (counts >> 16 & 0xffff), counts & 0xffff];
+        let (all, mut signed) = (others + additionals, false);
         for index in 0..all {
-            let record = self.record().ok_or_else(|| malformed(edns))?;
+            let Some(record) = self.record() else { return rcode::FORMERR };
             if record.rtype != TYPE_OPT {
                 if record.rtype == TYPE_TSIG {
                     // RFC 8945 section 5.1: the last record of all, in the additional section.
                     if index + 1 != all || additionals == 0 {
-                        return Err(malformed(edns));
+                        return rcode::FORMERR;
                     }
                     signed = true;
                 }
@@ -221,39 +229,34 @@ impl<'p> Cursor<'p> {
             }
             // RFC 6891 section 6.1.1: one OPT, in the additional section, owned by the root.
             if edns.is_some() || !record.root || index < others {
-                return Err(malformed(edns.or(Some(Edns::default()))));
+                edns.get_or_insert_default();
+                return rcode::FORMERR;
             }
-            let (read, rcode) = edns::read(&record);
-            edns = Some(read);
+            let rcode = edns::read(&record, edns.insert(Edns::default()));
             if rcode != rcode::NOERROR {
-                return Err(Malformed { edns, rcode });
+                return rcode;
             }
         }
-        if self.at != self.packet.len() {
-            return Err(malformed(edns));
+        match (self.at == self.packet.len(), signed) {
+            (false, _) => rcode::FORMERR,
+            (true, true) => rcode::NOTAUTH,
+            (true, false) => rcode::NOERROR,
         }
-        if signed {
-            return Err(Malformed { edns, rcode: rcode::NOTAUTH });
-        }
-        Ok(edns)
     }
 
     /// The OPT record of a message that is not one question: another opcode's, whose sections have
     /// the form of a question's as far as anybody knows (RFC 6895 section 2), one of several
     /// questions, and one of none, which may ask for a cookie (RFC 7873 section 5.4).
-    fn opt_alone(
-        &mut self,
-        [questions, answers, authorities, additionals]: [u16; 4],
-        name: &mut QName,
-    ) -> Option<Edns<'p>> {
+    #[cold]
+    fn opt_alone(&mut self, (questions, records): (u64, u64), name: &mut QName) -> Option<Edns<'p>> {
         for _ in 0..questions {
             self.question(name)?;
         }
         // Whatever is wrong with it or with what else is there: it is answered with one of ours (RFC 6891
         // section 7).
-        match self.records(answers, authorities, additionals) {
-            Ok(edns) | Err(Malformed { edns, .. }) => edns,
-        }
+        let mut edns = None;
+        self.any_records(records, &mut edns);
+        edns
     }
 
     #[inline(always)]
@@ -306,6 +309,8 @@ impl Subnet {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn question(name: &[u8]) -> Vec<u8> {
@@ -326,8 +331,9 @@ mod tests {
     }
 
     fn rejected(packet: &[u8]) -> (u16, bool) {
-        match parse(packet, &mut QName::default()) {
-            Parsed::Reject(r) => (r.rcode, r.edns.is_some()),
+        let (mut name, mut query) = (QName::default(), Query::default());
+        match parse(packet, &mut name, &mut query) {
+            Parsed::Reject(rcode) => (rcode, query.edns.is_some()),
             other => panic!("{other:?}"),
         }
     }
@@ -335,21 +341,21 @@ mod tests {
     #[test]
     fn a_plain_question() {
         let packet = question(b"\x03WwW\x04test\0");
-        let mut name = QName::default();
-        let Parsed::Query(q) = parse(&packet, &mut name) else { panic!() };
+        let (mut name, mut q) = (QName::default(), Query::default());
+        assert_eq!(parse(&packet, &mut name, &mut q), Parsed::Query);
         assert_eq!(&q.name[..], b"\x03www\x04test\0");
         assert_eq!(q.question, b"\x03WwW\x04test\0\0\x01\0\x01");
         assert_eq!((q.qtype, q.class, q.edns), (1, Class::In, None));
-        assert_eq!(q.header, Header { id: 0x1234, opcode: 0, recursion_desired: true, checking_disabled: true });
+        assert_eq!((q.header.id, q.header.opcode(), q.header.reply_flags()), ([0x12, 0x34], 0, [0x81, 0x10]));
     }
 
     #[test]
     fn what_is_dropped() {
-        assert!(matches!(parse(&[0; 11], &mut QName::default()), Parsed::Drop));
-        assert!(matches!(parse(&[], &mut QName::default()), Parsed::Drop));
+        let parsed = |packet: &[u8]| parse(packet, &mut QName::default(), &mut Query::default());
+        assert_eq!((parsed(&[0; 11]), parsed(&[])), (Parsed::Drop, Parsed::Drop));
         let mut response = question(b"\0");
         response[2] |= QR;
-        assert!(matches!(parse(&response, &mut QName::default()), Parsed::Drop));
+        assert_eq!(parsed(&response), Parsed::Drop);
     }
 
     #[test]
@@ -377,8 +383,9 @@ mod tests {
         for opcode in 1..16 {
             let mut other = good.clone();
             other[2] = opcode << 3;
-            let Parsed::Reject(r) = parse(&other, &mut name) else { panic!() };
-            assert_eq!((r.rcode, r.header.opcode), (rcode::NOTIMP, opcode));
+            let mut query = Query::default();
+            assert_eq!(parse(&other, &mut name, &mut query), Parsed::Reject(rcode::NOTIMP));
+            assert_eq!(query.header.opcode(), opcode);
         }
     }
 
@@ -386,8 +393,8 @@ mod tests {
     fn edns_is_read_and_checked() {
         let good = question(b"\x03www\0");
         let packet = with_opt(good.clone(), b"\0", [0, 0, 0x80, 0], &[0, 3, 0, 0, 0xff, 0xfe, 0, 1, 7]);
-        let mut name = QName::default();
-        let Parsed::Query(q) = parse(&packet, &mut name) else { panic!() };
+        let (mut name, mut q) = (QName::default(), Query::default());
+        assert_eq!(parse(&packet, &mut name, &mut q), Parsed::Query);
         let edns = q.edns.unwrap();
         assert_eq!((edns.payload, edns.dnssec_ok, edns.nsid, edns.subnet), (1232, true, true, None));
         // Version 1: BADVERS, with an OPT.
@@ -478,6 +485,35 @@ mod tests {
             &[0, 1, 20, 0, 192, 0, 0x21],     // bits beyond the prefix
         ] {
             assert_eq!(read(bad), None, "{bad:?}");
+        }
+    }
+
+    /// An OPT record, or what is left of it when some octets are changed and some cut off, and its counts.
+    fn records() -> impl Strategy<Value = (u64, Vec<u8>)> {
+        let option = (0_u8..16, prop::collection::vec(0_u8..4, 0..9));
+        let options = prop::collection::vec(option, 0..4).prop_map(|options| {
+            let octets = options.into_iter().flat_map(|(code, data)| [vec![0, code, 0, data.len() as u8], data].concat());
+            octets.collect::<Vec<u8>>()
+        });
+        let changes = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3);
+        (options, changes, 0_usize..4, prop_oneof![4 => Just(1_u64), 1 => 0_u64..3, 1 => any::<u16>().prop_map(u64::from)]).prop_map(
+            |(options, changes, cut, counts)| {
+                let mut octets = with_opt(vec![0; HEADER], b"\0", [0; 4], &options).split_off(HEADER);
+                changes.iter().for_each(|(at, value)| *at.get_mut(&mut octets) = *value);
+                octets.truncate(octets.len() - if cut < 3 { 0 } else { 2 });
+                (counts, octets)
+            },
+        )
+    }
+
+    proptest! {
+        /// An OPT record alone, which is read without a walk over the sections, is read alike.
+        #[test]
+        fn the_short_way_is_the_long_one((counts, octets) in records()) {
+            let (mut short, mut long) = (None, None);
+            let rcode = Cursor { packet: &octets, at: 0 }.records(counts, &mut short);
+            prop_assert_eq!(rcode, Cursor { packet: &octets, at: 0 }.any_records(counts, &mut long));
+            prop_assert_eq!(short, long);
         }
     }
 }

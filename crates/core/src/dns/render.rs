@@ -2,7 +2,7 @@
 
 use super::{
     opt::Opt,
-    query::{Query, Reject},
+    query::Query,
     rrset::Ede,
     sections::Sections,
     terms::Terms,
@@ -53,13 +53,18 @@ pub(super) fn answer(
     Rendered { length: writer.finish(), truncated, authoritative, answers }
 }
 
-/// Writes a reply that is a response code and no more.
-pub(super) fn reject(reject: &Reject<'_>, terms: &Terms<'_>, ede: Option<Ede>, buffer: &mut [u8]) -> Rendered {
+/// Writes a reply that is an extended response code and no more.
+pub(super) fn reject(
+    (query, rcode): (&Query<'_>, u16),
+    terms: &Terms<'_>,
+    ede: Option<Ede>,
+    buffer: &mut [u8],
+) -> Rendered {
     let limit = terms.short(buffer.len());
-    let mut writer = Writer::new(buffer, limit, 0, reject.header, reject.question.unwrap_or_default());
-    writer.set_rcode(reject.rcode);
-    if let Some(asked) = &reject.edns {
-        let _ = Opt { asked, terms, rcode: reject.rcode, subnet: None, ede }.write(&mut writer);
+    let mut writer = Writer::new(buffer, limit, 0, query.header, query.question);
+    writer.set_rcode(rcode);
+    if let Some(asked) = &query.edns {
+        let _ = Opt { asked, terms, rcode, subnet: None, ede }.write(&mut writer);
     }
     Rendered { length: writer.finish(), truncated: false, authoritative: false, answers: 0 }
 }

@@ -10,7 +10,7 @@ use super::{
     cookie::Standing,
     prove,
     qname::QName,
-    query::{self, Edns, Parsed, Query},
+    query::{self, Parsed, Query},
     rate::{Limiter, Verdict},
     rcode,
     render::{self, Rendered},
@@ -53,7 +53,8 @@ pub struct Responder<'a> {
     pub unix_seconds: u32,
 }
 
-/// A question that the directory has an answer to.
+/// A question that the directory has an answer to. It is put down where it stays, field by field: to make it
+/// first and move it then would take as long as reading it.
 pub(super) struct Admitted<'q> {
     pub(super) query: Query<'q>,
     pub(super) terms: Terms<'q>,
@@ -62,7 +63,46 @@ pub(super) struct Admitted<'q> {
     pub(super) limit: usize,
 }
 
-impl Admitted<'_> {
+impl<'q> Admitted<'q> {
+    /// Of which nothing was read yet.
+    #[inline(always)]
+    fn new(asked: &Asked<'_>, conduct: &'q Conduct) -> Self {
+        Self {
+            query: Query::default(),
+            terms: Terms::new(conduct, asked.transport),
+            client: Client::new(asked.peer.ip()),
+            role: asked.role,
+            limit: 0,
+        }
+    }
+
+    /// Reads the packet. What needs no directory is replied to at once.
+    #[inline(always)]
+    fn read(
+        &mut self,
+        packet: &'q [u8],
+        name: &'q mut QName,
+        responder: &Responder<'_>,
+        reply: &mut [u8],
+    ) -> Option<Handled> {
+        let Self { query, terms, client, limit, .. } = self;
+        let parsed = query::parse(packet, name, query);
+        terms.judge(query.edns.as_ref(), (client.address, responder.unix_seconds));
+        match parsed {
+            Parsed::Drop => return Some(Handled::DROPPED),
+            Parsed::Reject(rcode) => {
+                let decision = if rcode == rcode::NOTAUTH { Decision::Signed } else { Decision::Malformed };
+                return Some(terms.refuse(query, (rcode, None, decision), reply));
+            }
+            Parsed::Query => {}
+        }
+        if let Some(subnet) = query.edns.as_ref().and_then(|edns| edns.subnet) {
+            client.take_subnet(responder.directory, subnet);
+        }
+        *limit = size_limit(query, terms.transport, terms.conduct);
+        terms.without_content(query, reply)
+    }
+
     /// What the directory is asked.
     #[inline]
     pub(super) fn question(&self) -> Question<'_> {
@@ -127,26 +167,12 @@ impl<'a> Responder<'a> {
         if asked.peer.port() == 0 {
             return Some(Handled::DROPPED);
         }
-        match query::parse(asked.packet, name) {
-            Parsed::Drop => Some(Handled::DROPPED),
-            Parsed::Reject(reject) => {
-                let terms = self.terms(asked, reject.edns.as_ref());
-                let signed = reject.rcode == rcode::NOTAUTH;
-                let decision = if signed { Decision::Signed } else { Decision::Malformed };
-                Some(terms.handled(&render::reject(&reject, &terms, None, reply), reject.rcode, decision))
-            }
-            Parsed::Query(query) => {
-                let terms = self.terms(asked, query.edns.as_ref());
-                let handled = terms.without_content(&query, reply);
-                if handled.is_none() {
-                    let subnet = query.edns.as_ref().and_then(|edns| edns.subnet);
-                    let client = Client::new(self.directory, asked.peer.ip(), subnet);
-                    let limit = size_limit(&query, asked.transport, self.conduct);
-                    admitted.push(Admitted { query, terms, client, role: asked.role, limit });
-                }
-                handled
-            }
+        admitted.push(Admitted::new(asked, self.conduct));
+        let handled = admitted.last_mut()?.read(asked.packet, name, self, reply);
+        if handled.is_some() {
+            admitted.pop();
         }
+        handled
     }
 
     /// Writes the reply with an answer.
@@ -158,11 +184,6 @@ impl<'a> Responder<'a> {
         }
         let rendered = render::answer(query, answer, client, terms, (reply, *limit));
         terms.handled(&rendered, answer.rcode, answer.decision)
-    }
-
-    #[inline(always)]
-    fn terms(&self, asked: &Asked<'_>, edns: Option<&Edns<'_>>) -> Terms<'a> {
-        Terms::new(self.conduct, asked.transport, edns, (asked.peer.ip(), self.unix_seconds))
     }
 
     /// Takes back what is too much of a batch that was answered over UDP: such a reply is not sent,
@@ -189,22 +210,19 @@ impl<'a> Responder<'a> {
     /// gets one, with which it is not limited any more (RFC 7873 section 5.2.3); others are told by
     /// TC to come back over TCP.
     pub fn decline(&self, asked: &Asked<'_>, reply: &mut [u8]) -> Handled {
-        let mut name = QName::default();
-        let mut handled = match query::parse(asked.packet, &mut name) {
+        let (mut name, mut query) = (QName::default(), Query::default());
+        let parsed = query::parse(asked.packet, &mut name, &mut query);
+        let mut terms = Terms::new(self.conduct, asked.transport);
+        terms.judge(query.edns.as_ref(), (asked.peer.ip(), self.unix_seconds));
+        let rcode = match parsed {
             Parsed::Drop => return Handled::DROPPED,
-            Parsed::Reject(reject) => {
-                let terms = self.terms(asked, reject.edns.as_ref());
-                let rendered = render::reject(&reject, &terms, None, reply);
-                terms.handled(&rendered, reject.rcode, Decision::RateLimited)
+            Parsed::Reject(rcode) => rcode,
+            Parsed::Query if terms.could_have_cookie() => {
+                return terms.bad_cookie(&query, Decision::RateLimited, reply);
             }
-            Parsed::Query(query) => {
-                let terms = self.terms(asked, query.edns.as_ref());
-                if terms.could_have_cookie() {
-                    return terms.bad_cookie(&query, Decision::RateLimited, reply);
-                }
-                terms.refuse(&query, (rcode::NOERROR, None, Decision::RateLimited), reply)
-            }
+            Parsed::Query => rcode::NOERROR,
         };
+        let mut handled = terms.refuse(&query, (rcode, None, Decision::RateLimited), reply);
         if let Some(flags) = reply.get_mut(2) {
             *flags |= TC;
             handled.truncated = true;

@@ -7,7 +7,7 @@ use super::{
     Decision, Handled, Transport, chaos,
     conduct::Conduct,
     cookie::{Standing, WHOLE},
-    query::{Class, Edns, Query, Reject},
+    query::{Class, Edns, Query},
     rcode,
     render::{self, Rendered},
     rrset::Ede,
@@ -28,20 +28,19 @@ pub(super) struct Terms<'r> {
 }
 
 impl<'r> Terms<'r> {
-    /// For a question with this OPT from `client`, at `now` in seconds since 1970.
+    /// For a question of which nothing was read yet.
     #[inline(always)]
-    pub(super) fn new(
-        conduct: &'r Conduct,
-        transport: Transport,
-        edns: Option<&Edns<'_>>,
-        (client, now): (IpAddr, u32),
-    ) -> Self {
+    pub(super) fn new(conduct: &'r Conduct, transport: Transport) -> Self {
+        Self { conduct, transport, standing: Standing::Absent, cookie: None }
+    }
+
+    /// Judges the cookie in this OPT from `client`, at `now` in seconds since 1970.
+    #[inline(always)]
+    pub(super) fn judge(&mut self, edns: Option<&Edns<'_>>, (client, now): (IpAddr, u32)) {
         let sent = edns.and_then(|edns| edns.cookie);
-        let (standing, cookie) = match (&conduct.cookies, sent) {
-            (Some(cookies), Some(sent)) => cookies.judge(sent, client, now),
-            _ => (Standing::Absent, None),
-        };
-        Self { conduct, transport, standing, cookie }
+        if let (Some(cookies), Some(sent)) = (&self.conduct.cookies, sent) {
+            (self.standing, self.cookie) = cookies.judge(sent, client, now);
+        }
     }
 
     /// The reply to a question whose answer no directory has: badly formed for its transport,
@@ -92,8 +91,7 @@ impl<'r> Terms<'r> {
         (rcode, ede, decision): (u16, Option<Ede>, Decision),
         reply: &mut [u8],
     ) -> Handled {
-        let reject = Reject { header: query.header, question: Some(query.question), edns: query.edns, rcode };
-        self.handled(&render::reject(&reject, self, ede, reply), rcode, decision)
+        self.handled(&render::reject((query, rcode), self, ede, reply), rcode, decision)
     }
 
     /// What is to be counted of a reply.

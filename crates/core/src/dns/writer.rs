@@ -49,7 +49,7 @@ pub(super) struct Writer<'b> {
     buffer: &'b mut [u8],
     at: usize,
     limit: usize,
-    id: u16,
+    id: [u8; 2],
     /// The third and fourth octet of the header.
     flags: [u8; 2],
     questions: u8,
@@ -70,10 +70,8 @@ impl<'b> Writer<'b> {
     #[inline]
     pub(super) fn new(buffer: &'b mut [u8], limit: usize, reserved: usize, header: Header, question: &[u8]) -> Self {
         let limit = limit.min(buffer.len()).saturating_sub(reserved);
-        let flags =
-            [u8::from(header.recursion_desired) | header.opcode << 3 | 0x80, u8::from(header.checking_disabled) << 4];
         let questions = u8::from(!question.is_empty());
-        let mut writer = Self { buffer, at: HEADER, limit, id: header.id, flags, questions, counts: [0; 3] };
+        let mut writer = Self { buffer, at: HEADER, limit, id: header.id, flags: header.reply_flags(), questions, counts: [0; 3] };
         // A header and a question as they were received always fit 512 octets.
         let _ = writer.bytes(question);
         writer
@@ -82,7 +80,7 @@ impl<'b> Writer<'b> {
     /// Writes the header and returns the length of the message.
     #[inline]
     pub(super) fn finish(self) -> usize {
-        let ([i0, i1], [f0, f1]) = (self.id.to_be_bytes(), self.flags);
+        let ([i0, i1], [f0, f1]) = (self.id, self.flags);
         let [[a0, a1], [n0, n1], [r0, r1]] = self.counts.map(u16::to_be_bytes);
         let Some(header) = self.buffer.first_chunk_mut::<HEADER>() else { return 0 };
         *header = [i0, i1, f0, f1, 0, self.questions, a0, a1, n0, n1, r0, r1];
@@ -188,7 +186,7 @@ mod tests {
     use super::*;
 
     fn header() -> Header {
-        Header { id: 7, opcode: 0, recursion_desired: false, checking_disabled: false }
+        Header { id: [0, 7], ..Header::default() }
     }
 
     #[test]
