@@ -207,9 +207,10 @@ impl<'d> Step<'d> {
 
     /// The third step, for a service at a dns-b: what follows from who asks.
     #[inline]
-    pub(crate) fn routed(&mut self, directory: &'d Directory, matched: &Match<'d>) {
+    pub(crate) fn routed(&mut self, directory: &'d Directory, client: &Client, matched: &Match<'d>) {
         if let Step::Locate(place, service) = *self {
-            *self = Step::Routed(place, service, choose(directory, place.zone, service, matched), matched.scope);
+            let route = choose(directory, place.zone, service, (client, matched));
+            *self = Step::Routed(place, service, route, matched.scope);
         }
     }
 

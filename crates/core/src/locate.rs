@@ -59,29 +59,21 @@ impl Client {
     }
 }
 
-/// What the tables say of somebody.
-#[derive(Clone, Copy, Debug)]
+/// What the tables say of somebody; by default nothing.
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Match<'d> {
     /// The entry; its scope is known where that is a client subnet's, or none.
     pub(crate) located: Located<'d>,
-    /// Of whom.
-    pub(crate) client: &'d Client,
     /// Whether it is that of the client subnet, and not the resolver's own.
     pub(crate) by_subnet: bool,
     /// SCOPE PREFIX-LENGTH for the client subnet option; 0 where none was used.
     pub(crate) scope: u8,
 }
 
-impl<'d> Match<'d> {
-    /// Of somebody who was not looked up yet.
-    #[inline]
-    pub(crate) fn nothing(client: &'d Client) -> Self {
-        Self { located: Located::default(), client, by_subnet: false, scope: 0 }
-    }
-
-    /// Who was looked up.
-    fn address(&self) -> IpAddr {
-        self.client.subnet.filter(|_| self.by_subnet).map_or(self.client.address, |subnet| subnet.address)
+impl Match<'_> {
+    /// By which address it was found.
+    pub(crate) fn address(&self, client: &Client) -> IpAddr {
+        client.subnet.filter(|_| self.by_subnet).map_or(client.address, |subnet| subnet.address)
     }
 }
 
@@ -148,9 +140,9 @@ pub(crate) fn choose<'d>(
     directory: &'d Directory,
     zone: &'d ZoneEntry,
     service: usize,
-    matched: &Match<'d>,
+    (client, matched): (&Client, &Match<'d>),
 ) -> Route<'d> {
-    let at = Chooser { directory, zone, service, facts: zone.facts(service), matched };
+    let at = Chooser { directory, zone, service, facts: zone.facts(service), client, matched };
     matched
         .located
         .group
@@ -166,9 +158,9 @@ pub(crate) fn choices<'d>(
     directory: &'d Directory,
     zone: &'d ZoneEntry,
     service: usize,
-    (matched, decision): (&Match<'d>, Decision),
+    (client, matched, decision): (&Client, &Match<'d>, Decision),
 ) -> (Vec<(Member, Option<Worth>)>, Option<LbIndex>) {
-    let at = Chooser { directory, zone, service, facts: zone.facts(service), matched };
+    let at = Chooser { directory, zone, service, facts: zone.facts(service), client, matched };
     let group = match decision {
         Decision::Neighbour => at.nearest(),
         Decision::DefaultGroup => Some(directory.default_group()),
@@ -239,6 +231,7 @@ struct Chooser<'d, 'm> {
     zone: &'d ZoneEntry,
     service: usize,
     facts: &'d ServiceFacts,
+    client: &'m Client,
     matched: &'m Match<'d>,
 }
 
@@ -267,7 +260,7 @@ impl<'d> Chooser<'d, '_> {
 
     /// The DNS-LBs of the mapped resolver that is nearest, if it is near enough.
     fn nearest(&self) -> Option<&'d [Member]> {
-        let address = self.matched.client.address;
+        let address = self.client.address;
         let settings = self.directory.settings();
         let least = if address.is_ipv4() { settings.neighbour_bits_v4 } else { settings.neighbour_bits_v6 }?;
         self.directory.resolvers().nearest(address, least)?.group.map(Group::members)
@@ -323,6 +316,9 @@ impl<'d> Chooser<'d, '_> {
     /// Worthiest first, then lowest preference, then by weight with the scope's hash.
     #[inline]
     fn pick(&self, group: &[Member]) -> Option<(Worth, LbIndex)> {
+        if let [only] = group {
+            return self.worth(only.lb).map(|worth| (worth, only.lb));
+        }
         let worth = |member: &Member| self.worth(member.lb).map(|w| (w, member.preference));
         let mut best: Option<((Worth, u16), LbIndex)> = None;
         let mut equals = 0;
@@ -367,7 +363,7 @@ impl<'d> Chooser<'d, '_> {
 
     /// What spreads questions: everybody within the scope has the same.
     fn key(&self) -> u64 {
-        let address = self.matched.address();
+        let address = self.matched.address(self.client);
         // That of a resolver's entry is looked for only here, where it matters.
         let found = || self.directory.resolvers().lookup(address, family_bits(address)).scope;
         let Located { group, scope, .. } = self.matched.located;

@@ -19,6 +19,7 @@ use crate::{
     answer::{self, Step},
     directory::Directory,
     locate::{Match, touch_lbs},
+    table::BATCH,
 };
 
 /// Answers at most `N` packets, whose names are put where `names` are. `witness` sees of each question that
@@ -50,11 +51,11 @@ pub(super) fn respond<const N: usize>(
     let matches = matches::<N>(directory, &admitted, &steps);
     black_box(matches.iter().fold(0, |sum, (_, matched)| sum ^ touch_lbs(directory, matched)));
     black_box(matches.iter().fold(0, |sum, (whose, matched)| sum ^ steps[*whose].touch_rankings(directory, matched)));
-    matches.iter().for_each(|(whose, matched)| steps[*whose].routed(directory, matched));
+    matches.iter().for_each(|(whose, matched)| steps[*whose].routed(directory, &admitted[*whose].client, matched));
     let mut located = matches.iter().peekable();
     for (at, (admitted, step)) in admitted.iter().zip(&steps).enumerate() {
-        let nothing = Match::nothing(&admitted.client);
-        witness(admitted, located.next_if(|(whose, _)| *whose == at).map_or(&nothing, |(_, matched)| matched), step);
+        let matched = located.next_if(|(whose, _)| *whose == at).map(|(_, matched)| *matched);
+        witness(admitted, &matched.unwrap_or_default(), step);
     }
     black_box(steps.iter().fold(0, |sum, step| sum ^ step.touch_content(directory)));
     for ((exchange, admitted), step) in open.into_iter().zip(&admitted).zip(&steps) {
@@ -63,33 +64,34 @@ pub(super) fn respond<const N: usize>(
     }
 }
 
-/// The longest match of everybody who is to be located: the client's networks by ECS if there is
-/// one, else the resolver itself.
+/// The longest match of everybody who is to be located, with its number: the client's networks by ECS if
+/// there is one, else the resolver itself.
 fn matches<'d, const N: usize>(
     directory: &'d Directory,
-    admitted: &'d [Admitted<'_>],
+    admitted: &[Admitted<'_>],
     steps: &[Step<'_>],
 ) -> ArrayVec<(usize, Match<'d>), N> {
-    let sought = steps.iter().zip(admitted).enumerate().filter(|(_, (step, _))| matches!(step, Step::Locate(..)));
-    let mut matches: ArrayVec<(usize, Match<'d>), N> =
-        sought.map(|(whose, (_, admitted))| (whose, Match::nothing(&admitted.client))).collect();
-    let mut by_subnet: ArrayVec<_, N> = ArrayVec::new();
-    let mut by_source: ArrayVec<_, N> = ArrayVec::new();
-    for (at, (_, matched)) in matches.iter().enumerate() {
-        match matched.client.by_subnet() {
-            Some(asked) => by_subnet.push((at, asked)),
-            None => by_source.push((at, matched.client.by_source())),
+    const { assert!(N <= BATCH) };
+    let mut matches: ArrayVec<(usize, Match<'d>), N> = ArrayVec::new();
+    let (mut by_subnet, mut by_source) = (directory.clients().lookups(), directory.resolvers().lookups());
+    for (whose, (step, admitted)) in steps.iter().zip(admitted).enumerate() {
+        if matches!(step, Step::Locate(..)) {
+            match admitted.client.by_subnet() {
+                Some(asked) => by_subnet.add(matches.len(), asked),
+                None => by_source.add(matches.len(), admitted.client.by_source()),
+            }
+            matches.push((whose, Match::default()));
         }
     }
-    directory.clients().lookup_each::<true>(&by_subnet, |at, located| {
-        let (_, matched) = &mut matches[at];
+    by_subnet.finish::<true>(|at, located| {
+        let (whose, matched) = &mut matches[at];
         matched.scope = located.scope;
         match located.group {
             Some(_) => (matched.located, matched.by_subnet) = (located, true),
             // No network of this client is known: its resolver may be, for all such clients.
-            None => by_source.push((at, matched.client.by_source())),
+            None => by_source.add(at, admitted[*whose].client.by_source()),
         }
     });
-    directory.resolvers().lookup_each::<false>(&by_source, |at, located| matches[at].1.located = located);
+    by_source.finish::<false>(|at, located| matches[at].1.located = located);
     matches
 }

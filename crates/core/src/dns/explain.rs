@@ -14,7 +14,7 @@ use crate::{
     catalogue::{Mode, Service},
     directory::{Directory, LbIndex, LbState, RankedSites, ZoneEntry},
     identity::Identity,
-    locate::{Match, Route, Worth, choices, reported},
+    locate::{Client, Match, Route, Worth, choices, reported},
     name::Name,
     net::{Prefix, family_bits},
     table::Member,
@@ -114,7 +114,7 @@ impl Responder<'_> {
         let mut explanation = Explanation::default();
         let mut alone = [Exchange { asked: *asked, reply, handled: Handled::DROPPED }];
         batch::respond(self, &mut alone, &mut [QName::default()], |admitted, matched, step| {
-            explanation = Way { directory: self.directory, matched }.explain(admitted, step);
+            explanation = Way { directory: self.directory, client: &admitted.client, matched }.explain(admitted, step);
         });
         let [Exchange { handled, .. }] = alone;
         explanation.decision = handled.decision.as_str();
@@ -126,6 +126,7 @@ impl Responder<'_> {
 /// A question's way, but for its last step.
 struct Way<'d, 'm> {
     directory: &'d Directory,
+    client: &'m Client,
     matched: &'m Match<'d>,
 }
 
@@ -141,7 +142,7 @@ impl<'d> Way<'d, '_> {
             _ => None,
         };
         let mut told = Explanation {
-            subnet: self.matched.client.subnet.and_then(|s| Prefix::containing(s.address, s.source).ok()),
+            subnet: self.client.subnet.and_then(|s| Prefix::containing(s.address, s.source).ok()),
             zone: zone.map(|z| z.name().clone()),
             catalogue: zone.map(|z| z.catalogue().generation),
             service: service.map(ServiceSeen::of),
@@ -179,12 +180,12 @@ impl<'d> Way<'d, '_> {
         (zone, service): (&'d ZoneEntry, usize),
         route: &Route<'d>,
     ) -> Option<LbIndex> {
-        let Match { located, client, by_subnet, scope } = *self.matched;
-        let address = client.subnet.filter(|_| by_subnet).map_or(client.address, |subnet| subnet.address);
+        let Match { located, by_subnet, scope } = *self.matched;
+        let address = self.matched.address(self.client);
         let prefix = located.matched.and_then(|bits| Prefix::containing(address, bits.min(family_bits(address))).ok());
         told.matched = Some(Matched { prefix, by_subnet, scope });
         let (Route::Refer { decision, .. } | Route::Sites { decision, .. }) = route;
-        let (members, chosen) = choices(self.directory, zone, service, (self.matched, *decision));
+        let (members, chosen) = choices(self.directory, zone, service, (self.client, self.matched, *decision));
         let id = zone.service_id(service);
         told.candidates = members
             .into_iter()

@@ -37,7 +37,14 @@ pub struct Query<'p> {
 impl Default for Query<'_> {
     /// Of which nothing was read yet.
     fn default() -> Self {
-        Self { header: Header::default(), question: &[], name: &QName::EMPTY, qtype: 0, class: Class::Other, edns: None }
+        Self {
+            header: Header::default(),
+            question: &[],
+            name: &QName::EMPTY,
+            qtype: 0,
+            class: Class::Other,
+            edns: None,
+        }
     }
 }
 
@@ -492,18 +499,23 @@ mod tests {
     fn records() -> impl Strategy<Value = (u64, Vec<u8>)> {
         let option = (0_u8..16, prop::collection::vec(0_u8..4, 0..9));
         let options = prop::collection::vec(option, 0..4).prop_map(|options| {
-            let octets = options.into_iter().flat_map(|(code, data)| [vec![0, code, 0, data.len() as u8], data].concat());
+            let octets =
+                options.into_iter().flat_map(|(code, data)| [vec![0, code, 0, data.len() as u8], data].concat());
             octets.collect::<Vec<u8>>()
         });
         let changes = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3);
-        (options, changes, 0_usize..4, prop_oneof![4 => Just(1_u64), 1 => 0_u64..3, 1 => any::<u16>().prop_map(u64::from)]).prop_map(
-            |(options, changes, cut, counts)| {
+        (
+            options,
+            changes,
+            0_usize..4,
+            prop_oneof![4 => Just(1_u64), 1 => 0_u64..3, 1 => any::<u16>().prop_map(u64::from)],
+        )
+            .prop_map(|(options, changes, cut, counts)| {
                 let mut octets = with_opt(vec![0; HEADER], b"\0", [0; 4], &options).split_off(HEADER);
                 changes.iter().for_each(|(at, value)| *at.get_mut(&mut octets) = *value);
                 octets.truncate(octets.len() - if cut < 3 { 0 } else { 2 });
                 (counts, octets)
-            },
-        )
+            })
     }
 
     proptest! {

@@ -71,7 +71,8 @@ impl<'b> Writer<'b> {
     pub(super) fn new(buffer: &'b mut [u8], limit: usize, reserved: usize, header: Header, question: &[u8]) -> Self {
         let limit = limit.min(buffer.len()).saturating_sub(reserved);
         let questions = u8::from(!question.is_empty());
-        let mut writer = Self { buffer, at: HEADER, limit, id: header.id, flags: header.reply_flags(), questions, counts: [0; 3] };
+        let mut writer =
+            Self { buffer, at: HEADER, limit, id: header.id, flags: header.reply_flags(), questions, counts: [0; 3] };
         // A header and a question as they were received always fit 512 octets.
         let _ = writer.bytes(question);
         writer

@@ -7,15 +7,23 @@ use arrayvec::ArrayVec;
 
 use super::{
     Located, MapTable,
+    group::Groups,
     key::Key,
-    trie::{Descent, Found, Landing, Trie},
+    trie::{Descent, Found},
 };
 
 /// Lookups under way at a time; more of them would only push each other out of the cache.
-const BATCH: usize = 32;
+pub(crate) const BATCH: usize = 32;
 
 /// The lookups of one family, each with the number of who asked.
 type Descents<'t, K> = ArrayVec<(usize, Descent<'t, K>), BATCH>;
+
+/// At most [`BATCH`] lookups that go side by side.
+pub(crate) struct Lookups<'t> {
+    table: &'t MapTable,
+    v4: Descents<'t, u32>,
+    v6: Descents<'t, u128>,
+}
 
 impl MapTable {
     /// Puts into `located` what [`MapTable::lookup`] says for each of `asked`, an address with its
@@ -23,51 +31,67 @@ impl MapTable {
     /// takes less than half of the time that as many single lookups take.
     pub fn lookup_batch<'t>(&'t self, asked: &[(IpAddr, u8)], located: &mut [Located<'t>]) {
         for (asked, located) in asked.chunks(BATCH).zip(located.chunks_mut(BATCH)) {
-            let numbered: ArrayVec<_, BATCH> = asked.iter().copied().enumerate().take(located.len()).collect();
-            self.lookup_each::<true>(&numbered, |whose, found| located[whose] = found);
+            let mut lookups = self.lookups();
+            for (whose, asked) in asked.iter().enumerate().take(located.len()) {
+                lookups.add(whose, *asked);
+            }
+            lookups.finish::<true>(|whose, found| located[whose] = found);
         }
     }
 
-    /// Hands what [`MapTable::lookup`] says for each of `asked` to `found`, with the number that stands
-    /// before the address. Without `SCOPE` that of a whole address is not looked for where
-    /// it has an entry, but 0, which spares the way to the neighbours.
+    /// None yet.
     #[inline]
-    pub(crate) fn lookup_each<'t, const SCOPE: bool>(
-        &'t self,
-        asked: &[(usize, (IpAddr, u8))],
-        mut found: impl FnMut(usize, Located<'t>),
-    ) {
-        for asked in asked.chunks(BATCH) {
-            let (mut v4, mut v6) = (Descents::new(), Descents::new());
-            for (whose, (address, source)) in asked {
-                match address {
-                    IpAddr::V4(a) => v4.push((*whose, self.v4.descend(a.to_bits(), *source))),
-                    IpAddr::V6(a) => v6.push((*whose, self.v6.descend(a.to_bits(), *source))),
-                }
-            }
-            let mut complete = |answers: ArrayVec<(usize, Found), BATCH>| {
-                let groups = answers.iter().filter_map(|(_, answer)| self.groups.at(answer.group?));
-                // Nobody wants this sum; what it is made of is to be read.
-                black_box(groups.fold(0, |sum, group| sum ^ group.id().0));
-                answers.into_iter().for_each(|(whose, answer)| found(whose, self.located(answer)));
-            };
-            complete(self.v4.answers::<SCOPE>(v4));
-            complete(self.v6.answers::<SCOPE>(v6));
+    pub(crate) fn lookups(&self) -> Lookups<'_> {
+        Lookups { table: self, v4: ArrayVec::new(), v6: ArrayVec::new() }
+    }
+}
+
+impl<'t> Lookups<'t> {
+    /// One more, of which there are less than [`BATCH`], for somebody with this number.
+    #[inline]
+    pub(crate) fn add(&mut self, whose: usize, (address, source): (IpAddr, u8)) {
+        match address {
+            IpAddr::V4(a) => self.v4.push((whose, self.table.v4.descend(a.to_bits(), source))),
+            IpAddr::V6(a) => self.v6.push((whose, self.table.v6.descend(a.to_bits(), source))),
+        }
+    }
+
+    /// Hands what [`MapTable::lookup`] says for each to `found`, with its number. Without `SCOPE` that of a
+    /// whole address is not looked for where it has an entry, but 0, which spares the way to the neighbours.
+    #[inline]
+    pub(crate) fn finish<const SCOPE: bool>(self, mut found: impl FnMut(usize, Located<'t>)) {
+        let Self { table: MapTable { v4, v6, groups }, v4: of_v4, v6: of_v6 } = self;
+        if !of_v4.is_empty() {
+            complete(groups, answers(of_v4, |descent| v4.finish::<SCOPE>(descent)), &mut found);
+        }
+        if !of_v6.is_empty() {
+            complete(groups, answers(of_v6, |descent| v6.finish::<SCOPE>(descent)), &mut found);
         }
     }
 }
 
-impl<K: Key> Trie<K> {
-    /// Takes all of them to their ends.
-    fn answers<const SCOPE: bool>(&self, mut descents: Descents<'_, K>) -> ArrayVec<(usize, Found), BATCH> {
-        while descents.iter_mut().fold(false, |any, (_, descent)| descent.step() | any) {}
-        let mut landings: ArrayVec<(usize, Landing<'_, K>), BATCH> =
-            descents.iter().map(|(whose, descent)| (*whose, descent.land())).collect();
-        // As often as the longest leaf wants it; what is searched already stays as it is.
-        let longest = landings.iter().map(|(_, landing)| landing.left()).max().unwrap_or(0);
-        for _ in 0..usize::BITS - longest.saturating_sub(1).leading_zeros() {
-            landings.iter_mut().for_each(|(_, landing)| landing.halve());
-        }
-        landings.iter().map(|(whose, landing)| (*whose, self.finish::<SCOPE>(landing))).collect()
+/// Takes all of them to their ends.
+fn answers<K: Key>(
+    mut descents: Descents<'_, K>,
+    finish: impl Fn(&Descent<'_, K>) -> Found,
+) -> ArrayVec<(usize, Found), BATCH> {
+    while descents.iter_mut().fold(false, |any, (_, descent)| descent.step() | any) {}
+    descents.iter_mut().for_each(|(_, descent)| descent.land());
+    // As often as the longest leaf wants it.
+    let longest = descents.iter().map(|(_, descent)| descent.left()).max().unwrap_or(0);
+    for _ in 0..usize::BITS - longest.saturating_sub(1).leading_zeros() {
+        descents.iter_mut().for_each(|(_, descent)| descent.halve());
     }
+    descents.iter().map(|(whose, descent)| (*whose, finish(descent))).collect()
+}
+
+fn complete<'t>(
+    groups: &'t Groups,
+    answers: ArrayVec<(usize, Found), BATCH>,
+    found: &mut impl FnMut(usize, Located<'t>),
+) {
+    let found_groups = answers.iter().filter_map(|(_, answer)| groups.at(answer.group?));
+    // Nobody wants this sum; what it is made of is to be read.
+    black_box(found_groups.fold(0, |sum, group| sum ^ group.id().0));
+    answers.into_iter().for_each(|(whose, answer)| found(whose, answer.located(groups)));
 }

@@ -10,11 +10,17 @@ pub(super) trait Key: Copy + Ord + std::fmt::Debug + 'static {
     const BITS: u8;
     /// The first address.
     const ZERO: Self;
+    /// Whether entries are spread over their block about evenly. Those of IPv6 lie at the beginnings of far
+    /// larger ones.
+    const EVEN: bool;
 
     /// The first address of the block of `bits` bits around this one.
     fn first(self, bits: u8) -> Self;
     /// The last address of the block of `bits` bits around this one.
     fn last(self, bits: u8) -> Self;
+    /// The 32 bits behind the first `depth`: where in its block of so many bits this
+    /// address is, as a share of 2^32.
+    fn fraction(self, depth: u8) -> u64;
     /// The eight bits behind the first `depth`; `depth` is a multiple of 8 below `BITS`.
     fn octet(self, depth: u8) -> usize;
     /// This address with the eight bits behind the first `depth` set to `octet`.
@@ -36,11 +42,12 @@ pub(super) trait Key: Copy + Ord + std::fmt::Debug + 'static {
 }
 
 macro_rules! key {
-    ($number:ty, $address:ty) => {
+    ($number:ty, $address:ty, $even:literal) => {
         impl Key for $number {
             type Bytes = [u8; size_of::<$number>()];
             const BITS: u8 = <$number>::BITS as u8;
             const ZERO: Self = 0;
+            const EVEN: bool = $even;
 
             fn first(self, bits: u8) -> Self {
                 self & !Self::MAX.checked_shr(u32::from(bits)).unwrap_or(0)
@@ -48,6 +55,11 @@ macro_rules! key {
 
             fn last(self, bits: u8) -> Self {
                 self | Self::MAX.checked_shr(u32::from(bits)).unwrap_or(0)
+            }
+
+            #[inline]
+            fn fraction(self, depth: u8) -> u64 {
+                (self.checked_shl(u32::from(depth)).unwrap_or(0) >> (Self::BITS - u32::BITS)) as u64
             }
 
             fn octet(self, depth: u8) -> usize {
@@ -90,5 +102,5 @@ macro_rules! key {
     };
 }
 
-key!(u32, std::net::Ipv4Addr);
-key!(u128, std::net::Ipv6Addr);
+key!(u32, std::net::Ipv4Addr, true);
+key!(u128, std::net::Ipv6Addr, false);

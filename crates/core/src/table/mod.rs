@@ -22,6 +22,7 @@ mod walk;
 
 use std::net::IpAddr;
 
+pub(crate) use batch::BATCH;
 pub use group::{Group, GroupId, Member};
 pub use registry::{Changes, Claim, Held, Registry, RegistryError, Source};
 
@@ -121,8 +122,7 @@ impl MapTable {
     }
 
     fn located(&self, found: Found) -> Located<'_> {
-        let Found { group, matched, scope } = found;
-        Located { group: group.and_then(|id| self.groups.at(id)), matched, scope }
+        found.located(&self.groups)
     }
 
     /// Gives prefixes their groups, or takes them away. No prefix is named twice.
