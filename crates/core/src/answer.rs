@@ -228,25 +228,23 @@ impl<'d> Step<'d> {
         }
     }
 
-    /// Reads what the second step will ask for, so that it comes into the cache.
+    /// Asks for what the second step is going to read.
     #[inline]
-    pub(crate) fn touch_label(&self, directory: &Directory) -> usize {
-        match self {
-            Step::Labelled(_, hash) => directory.touch_label(*hash),
-            _ => 0,
+    pub(crate) fn fetch_label(&self, directory: &Directory) {
+        if let Step::Labelled(_, hash) = self {
+            directory.fetch_label(*hash);
         }
     }
 
-    /// Reads what the third step will ask for.
+    /// Asks for what the third step is going to read.
     #[inline]
-    pub(crate) fn touch_rankings(&self, directory: &Directory, matched: &Match<'_>) -> usize {
-        match self {
-            Step::Locate(place, service) => locate::touch_rankings(directory, place.zone.facts(*service).id, matched),
-            _ => 0,
+    pub(crate) fn fetch_choice(&self, directory: &Directory, matched: &Match<'_>) {
+        if let Step::Locate(place, service) = self {
+            locate::fetch(directory, place.zone.facts(*service).id, matched);
         }
     }
 
-    /// Reads what the last step and the writing will ask for.
+    /// Reads what the last step and the writing will ask for, so that it comes into the cache.
     #[inline]
     pub(crate) fn touch_content(&self, directory: &Directory) -> usize {
         match self {

@@ -526,9 +526,19 @@ impl Directory {
         self.lbs.of_label(hash, label)
     }
 
-    /// Reads what [`Directory::lb_of_label`] is going to compare, so that it comes into the cache.
-    pub(crate) fn touch_label(&self, hash: u32) -> usize {
-        self.lbs.touch(hash)
+    /// Asks for what [`Directory::lb_of_label`] is going to compare.
+    #[inline]
+    pub(crate) fn fetch_label(&self, hash: u32) {
+        self.lbs.fetch_label(hash);
+    }
+
+    /// Asks for what is known of a DNS-LB, and whether it has ranked a service.
+    #[inline]
+    pub(crate) fn fetch_lb(&self, lb: LbIndex, service: ServiceId) {
+        self.lbs.fetch(lb);
+        if let Some(held) = self.services.get(service.0 as usize) {
+            held.rankings.fetch(lb);
+        }
     }
 
     /// The dns-b of a label in wire form, which has this hash.

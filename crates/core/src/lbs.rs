@@ -3,6 +3,8 @@
 
 use std::{net::IpAddr, sync::Arc};
 
+use dglb_prefetch::prefetch;
+
 use crate::{
     chunked::Chunked,
     fleet::{Fallbacks, Fleet},
@@ -166,9 +168,18 @@ impl Lbs {
         self.labels.find(hash, is).map(LbIndex)
     }
 
-    /// Reads what [`Lbs::of_label`] is going to compare.
-    pub(crate) fn touch(&self, hash: u32) -> usize {
-        self.facts(LbIndex(self.labels.guess(hash))).map_or(0, |facts| usize::from(facts.label[0]))
+    /// Asks for what [`Lbs::facts`] yields.
+    #[inline]
+    pub(crate) fn fetch(&self, index: LbIndex) {
+        if let Some(facts) = self.facts(index) {
+            prefetch(facts);
+        }
+    }
+
+    /// Asks for what [`Lbs::of_label`] is going to compare.
+    #[inline]
+    pub(crate) fn fetch_label(&self, hash: u32) {
+        self.fetch(LbIndex(self.labels.guess(hash)));
     }
 
     pub(crate) fn of_identity(&self, identity: &Identity) -> Option<LbIndex> {

@@ -172,22 +172,12 @@ pub(crate) fn choices<'d>(
     (members.iter().map(|member| (*member, at.worth(member.lb))).collect(), chosen)
 }
 
-/// The DNS-LBs of an entry that [`choose`] is most likely to look at: the first ones are preferred, and a
-/// long list is nobody's hurry.
-fn likely<'d>(matched: &Match<'d>) -> impl Iterator<Item = LbIndex> + use<'d> {
-    matched.located.group.map_or(&[][..], |group| group.members()).iter().take(4).map(|member| member.lb)
-}
-
-/// Reads what [`choose`] is going to ask of the DNS-LBs of an entry, so that it comes into the cache.
+/// Asks for what [`choose`] is going to read of the DNS-LBs of an entry for a service. The first ones are
+/// preferred, and a long list is nobody's hurry.
 #[inline]
-pub(crate) fn touch_lbs(directory: &Directory, matched: &Match<'_>) -> usize {
-    likely(matched).map(|lb| directory.facts(lb).map_or(0, |facts| facts.state as usize)).sum()
-}
-
-/// The same for whether they have ranked a service.
-#[inline]
-pub(crate) fn touch_rankings(directory: &Directory, id: ServiceId, matched: &Match<'_>) -> usize {
-    likely(matched).map(|lb| usize::from(directory.has_ranking(lb, id))).sum()
+pub(crate) fn fetch(directory: &Directory, service: ServiceId, matched: &Match<'_>) {
+    let members = matched.located.group.map_or(&[][..], |group| group.members());
+    members.iter().take(4).for_each(|member| directory.fetch_lb(member.lb, service));
 }
 
 /// How rare a hash so high is: its negative binary logarithm as a share of all there are, in units of

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use dglb_prefetch::prefetch;
+
 use crate::{ranked::RankedSites, table::LbIndex};
 
 /// DNS-LBs in one block.
@@ -34,6 +36,14 @@ impl Rankings {
     pub(crate) fn has(&self, lb: LbIndex) -> bool {
         let (block, bit) = place(lb);
         self.blocks.get(block).is_some_and(|b| b.present & bit != 0)
+    }
+
+    /// Asks for what [`Rankings::has`] reads.
+    #[inline]
+    pub(crate) fn fetch(&self, lb: LbIndex) {
+        if let Some(block) = self.blocks.get(place(lb).0) {
+            prefetch(block);
+        }
     }
 
     /// The ranking of this DNS-LB.

@@ -4,7 +4,8 @@
 use std::{collections::BTreeSet, path::Path, process::Command};
 
 /// All that the core may name in its own manifest.
-const DIRECT: [&str; 8] = ["arc-swap", "arrayvec", "bytes", "prost", "serde", "siphasher", "thiserror", "tokio-util"];
+const DIRECT: [&str; 9] =
+    ["arc-swap", "arrayvec", "bytes", "dglb-prefetch", "prost", "serde", "siphasher", "thiserror", "tokio-util"];
 
 /// What of tokio comes along: its locks and channels are plain data structures. Every other feature
 /// is a runtime, a clock, or a way to the outside world.

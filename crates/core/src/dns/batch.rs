@@ -18,7 +18,7 @@ use super::{
 use crate::{
     answer::{self, Step},
     directory::Directory,
-    locate::{Match, touch_lbs},
+    locate::Match,
     table::BATCH,
 };
 
@@ -40,8 +40,7 @@ pub(super) fn respond<const N: usize>(
         }
     }
     let mut steps: ArrayVec<Step<'_>, N> = admitted.iter().map(|a| answer::named(directory, &a.question())).collect();
-    // Nobody wants these sums; what they are made of is to be read.
-    black_box(steps.iter().fold(0, |sum, step| sum ^ step.touch_label(directory)));
+    steps.iter().for_each(|step| step.fetch_label(directory));
     for (step, admitted) in steps.iter_mut().zip(&mut admitted) {
         step.labelled(directory, &admitted.question());
         if admitted.client.subnet.is_some() && step.zone().is_some_and(|zone| !zone.takes_subnets()) {
@@ -49,14 +48,14 @@ pub(super) fn respond<const N: usize>(
         }
     }
     let matches = matches::<N>(directory, &admitted, &steps);
-    black_box(matches.iter().fold(0, |sum, (_, matched)| sum ^ touch_lbs(directory, matched)));
-    black_box(matches.iter().fold(0, |sum, (whose, matched)| sum ^ steps[*whose].touch_rankings(directory, matched)));
+    matches.iter().for_each(|(whose, matched)| steps[*whose].fetch_choice(directory, matched));
     matches.iter().for_each(|(whose, matched)| steps[*whose].routed(directory, &admitted[*whose].client, matched));
     let mut located = matches.iter().peekable();
     for (at, (admitted, step)) in admitted.iter().zip(&steps).enumerate() {
         let matched = located.next_if(|(whose, _)| *whose == at).map(|(_, matched)| *matched);
         witness(admitted, &matched.unwrap_or_default(), step);
     }
+    // Nobody wants this sum; what it is made of is to be read.
     black_box(steps.iter().fold(0, |sum, step| sum ^ step.touch_content(directory)));
     for ((exchange, admitted), step) in open.into_iter().zip(&admitted).zip(&steps) {
         let answer = step.answered(directory, &admitted.question());

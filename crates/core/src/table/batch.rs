@@ -1,9 +1,10 @@
 //! Many lookups at once. A lookup waits for memory again and again, on the way to its leaf, in it and for
 //! its group; a batch does each step for all addresses before the next one, so that they wait together.
 
-use std::{hint::black_box, net::IpAddr};
+use std::net::IpAddr;
 
 use arrayvec::ArrayVec;
+use dglb_prefetch::prefetch;
 
 use super::{
     Located, MapTable,
@@ -76,7 +77,7 @@ fn answers<K: Key>(
     finish: impl Fn(&Descent<'_, K>) -> Found,
 ) -> ArrayVec<(usize, Found), BATCH> {
     while descents.iter_mut().fold(false, |any, (_, descent)| descent.step() | any) {}
-    descents.iter_mut().for_each(|(_, descent)| descent.land());
+    descents.iter_mut().for_each(|(_, descent)| descent.approach());
     // As often as the longest leaf wants it.
     let longest = descents.iter().map(|(_, descent)| descent.left()).max().unwrap_or(0);
     for _ in 0..usize::BITS - longest.saturating_sub(1).leading_zeros() {
@@ -90,8 +91,6 @@ fn complete<'t>(
     answers: ArrayVec<(usize, Found), BATCH>,
     found: &mut impl FnMut(usize, Located<'t>),
 ) {
-    let found_groups = answers.iter().filter_map(|(_, answer)| groups.at(answer.group?));
-    // Nobody wants this sum; what it is made of is to be read.
-    black_box(found_groups.fold(0, |sum, group| sum ^ group.id().0));
+    answers.iter().filter_map(|(_, answer)| groups.at(answer.group?)).for_each(prefetch);
     answers.into_iter().for_each(|(whose, answer)| found(whose, answer.located(groups)));
 }

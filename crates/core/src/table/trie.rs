@@ -7,6 +7,7 @@
 use std::{hint::select_unpredictable, iter::Peekable, sync::Arc};
 
 use arrayvec::ArrayVec;
+use dglb_prefetch::prefetch;
 
 use super::{
     Located,
@@ -81,7 +82,7 @@ pub(super) struct Descent<'t, K: Key> {
     /// What the forks on the way decided.
     inherited: Decided,
     node: &'t Node<K>,
-    /// Once all forks are passed.
+    /// Empty until all forks are passed.
     leaf: &'t [Range<K>],
     /// The range that holds the address is this one, or one of those that follow it.
     at: usize,
@@ -102,7 +103,7 @@ impl<K: Key> Trie<K> {
     pub(super) fn lookup(&self, key: K, source: u8) -> Found {
         let mut descent = self.descend(key, source);
         while descent.step() {}
-        descent.land();
+        descent.approach();
         while descent.left() > 1 {
             descent.halve();
         }
@@ -114,7 +115,15 @@ impl<K: Key> Trie<K> {
     pub(super) fn descend(&self, key: K, source: u8) -> Descent<'_, K> {
         let source = source.min(K::BITS);
         let (block, inherited, node) = (key.first(source), Decided::NOTHING, &self.root);
-        Descent { block, source, depth: 0, inherited, node, leaf: &[], at: 0, left: 0 }
+        let mut descent = Descent { block, source, depth: 0, inherited, node, leaf: &[], at: 0, left: 0 };
+        match node {
+            // What so many begin with is at hand.
+            Node::Fork(_) => {
+                descent.step();
+            }
+            Node::Leaf(leaf) => descent.land(leaf),
+        }
+        descent
     }
 
     /// The end of a lookup; without `SCOPE` that of a whole address with an entry is 0.
@@ -178,8 +187,8 @@ impl<K: Key> Trie<K> {
     }
 }
 
-impl<K: Key> Descent<'_, K> {
-    /// Passes one fork; whether there was one.
+impl<'t, K: Key> Descent<'t, K> {
+    /// Passes one fork; whether there was one. Asks for what the next step reads.
     #[inline]
     pub(super) fn step(&mut self) -> bool {
         let Node::Fork(fork) = self.node else { return false };
@@ -187,30 +196,39 @@ impl<K: Key> Descent<'_, K> {
         self.inherited = slot.decided.or(self.inherited);
         self.node = &slot.below;
         self.depth += STRIDE;
+        match &slot.below {
+            Node::Fork(fork) => prefetch(&fork.slots[self.block.octet(self.depth)]),
+            Node::Leaf(leaf) => self.land(leaf),
+        }
         true
     }
 
-    /// Once all forks are passed, goes to the leaf behind them.
+    /// Goes to the leaf behind the last fork, and asks for where the search is going to look.
     #[inline]
-    pub(super) fn land(&mut self) {
-        let Node::Leaf(leaf) = self.node else { return };
+    fn land(&mut self, leaf: &'t [Range<K>]) {
         (self.leaf, self.left) = (leaf, leaf.len());
-        if K::EVEN {
-            self.approach();
+        if !K::EVEN {
+            // The first two steps of a search by halves.
+            [1, 2, 3].into_iter().filter_map(|quarter| leaf.get(quarter * leaf.len() / 4)).for_each(prefetch);
+            return;
         }
+        let guess = (self.block.fraction(self.depth) * leaf.len() as u64 >> u32::BITS) as usize;
+        let (low, high) = (guess.saturating_sub(NEAR), (guess + NEAR).min(leaf.len()));
+        [low, guess, high].into_iter().filter_map(|at| leaf.get(at)).for_each(prefetch);
+        (self.at, self.left) = (low, high - low);
     }
 
-    /// Looks where the address would be if all ranges were of one length, as it mostly is, so that it is known
-    /// to be there, before, or behind. Of a long leaf two cache lines are read so, at once, where a search by
+    /// Looks whether the address is near where it would be if all ranges were of one length, as it mostly is,
+    /// or before or behind. Of a long leaf two or three cache lines are read so, at once, where a search by
     /// halves reads one after the other.
     #[inline]
-    fn approach(&mut self) {
-        let (leaf, length) = (self.leaf, self.leaf.len());
-        let guess = (self.block.fraction(self.depth) * length as u64 >> u32::BITS) as usize;
-        let (low, high) = (guess.saturating_sub(NEAR), (guess + NEAR).min(length));
-        let Some(first) = leaf.get(low) else { return };
-        let is_behind = leaf.get(high).is_some_and(|last| last.start() <= self.block);
-        let is_before = first.start() > self.block;
+    pub(super) fn approach(&mut self) {
+        if !K::EVEN {
+            return;
+        }
+        let (low, high, length) = (self.at, self.at + self.left, self.leaf.len());
+        let is_before = self.leaf.get(low).is_some_and(|first| first.start() > self.block);
+        let is_behind = self.leaf.get(high).is_some_and(|last| last.start() <= self.block);
         // Nobody could guess these.
         let (at, end) = (select_unpredictable(is_behind, high, low), select_unpredictable(is_behind, length, high));
         self.at = select_unpredictable(is_before, 0, at);
