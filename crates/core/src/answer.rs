@@ -111,6 +111,8 @@ pub(crate) enum Says<'d> {
 /// How far a question has come.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Step<'d> {
+    /// Nothing was looked up yet.
+    Asked,
     /// Of a name that the zone does not have, and whose label next to the zone, with this hash, may be a
     /// DNS-LB's.
     Labelled(Place<'d>, u32),
@@ -128,6 +130,7 @@ impl<'d> Step<'d> {
     /// The zone that the name is in, if something is said of it.
     pub(crate) fn zone(&self) -> Option<&'d ZoneEntry> {
         match self {
+            Self::Asked => None,
             Self::Answered(answer) => answer.content.as_ref().map(|(place, _)| place.zone),
             Self::Labelled(place, _) | Self::Locate(place, _) | Self::Routed(place, ..) | Self::Ranked(place, ..) => {
                 Some(place.zone)
@@ -141,8 +144,10 @@ impl<'d> Answer<'d> {
         Self::only(rcode::REFUSED, Decision::Refused, Ede::NotAuthoritative)
     }
 
+    const NOT_READY: Self = Self::only(rcode::SERVFAIL, Decision::NotReady, Ede::NotReady);
+
     fn not_ready() -> Self {
-        Self::only(rcode::SERVFAIL, Decision::NotReady, Ede::NotReady)
+        Self::NOT_READY
     }
 
     /// What a DNS-LB says of its own label if no dns-b can be asked.
@@ -155,7 +160,7 @@ impl<'d> Answer<'d> {
         Self { rcode: rcode::NOERROR, decision: Decision::Proof, scope: 0, ede: None, content: None }
     }
 
-    fn only(rcode: u16, decision: Decision, ede: Ede) -> Self {
+    const fn only(rcode: u16, decision: Decision, ede: Ede) -> Self {
         Self { rcode, decision, scope: 0, ede: Some(ede), content: None }
     }
 
@@ -168,18 +173,6 @@ impl<'d> Answer<'d> {
     pub(crate) fn is_authoritative(&self) -> bool {
         matches!(&self.content, Some((_, says)) if !matches!(says, Says::Referral(_)))
     }
-}
-
-/// The first step: which zone the name is in, and what it is there.
-#[inline(always)]
-pub(crate) fn named<'d>(directory: &'d Directory, question: &Question<'_>) -> Step<'d> {
-    let Some(fleet) = directory.fleet() else {
-        return Step::Answered(Answer::not_ready());
-    };
-    let Some((zone, labels)) = directory.zone_of(question.name) else {
-        return Step::Answered(outside(directory, question.name));
-    };
-    Asking { directory, question, place: Place { fleet, zone, labels } }.named()
 }
 
 /// A name in none of the zones: at a DNS-LB it may be in one that only dns-bs know.
@@ -197,6 +190,19 @@ fn outside<'d>(directory: &Directory, name: &QName) -> Answer<'d> {
 }
 
 impl<'d> Step<'d> {
+    /// The first step: which zone the name is in, and what it is there.
+    #[inline(always)]
+    pub(crate) fn named(&mut self, directory: &'d Directory, question: &Question<'_>) {
+        let Some(fleet) = directory.fleet() else {
+            *self = Step::Answered(Answer::not_ready());
+            return;
+        };
+        *self = match directory.zone_of(question.name) {
+            Some((zone, labels)) => Asking { directory, question, place: Place { fleet, zone, labels } }.named(),
+            None => Step::Answered(outside(directory, question.name)),
+        };
+    }
+
     /// The second step, for a name that the zone does not have: whether it is in a label zone.
     #[inline(always)]
     pub(crate) fn labelled(&mut self, directory: &'d Directory, question: &Question<'_>) {
@@ -216,15 +222,20 @@ impl<'d> Step<'d> {
 
     /// The last step for a service: what follows from the way chosen, or from a ranking.
     #[inline]
-    pub(crate) fn answered(&self, directory: &'d Directory, question: &Question<'_>) -> Answer<'d> {
+    pub(crate) fn answered(&mut self, directory: &'d Directory, question: &Question<'_>) -> &Answer<'d> {
         match *self {
-            Step::Answered(answer) => answer,
             Step::Routed(place, service, route, scope) => {
-                Asking { directory, question, place }.located(service, route, scope)
+                *self = Step::Answered(Asking { directory, question, place }.located(service, route, scope));
             }
-            Step::Ranked(place, service, cut) => Asking { directory, question, place }.ranked(service, cut),
+            Step::Ranked(place, service, cut) => {
+                *self = Step::Answered(Asking { directory, question, place }.ranked(service, cut));
+            }
+            _ => {}
+        }
+        match self {
+            Step::Answered(answer) => answer,
             // Nobody leaves the steps before out.
-            Step::Labelled(..) | Step::Locate(..) => Answer::not_ready(),
+            _ => &Answer::NOT_READY,
         }
     }
 

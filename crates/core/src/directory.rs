@@ -22,7 +22,7 @@ use crate::{
     dns::qname::QName,
     fleet::Fleet,
     identity::Identity,
-    index::{Index, Seed},
+    index::{Index, Seed, same},
     lbs::{LbFacts, Lbs},
     name::Name,
     net::Prefix,
@@ -545,7 +545,7 @@ impl Directory {
     #[inline]
     pub(crate) fn server_of_label(&self, hash: u32, label: &[u8]) -> Option<usize> {
         let servers = &self.fleet.as_ref()?.servers;
-        let is = |number: u32| servers.get(number as usize).is_some_and(|server| server.label() == label);
+        let is = |number: u32| servers.get(number as usize).is_some_and(|server| same(server.label(), label));
         self.servers.find(hash, is).map(|number| number as usize)
     }
 

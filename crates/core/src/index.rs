@@ -32,24 +32,33 @@ impl Seed {
     #[inline]
     pub(crate) fn hash(self, octets: &[u8]) -> u32 {
         const FACTORS: [u64; 2] = [0xa076_1d64_78bd_642f, 0xe703_7ed1_a0b4_28db];
-        let (words, rest) = octets.as_chunks::<8>();
         let mut state = self.0 ^ octets.len() as u64;
-        for word in words {
+        for word in octets.as_chunks::<8>().0 {
             state = fold(state ^ u64::from_le_bytes(*word), FACTORS[0]);
         }
-        (fold(state ^ tail(rest), FACTORS[1]) >> 16) as u32
+        (fold(state ^ end(octets), FACTORS[1]) >> 16) as u32
     }
 }
 
-/// Less than eight octets as a number, without a loop over them.
+/// Whether both are the same, without the call that a comparison of slices is: names are short.
 #[inline]
-fn tail(rest: &[u8]) -> u64 {
-    if let (Some(first), Some(last)) = (rest.first_chunk::<4>(), rest.last_chunk::<4>()) {
+pub(crate) fn same(a: &[u8], b: &[u8]) -> bool {
+    let (words, others) = (a.as_chunks::<8>().0, b.as_chunks::<8>().0);
+    a.len() == b.len() && end(a) == end(b) && words.iter().zip(others).all(|(a, b)| a == b)
+}
+
+/// The last eight octets, or what there is of them, as a number: of those of one length each has another one.
+#[inline]
+fn end(octets: &[u8]) -> u64 {
+    if let Some(last) = octets.last_chunk::<8>() {
+        return u64::from_le_bytes(*last);
+    }
+    if let (Some(first), Some(last)) = (octets.first_chunk::<4>(), octets.last_chunk::<4>()) {
         return u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last));
     }
-    match rest {
+    match octets {
         [] => 0,
-        [first, .., last] => u64::from(*first) << 16 | u64::from(rest[rest.len() / 2]) << 8 | u64::from(*last),
+        [first, .., last] => u64::from(*first) << 16 | u64::from(octets[octets.len() / 2]) << 8 | u64::from(*last),
         [only] => 1 << 24 | u64::from(*only),
     }
 }
@@ -140,6 +149,22 @@ mod tests {
         (0..100).for_each(|n| same.insert(7, n));
         assert!((0..100).all(|n| same.find(7, |found| found == n) == Some(n)));
         assert_eq!(same.find(7, |_| false), None);
+    }
+
+    #[test]
+    fn what_is_the_same_is_told_from_what_is_not() {
+        for length in 0..40 {
+            let octets: Vec<u8> = (1..=length).collect();
+            assert!(same(&octets, &octets.clone()));
+            assert!(!same(&octets, &[&octets[..], &[0]].concat()) && !same(&[&octets[..], &[7]].concat(), &octets));
+            for at in 0..octets.len() {
+                for bit in 0..8 {
+                    let mut other = octets.clone();
+                    other[at] ^= 1 << bit;
+                    assert!(!same(&octets, &other), "{at} of {length}");
+                }
+            }
+        }
     }
 
     #[test]

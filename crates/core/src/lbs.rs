@@ -9,7 +9,7 @@ use crate::{
     chunked::Chunked,
     fleet::{Fallbacks, Fleet},
     identity::Identity,
-    index::{Index, Seed},
+    index::{Index, Seed, same},
     table::LbIndex,
 };
 
@@ -164,7 +164,7 @@ impl Lbs {
     /// The DNS-LB of a label in wire form with this hash.
     #[inline]
     pub(crate) fn of_label(&self, hash: u32, label: &[u8]) -> Option<LbIndex> {
-        let is = |number: u32| self.facts.get(number as usize).is_some_and(|facts| facts.label() == label);
+        let is = |number: u32| self.facts.get(number as usize).is_some_and(|facts| same(facts.label(), label));
         self.labels.find(hash, is).map(LbIndex)
     }
 

@@ -5,7 +5,7 @@ use std::{collections::HashMap, ops::Range};
 use crate::{
     catalogue::{Mode, Service, StaticRecord, ZoneCatalogue},
     directory::{LbIndex, ServiceId},
-    index::{Index, Seed},
+    index::{Index, Seed, same},
     name::Name,
     ranked::RankedSites,
 };
@@ -140,7 +140,7 @@ impl ZoneEntry {
     /// The same, with the hash of the name.
     #[inline]
     pub(crate) fn node_of(&self, hash: u32, relative: &[u8]) -> Option<&Node> {
-        let is = |number: u32| self.nodes.get(number as usize).is_some_and(|(name, _)| **name == *relative);
+        let is = |number: u32| self.nodes.get(number as usize).is_some_and(|(name, _)| same(name, relative));
         self.index.find(hash, is).map(|number| &self.nodes[number as usize].1)
     }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use crate::{
     chunked::Chunked,
     dns::qname::QName,
-    index::{Index, Seed},
+    index::{Index, Seed, same},
     name::Name,
     zone::ZoneEntry,
 };
@@ -41,7 +41,7 @@ impl Zones {
 
     #[inline]
     fn at(&self, wire: &[u8]) -> Option<u32> {
-        let is = |number: u32| self.list.get(number as usize).is_some_and(|zone| zone.name().wire() == wire);
+        let is = |number: u32| self.list.get(number as usize).is_some_and(|zone| same(zone.name().wire(), wire));
         self.index.find(self.seed.hash(wire), is)
     }
 

@@ -15,12 +15,7 @@ use super::{
     qname::QName,
     responder::{Admitted, Responder},
 };
-use crate::{
-    answer::{self, Step},
-    directory::Directory,
-    locate::Match,
-    table::BATCH,
-};
+use crate::{answer::Step, directory::Directory, locate::Match, table::BATCH};
 
 /// Answers at most `N` packets, whose names are put where `names` are. `witness` sees of each question that
 /// the directory answers how far it has come before the last step; it has no say in anything.
@@ -39,7 +34,8 @@ pub(super) fn respond<const N: usize>(
             None => open.push(exchange),
         }
     }
-    let mut steps: ArrayVec<Step<'_>, N> = admitted.iter().map(|a| answer::named(directory, &a.question())).collect();
+    let mut steps: ArrayVec<Step<'_>, N> = admitted.iter().map(|_| Step::Asked).collect();
+    steps.iter_mut().zip(&admitted).for_each(|(step, admitted)| step.named(directory, &admitted.question()));
     steps.iter().for_each(|step| step.fetch_label(directory));
     for (step, admitted) in steps.iter_mut().zip(&mut admitted) {
         step.labelled(directory, &admitted.question());
@@ -57,9 +53,9 @@ pub(super) fn respond<const N: usize>(
     }
     // Nobody wants this sum; what it is made of is to be read.
     black_box(steps.iter().fold(0, |sum, step| sum ^ step.touch_content(directory)));
-    for ((exchange, admitted), step) in open.into_iter().zip(&admitted).zip(&steps) {
+    for ((exchange, admitted), step) in open.into_iter().zip(&admitted).zip(&mut steps) {
         let answer = step.answered(directory, &admitted.question());
-        exchange.handled = responder.render(admitted, &answer, exchange.reply);
+        exchange.handled = responder.render(admitted, answer, exchange.reply);
     }
 }
 

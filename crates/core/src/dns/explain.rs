@@ -132,7 +132,8 @@ struct Way<'d, 'm> {
 
 impl<'d> Way<'d, '_> {
     fn explain(&self, admitted: &Admitted<'_>, step: &Step<'d>) -> Explanation {
-        let answer = step.answered(self.directory, &admitted.question());
+        let mut last = *step;
+        let answer = last.answered(self.directory, &admitted.question());
         let zone = step.zone();
         let service = match (step, &answer.content) {
             (Step::Routed(_, service, ..) | Step::Ranked(_, service, _), _) => {

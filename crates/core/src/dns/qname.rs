@@ -46,11 +46,16 @@ impl QName {
             }
             labels += 1;
         }
-        // No longer than allowed, since the root label begins within [`MAX_NAME`].
-        self.octets.get_mut(..at)?.copy_from_slice(octets.get(..at)?);
-        // Length octets are below 0x40, so lower-casing the whole leaves them alone.
-        let (steps, _) = self.octets.as_chunks_mut::<STEP>();
-        steps[..at.div_ceil(STEP)].iter_mut().for_each(|step| step.make_ascii_lowercase());
+        // Length octets are below 0x40, so lower-casing the whole leaves them alone, and what follows the name is
+        // nobody's. The name is no longer than allowed, since its root label begins within [`MAX_NAME`].
+        let (whole, rest) = octets.as_chunks::<STEP>();
+        for (step, to) in self.octets.as_chunks_mut::<STEP>().0.iter_mut().take(at.div_ceil(STEP)).enumerate() {
+            match whole.get(step) {
+                Some(from) => *to = *from,
+                None => to[..rest.len()].copy_from_slice(rest),
+            }
+            to.make_ascii_lowercase();
+        }
         (self.length, self.labels) = (at as u8, labels as u8);
         Some(at)
     }
