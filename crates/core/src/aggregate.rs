@@ -47,10 +47,10 @@ impl Aggregate {
                 }
             }
         }
-        self.order = if self.rankings == 0 { None } else { self.sorted().map(|order| order.shared_by_form(service)) };
+        self.order = (self.rankings > 0).then(|| self.sorted(service)).flatten();
     }
 
-    fn sorted(&self) -> Option<RankedSites> {
+    fn sorted(&self, service: &Service) -> Option<RankedSites> {
         let mut sites: Vec<SiteRank> = self
             .sums
             .iter()
@@ -63,7 +63,7 @@ impl Aggregate {
             .collect();
         // NaN sorts behind every number in `total_cmp`; the sort is stable.
         sites.sort_by(|a, b| (a.usable == 0).cmp(&(b.usable == 0)).then(a.score.total_cmp(&b.score)));
-        RankedSites::from_order(sites)
+        Some(RankedSites::from_order(service, sites)?.shared_by_form(service))
     }
 }
 

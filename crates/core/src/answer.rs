@@ -15,6 +15,9 @@ mod label;
 
 use std::net::IpAddr;
 
+use arrayvec::ArrayVec;
+use dglb_prefetch::prefetch;
+
 use crate::{
     catalogue::{Service, StaticRecord},
     directory::{Directory, LbIndex, Node, RankedSites, ZoneEntry},
@@ -84,6 +87,33 @@ pub(crate) struct Cut<'d> {
     pub(crate) limit: u32,
 }
 
+/// How the addresses of a ranking are taken.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Chance {
+    /// One, the same for everybody, for which no more than the ranking is read.
+    First,
+    /// Perhaps several, or what this network draws.
+    Drawn(Turn),
+}
+
+impl Chance {
+    /// Those of one family.
+    #[inline]
+    pub(crate) fn addresses(
+        self,
+        service: &Service,
+        ranking: &RankedSites,
+        ipv4: bool,
+    ) -> ArrayVec<IpAddr, MAX_ANSWERS> {
+        let mut found = ArrayVec::new();
+        match self {
+            Self::First => found.extend(ranking.first(ipv4)),
+            Self::Drawn(turn) => ranking.addresses(service, ipv4, turn, &mut found),
+        }
+        found
+    }
+}
+
 /// What an answer holds beside its response code.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Says<'d> {
@@ -91,7 +121,7 @@ pub(crate) enum Says<'d> {
     Cname { lb: &'d LbFacts, ttl: u32, referral: Option<Cut<'d>> },
     /// The addresses of the best site that QTYPE allows, or the HTTPS record with them; NODATA if there
     /// is none.
-    Sites { service: &'d Service, ranking: &'d RankedSites, turn: Turn, ttl: u32, apex: Apex<'d> },
+    Sites { service: &'d Service, ranking: &'d RankedSites, chance: Chance, ttl: u32, apex: Apex<'d> },
     /// A or AAAA as configured: those of the family.
     Addresses { list: &'d [IpAddr], rtype: u16, ttl: u32 },
     /// Static records of one owner and type.
@@ -255,19 +285,27 @@ impl<'d> Step<'d> {
         }
     }
 
-    /// Reads what the last step and the writing will ask for, so that it comes into the cache.
+    /// Asks for where the ranking is that the last step is going to read.
     #[inline]
-    pub(crate) fn touch_content(&self, directory: &Directory) -> usize {
+    pub(crate) fn fetch_place_of_ranking(&self, directory: &Directory) {
+        if let Step::Ranked(place, service, Cut { lb: Some((lb, facts)), .. }) = self {
+            directory.fetch_place_of_ranking(facts.borrows.unwrap_or(*lb), place.zone.facts(*service).id);
+        }
+    }
+
+    /// Asks for what the last step and the writing are going to read.
+    #[inline]
+    pub(crate) fn fetch_content(&self, directory: &Directory) {
         match self {
-            Step::Routed(place, service, Route::Sites { ranking, .. }, _) => {
-                ranking.touch(&place.zone.catalogue().services[*service])
-            }
+            Step::Routed(_, _, Route::Sites { ranking, .. }, _) => prefetch(*ranking),
             Step::Ranked(place, service, Cut { lb: Some((lb, facts)), .. }) => {
                 let ranking = directory.ranking(facts.borrows.unwrap_or(*lb), place.zone.facts(*service).id);
-                ranking.map_or(0, |ranking| ranking.touch(&place.zone.catalogue().services[*service]))
+                ranking.into_iter().for_each(prefetch);
             }
-            Step::Answered(Answer { content: Some((_, Says::Referral(cut))), .. }) => cut.addresses().len(),
-            _ => 0,
+            Step::Answered(Answer { content: Some((_, Says::Referral(cut))), .. }) => {
+                cut.addresses().first().into_iter().for_each(prefetch);
+            }
+            _ => {}
         }
     }
 }
@@ -407,19 +445,21 @@ impl<'d> Asking<'d, '_> {
         (decision, apex): (Decision, Apex<'d>),
     ) -> Answer<'d> {
         let zone = self.place.zone;
-        let (least_ttl, service) = (zone.facts(number).least_ttl, &zone.catalogue().services[number]);
+        let (facts, service) = (zone.facts(number), &zone.catalogue().services[number]);
         match self.question.qtype {
             rtype::A | rtype::AAAA | rtype::ANY => {}
             rtype::HTTPS if service.https.is_some() => {}
             _ => return self.say(decision, Says::Nothing(apex)),
         }
         let all_down = ranking.all_down();
-        let Some(ranking) = ranking.answered(&service.policy, zone.customer_order(number)) else {
+        let Some(ranking) = ranking.answered(service, zone.customer_order(number)) else {
             return Answer::only(rcode::SERVFAIL, decision, Ede::AllSitesDown);
         };
-        let ttl = if ranking.is_unsettled() { ttl.min(least_ttl) } else { ttl };
+        let ttl = if ranking.is_unsettled() { ttl.min(facts.least_ttl) } else { ttl };
         let (turn, scope) = if ranking.is_shared() { Turn::of(self.question.client) } else { (Turn::default(), 0) };
-        let mut answer = self.say(decision, Says::Sites { service, ranking, turn, ttl, apex });
+        let is_first = facts.one_answer && !ranking.is_shared();
+        let chance = if is_first { Chance::First } else { Chance::Drawn(turn) };
+        let mut answer = self.say(decision, Says::Sites { service, ranking, chance, ttl, apex });
         answer.scope = scope;
         if all_down {
             answer.ede = Some(Ede::AllSitesDown);

@@ -63,7 +63,7 @@ impl Answered {
     /// What the answering functions make of a ranking for the client network whose turn it is.
     pub fn of(service: &Service, ranking: &Ranking, turn: Turn) -> Self {
         let (ranked, order) = (RankedSites::resolve(service, ranking), RankedSites::customer_order(service));
-        let ranked = ranked.as_ref().and_then(|ranked| ranked.answered(&service.policy, &order));
+        let ranked = ranked.as_ref().and_then(|ranked| ranked.answered(service, &order));
         let addresses = |ipv4: bool| {
             let mut found = ArrayVec::<IpAddr, MAX_ANSWERS>::new();
             ranked.into_iter().for_each(|ranked| ranked.addresses(service, ipv4, turn, &mut found));

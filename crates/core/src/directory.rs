@@ -536,6 +536,12 @@ impl Directory {
     #[inline]
     pub(crate) fn fetch_lb(&self, lb: LbIndex, service: ServiceId) {
         self.lbs.fetch(lb);
+        self.fetch_place_of_ranking(lb, service);
+    }
+
+    /// Asks for what says where a DNS-LB's ranking of a service is.
+    #[inline]
+    pub(crate) fn fetch_place_of_ranking(&self, lb: LbIndex, service: ServiceId) {
         if let Some(held) = self.services.get(service.0 as usize) {
             held.rankings.fetch(lb);
         }

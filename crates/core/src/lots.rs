@@ -117,13 +117,14 @@ impl Lots {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
     use crate::catalogue::{Mode, Policy, Site};
 
-    fn service(form: Form, weights: &[u16]) -> Service {
+    /// With a site for each weight.
+    pub(crate) fn service(form: Form, weights: &[u16]) -> Service {
         Service {
             name: "www.glb.test".parse().unwrap(),
             host: "www.test".parse().unwrap(),

@@ -1,12 +1,15 @@
 //! A ranking as answers need it: a few octets a site, resolved against one catalogue.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+};
 
 use arrayvec::ArrayVec;
 
 use crate::{
     answer::MAX_ANSWERS,
-    catalogue::{AllDown, Policy, Service, Site},
+    catalogue::{AllDown, Service, Site},
     lots::Lots,
     report::{Figures, Health, Ranking},
 };
@@ -19,9 +22,20 @@ pub use crate::lots::Turn;
 /// A service's sites, best first. Cheap to clone.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RankedSites {
+    first: First,
     sites: Arc<[SiteRank]>,
     /// What few rankings have.
     sharing: Option<Arc<Sharing>>,
+}
+
+/// What most answers are made of, so that for them nothing else has to be read: the address that is answered
+/// where one is wanted and clients are not shared out, by family.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct First {
+    v4: Option<Ipv4Addr>,
+    v6: Option<Ipv6Addr>,
+    /// No site has a usable address.
+    all_down: bool,
 }
 
 /// What is said of all sites together.
@@ -75,13 +89,13 @@ impl RankedSites {
         let said = Lots::new(service, sites.iter().zip(&shares).filter_map(lives));
         // Who says nothing of shares does not know of them.
         let lots = said.or_else(|| Lots::by_form(service, usable(&sites)));
-        Some(Self::from_order(sites)?.with(lots, ranking.unsettled))
+        Some(Self::from_order(service, sites)?.with(lots, ranking.unsettled))
     }
 
     /// All sites in the customer's order, taken as up.
     pub(crate) fn customer_order(service: &Service) -> Self {
         let sites = (0..service.sites.len()).map(|i| SiteRank { site: i as u16, usable: u16::MAX, score: f32::NAN });
-        Self { sites: sites.collect(), sharing: None }.shared_by_form(service)
+        Self::new(service, sites.collect()).shared_by_form(service)
     }
 
     /// This order, shared out as the policy's form says.
@@ -111,7 +125,7 @@ impl RankedSites {
             });
             Some(SiteRank { site: index as u16, usable: bits.fold(0, |a, b| a | b), score: rank.score })
         });
-        let renumbered = Self::from_order(sites.collect())?;
+        let renumbered = Self::from_order(after, sites.collect())?;
         let shares = self.lots().into_iter().flat_map(Lots::shares);
         let usable = |site: usize| renumbered.sites.iter().any(|r| usize::from(r.site) == site && r.usable != 0);
         let shares = shares.filter_map(|(site, share)| Some((new_place(site)?.1, share)));
@@ -119,8 +133,23 @@ impl RankedSites {
         Some(renumbered.with(lots, self.is_unsettled()))
     }
 
-    pub(crate) fn from_order(sites: Vec<SiteRank>) -> Option<Self> {
-        (!sites.is_empty()).then(|| Self { sites: sites.into(), sharing: None })
+    /// This order, unless it is empty.
+    pub(crate) fn from_order(service: &Service, sites: Vec<SiteRank>) -> Option<Self> {
+        (!sites.is_empty()).then(|| Self::new(service, sites.into()))
+    }
+
+    fn new(service: &Service, sites: Arc<[SiteRank]>) -> Self {
+        let all_down = sites.iter().all(|s| s.usable == 0);
+        let mut ranked = Self { first: First { all_down, ..First::default() }, sites, sharing: None };
+        let one = |ipv4| {
+            let mut found = ArrayVec::new();
+            ranked.add_best(service, ipv4, 1, &mut found);
+            found.first().copied()
+        };
+        let (v4, v6) = (one(true), one(false));
+        ranked.first.v4 = v4.and_then(|address| if let IpAddr::V4(v4) = address { Some(v4) } else { None });
+        ranked.first.v6 = v6.and_then(|address| if let IpAddr::V6(v6) = address { Some(v6) } else { None });
+        ranked
     }
 
     /// Best first.
@@ -155,25 +184,30 @@ impl RankedSites {
     }
 
     /// Whether no site has a usable address: then the last good ones are answered.
+    #[inline]
     pub fn all_down(&self) -> bool {
-        self.sites.iter().all(|s| s.usable == 0)
+        self.first.all_down
     }
 
     /// What is answered for it: itself, or while all sites are down what the policy says, which may be
     /// `order`, the customer's, or nothing but a failure.
     #[inline]
-    pub(crate) fn answered<'r>(&'r self, policy: &Policy, order: &'r Self) -> Option<&'r Self> {
-        match policy.all_down {
-            AllDown::CustomerOrder if self.all_down() => Some(order),
-            AllDown::Fail if self.all_down() => None,
-            _ => Some(self),
+    pub(crate) fn answered<'r>(&'r self, service: &Service, order: &'r Self) -> Option<&'r Self> {
+        if !self.all_down() {
+            return Some(self);
+        }
+        match service.policy.all_down {
+            AllDown::CustomerOrder => Some(order),
+            AllDown::Fail => None,
+            AllDown::LastGood => Some(self),
         }
     }
 
-    /// Reads what [`RankedSites::addresses`] is going to read first.
-    pub(crate) fn touch(&self, service: &Service) -> usize {
-        let best = self.sites.first().and_then(|rank| service.sites.get(usize::from(rank.site)));
-        best.and_then(|site| site.addresses.first()).map_or(0, |address| usize::from(address.is_ipv4()))
+    /// The only address that [`RankedSites::addresses`] finds for a service that wants one, where
+    /// clients are not shared out.
+    #[inline]
+    pub(crate) fn first(&self, ipv4: bool) -> Option<IpAddr> {
+        if ipv4 { self.first.v4.map(IpAddr::V4) } else { self.first.v6.map(IpAddr::V6) }
     }
 
     /// The addresses to answer with, for IPv4 or IPv6.
@@ -192,10 +226,17 @@ impl RankedSites {
                 return;
             }
         }
+        self.add_best(service, ipv4, wanted(service), found);
+    }
+
+    /// As many addresses as are wanted, of the best sites.
+    fn add_best(&self, service: &Service, ipv4: bool, wanted: usize, found: &mut ArrayVec<IpAddr, MAX_ANSWERS>) {
         let all_down = self.all_down();
-        self.add_addresses(service, ipv4, all_down, found);
+        let near = |best, score| within_margin(service, best, score);
+        let living = self.sites.iter().filter(|r| all_down || r.usable != 0);
+        add_sites(service, ipv4, (living, all_down), (near, wanted), found);
         if found.is_empty() && ipv4 && !all_down {
-            self.add_addresses(service, ipv4, true, found);
+            add_sites(service, ipv4, (self.sites.iter(), true), (near, wanted), found);
         }
     }
 
@@ -212,27 +253,26 @@ impl RankedSites {
         let ranks = lots.order(turn, of_family).filter(|site| of_family(*site)).filter_map(rank);
         let scored = !service.policy.form.is_spread();
         let near = |best: f32, score: f32| !scored || score.is_nan() || within_margin(service, best, score);
-        add_sites(service, ipv4, (ranks, false), near, found);
+        add_sites(service, ipv4, (ranks, false), (near, wanted(service)), found);
         lots.shares().any(|(site, _)| of_family(site))
-    }
-
-    /// With `all_down` those that are not usable, too.
-    fn add_addresses(&self, service: &Service, ipv4: bool, all_down: bool, found: &mut ArrayVec<IpAddr, MAX_ANSWERS>) {
-        let ranks = self.sites.iter().filter(|r| all_down || r.usable != 0);
-        add_sites(service, ipv4, (ranks, all_down), |best, score| within_margin(service, best, score), found);
     }
 }
 
-/// The addresses of these sites, as many as the service wants, down to the first that is not near the best.
+/// How many addresses an answer of the service has at most.
+fn wanted(service: &Service) -> usize {
+    usize::from(service.answers).min(MAX_ANSWERS)
+}
+
+/// The addresses of these sites, as many as are wanted, down to the first that is not near the best. With
+/// `all_down` those that are not usable, too.
 #[inline]
 fn add_sites<'r>(
     service: &Service,
     ipv4: bool,
     (ranks, all_down): (impl Iterator<Item = &'r SiteRank>, bool),
-    near: impl Fn(f32, f32) -> bool,
+    (near, wanted): (impl Fn(f32, f32) -> bool, usize),
     found: &mut ArrayVec<IpAddr, MAX_ANSWERS>,
 ) {
-    let wanted = usize::from(service.answers).min(MAX_ANSWERS);
     let mut best: Option<f32> = None;
     for rank in ranks {
         let Some(site) = service.sites.get(usize::from(rank.site)) else { continue };

@@ -38,7 +38,7 @@ impl Rankings {
         self.blocks.get(block).is_some_and(|b| b.present & bit != 0)
     }
 
-    /// Asks for what [`Rankings::has`] reads.
+    /// Asks for what [`Rankings::has`] reads, and [`Rankings::get`] first.
     #[inline]
     pub(crate) fn fetch(&self, lb: LbIndex) {
         if let Some(block) = self.blocks.get(place(lb).0) {
@@ -110,11 +110,12 @@ impl Rankings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ranked::SiteRank;
+    use crate::{catalogue::Form, lots::tests::service, ranked::SiteRank};
 
     #[test]
     fn rankings_come_and_go() {
-        let of = |site| RankedSites::from_order(vec![SiteRank { site, usable: 1, score: 0.0 }]);
+        let service = service(Form::Best, &[1]);
+        let of = |site| RankedSites::from_order(&service, vec![SiteRank { site, usable: 1, score: 0.0 }]);
         let mut rankings = Rankings::default();
         let mut numbers: Vec<u32> = (0..300).map(|n| n * 7_919 % 1_000).collect();
         for n in &numbers {

@@ -48,6 +48,16 @@ pub(crate) struct ServiceFacts {
     pub(crate) least_ttl: u32,
     /// Who answers.
     pub(crate) mode: Mode,
+    /// Whether an answer has one address at most.
+    pub(crate) one_answer: bool,
+}
+
+impl ServiceFacts {
+    fn new(service: &Service, id: ServiceId) -> Self {
+        let ttl = service.ttl;
+        let least_ttl = service.least_ttl.unwrap_or(ttl).min(ttl);
+        Self { id, ttl, least_ttl, mode: service.mode, one_answer: service.answers <= 1 }
+    }
 }
 
 /// What is at a name: a service, static records, or only something further down.
@@ -80,10 +90,7 @@ impl ZoneEntry {
         for (number, (name, _)) in (0..).zip(&nodes) {
             index.insert(seed.hash(name), number);
         }
-        let facts = catalogue.services.iter().zip(ids);
-        let least = |s: &Service| s.least_ttl.unwrap_or(s.ttl).min(s.ttl);
-        let facts =
-            facts.map(|(s, id)| ServiceFacts { id: *id, ttl: s.ttl, least_ttl: least(s), mode: s.mode }).collect();
+        let facts = catalogue.services.iter().zip(ids).map(|(s, id)| ServiceFacts::new(s, *id)).collect();
         let customer_orders = catalogue.services.iter().map(RankedSites::customer_order).collect();
         Self {
             catalogue,

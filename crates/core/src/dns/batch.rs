@@ -6,8 +6,6 @@
 //!               └ look up who asks → touch → routed (choose) ┘
 //! ```
 
-use std::hint::black_box;
-
 use arrayvec::ArrayVec;
 
 use super::{
@@ -43,6 +41,7 @@ pub(super) fn respond<const N: usize>(
             admitted.client = admitted.client.without_subnet();
         }
     }
+    steps.iter().for_each(|step| step.fetch_place_of_ranking(directory));
     let matches = matches::<N>(directory, &admitted, &steps);
     matches.iter().for_each(|(whose, matched)| steps[*whose].fetch_choice(directory, matched));
     matches.iter().for_each(|(whose, matched)| steps[*whose].routed(directory, &admitted[*whose].client, matched));
@@ -51,8 +50,7 @@ pub(super) fn respond<const N: usize>(
         let matched = located.next_if(|(whose, _)| *whose == at).map(|(_, matched)| *matched);
         witness(admitted, &matched.unwrap_or_default(), step);
     }
-    // Nobody wants this sum; what it is made of is to be read.
-    black_box(steps.iter().fold(0, |sum, step| sum ^ step.touch_content(directory)));
+    steps.iter().for_each(|step| step.fetch_content(directory));
     for ((exchange, admitted), step) in open.into_iter().zip(&admitted).zip(&mut steps) {
         let answer = step.answered(directory, &admitted.question());
         exchange.handled = responder.render(admitted, answer, exchange.reply);

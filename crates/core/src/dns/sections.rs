@@ -2,8 +2,6 @@
 
 use std::net::IpAddr;
 
-use arrayvec::ArrayVec;
-
 use super::{
     qname::QName,
     rrset::{LABEL_SERVERS, of_family},
@@ -11,11 +9,11 @@ use super::{
     writer::{Full, Pointer, Section, Writer},
 };
 use crate::{
-    answer::{Apex, Cut, Place, Says},
+    answer::{Apex, Chance, Cut, Place, Says},
     catalogue::Service,
     fleet::FleetServer,
     lbs::LbFacts,
-    ranked::{RankedSites, Turn},
+    ranked::RankedSites,
 };
 
 /// Most seconds that "this site has no such family now" may be cached (design section 5).
@@ -47,8 +45,8 @@ impl<'d> Sections<'_, 'd> {
                 }
                 Ok(())
             }
-            Says::Sites { service, ranking, turn, ttl, apex } => {
-                self.sites(writer, (service, ranking, turn), ttl, &apex)
+            Says::Sites { service, ranking, chance, ttl, apex } => {
+                self.sites(writer, (service, ranking, chance), ttl, &apex)
             }
             Says::Addresses { list, rtype, ttl } => {
                 set(writer, Section::Answer, |w| addresses(w, QNAME, ttl, (list, rtype)))
@@ -105,20 +103,19 @@ impl<'d> Sections<'_, 'd> {
     fn sites(
         &self,
         writer: &mut Writer<'_>,
-        (service, ranking, turn): (&Service, &RankedSites, Turn),
+        (service, ranking, chance): (&Service, &RankedSites, Chance),
         ttl: u32,
         apex: &Apex<'_>,
     ) -> Result<(), Full> {
         if self.qtype == rtype::HTTPS
             && let Some(https) = &service.https
         {
-            return set(writer, Section::Answer, |w| svcb::record(w, ttl, https, (service, ranking, turn)));
+            return set(writer, Section::Answer, |w| svcb::record(w, ttl, https, (service, ranking, chance)));
         }
         // RFC 8482 section 4.1: one RRset is enough for ANY.
         let families = [rtype::A, rtype::AAAA];
         for rtype in families.into_iter().filter(|family| [*family, rtype::ANY].contains(&self.qtype)) {
-            let mut found: ArrayVec<IpAddr, { crate::answer::MAX_ANSWERS }> = ArrayVec::new();
-            ranking.addresses(service, rtype == rtype::A, turn, &mut found);
+            let found = chance.addresses(service, ranking, rtype == rtype::A);
             if !found.is_empty() {
                 return set(writer, Section::Answer, |w| addresses(w, QNAME, ttl, (&found, rtype)));
             }

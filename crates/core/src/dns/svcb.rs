@@ -10,9 +10,9 @@ use super::{
     writer::{Full, Pointer, Writer},
 };
 use crate::{
-    answer::MAX_ANSWERS,
+    answer::{Chance, MAX_ANSWERS},
     catalogue::{HttpsRecord, MAX_ALPN, Service},
-    ranked::{RankedSites, Turn},
+    ranked::RankedSites,
 };
 
 /// SvcParamKeys (RFC 9460 section 14.3.2), in the order in which they must stand (section 2.2).
@@ -34,10 +34,10 @@ pub(super) fn record(
     w: &mut Writer<'_>,
     ttl: u32,
     https: &HttpsRecord,
-    (service, ranking, turn): (&Service, &RankedSites, Turn),
+    (service, ranking, chance): (&Service, &RankedSites, Chance),
 ) -> Result<u16, Full> {
     // Every catalogue that was taken in fits.
-    let rdata = rdata(https, service, (ranking, turn)).map_err(|_| Full)?;
+    let rdata = rdata(https, service, (ranking, chance)).map_err(|_| Full)?;
     w.record(Pointer::QNAME, rtype::HTTPS, ttl, rdata.len())?;
     w.bytes(&rdata)?;
     Ok(1)
@@ -46,7 +46,7 @@ pub(super) fn record(
 fn rdata(
     record: &HttpsRecord,
     service: &Service,
-    (ranking, turn): (&RankedSites, Turn),
+    (ranking, chance): (&RankedSites, Chance),
 ) -> Result<ArrayVec<u8, MAX_RDATA>, CapacityError> {
     let mut rdata = ArrayVec::new();
     rdata.try_extend_from_slice(&HEAD)?;
@@ -65,8 +65,8 @@ fn rdata(
         rdata.try_extend_from_slice(&port.to_be_bytes())?;
     }
     if record.hints {
-        hints(&mut rdata, service, (ranking, turn), true)?;
-        hints(&mut rdata, service, (ranking, turn), false)?;
+        hints(&mut rdata, service, (ranking, chance), true)?;
+        hints(&mut rdata, service, (ranking, chance), false)?;
     }
     Ok(rdata)
 }
@@ -75,11 +75,10 @@ fn rdata(
 fn hints(
     rdata: &mut ArrayVec<u8, MAX_RDATA>,
     service: &Service,
-    (ranking, turn): (&RankedSites, Turn),
+    (ranking, chance): (&RankedSites, Chance),
     ipv4: bool,
 ) -> Result<(), CapacityError> {
-    let mut addresses: ArrayVec<IpAddr, MAX_ANSWERS> = ArrayVec::new();
-    ranking.addresses(service, ipv4, turn, &mut addresses);
+    let addresses = chance.addresses(service, ranking, ipv4);
     let (number, size) = if ipv4 { (IPV4_HINT, 4) } else { (IPV6_HINT, 16) };
     if !addresses.is_empty() {
         key(rdata, number, addresses.len() * size)?;
@@ -125,7 +124,7 @@ mod tests {
     }
 
     fn written(record: &HttpsRecord, service: &Service) -> Vec<u8> {
-        rdata(record, service, (&RankedSites::customer_order(service), Turn::default())).unwrap().to_vec()
+        rdata(record, service, (&RankedSites::customer_order(service), Chance::First)).unwrap().to_vec()
     }
 
     #[test]
@@ -165,6 +164,6 @@ mod tests {
         assert_eq!(written(&record, &service).len(), MAX_RDATA);
         // Nobody serves this; it must not panic either.
         let beyond = HttpsRecord { alpn: vec!["x".repeat(300)], ..record };
-        assert!(rdata(&beyond, &service, (&RankedSites::customer_order(&service), Turn::default())).is_err());
+        assert!(rdata(&beyond, &service, (&RankedSites::customer_order(&service), Chance::First)).is_err());
     }
 }
