@@ -227,10 +227,11 @@ impl<'d> Step<'d> {
             *self = Step::Answered(Answer::not_ready());
             return;
         };
-        *self = match directory.zone_of(question.name) {
-            Some((zone, labels)) => Asking { directory, question, place: Place { fleet, zone, labels } }.named(),
-            None => Step::Answered(outside(directory, question.name)),
+        let Some((zone, labels)) = directory.zone_of(question.name) else {
+            *self = Step::Answered(outside(directory, question.name));
+            return;
         };
+        *self = Asking { directory, question, place: Place { fleet, zone, labels } }.named();
     }
 
     /// The second step, for a name that the zone does not have: whether it is in a label zone.
@@ -325,6 +326,7 @@ struct Asking<'d, 'q> {
 }
 
 impl<'d> Asking<'d, '_> {
+    #[inline(always)]
     fn named(&self) -> Step<'d> {
         let Place { fleet, zone, labels } = self.place;
         if labels == 0 {

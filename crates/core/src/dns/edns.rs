@@ -20,11 +20,11 @@ pub(super) const EDE_NOT_READY: u16 = 14;
 pub(super) const EDE_NOT_AUTHORITATIVE: u16 = 20;
 pub(super) const EDE_NOT_SUPPORTED: u16 = 21;
 
-/// Reads an OPT record into `edns`, where [`Edns::default`] stands; the response code that it deserves.
+/// Reads an OPT record; the response code that it deserves.
 #[inline(always)]
-pub(super) fn read<'p>(record: &Record<'p>, edns: &mut Edns<'p>) -> u16 {
+pub(super) fn read<'p>(record: &Record<'p>, edns: &mut Option<Edns<'p>>) -> u16 {
     let [_extended_rcode, version, flags, _] = record.ttl;
-    (edns.payload, edns.dnssec_ok) = (record.class, flags & 0x80 != 0);
+    let edns = edns.insert(Edns { payload: record.class, dnssec_ok: flags & 0x80 != 0, ..Edns::default() });
     // RFC 6891 section 6.1.3: an unknown version is told so, whatever else is in the record.
     if version > 0 {
         return rcode::BADVERS;

@@ -212,7 +212,7 @@ impl<'p> Cursor<'p> {
                 if usize::from(u16::from_be_bytes([*l0, *l1])) == rdata.len() =>
             {
                 let (class, ttl) = (u16::from_be_bytes([*c0, *c1]), [*t0, *t1, *t2, *t3]);
-                edns::read(&Record { root: true, rtype: TYPE_OPT, class, ttl, rdata }, edns.insert(Edns::default()))
+                edns::read(&Record { root: true, rtype: TYPE_OPT, class, ttl, rdata }, edns)
             }
             _ => self.any_records(counts, edns),
         }
@@ -239,7 +239,7 @@ impl<'p> Cursor<'p> {
                 edns.get_or_insert_default();
                 return rcode::FORMERR;
             }
-            let rcode = edns::read(&record, edns.insert(Edns::default()));
+            let rcode = edns::read(&record, edns);
             if rcode != rcode::NOERROR {
                 return rcode;
             }

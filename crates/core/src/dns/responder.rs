@@ -176,7 +176,7 @@ impl<'a> Responder<'a> {
     }
 
     /// Writes the reply with an answer.
-    #[inline]
+    #[inline(always)]
     pub(super) fn render(&self, admitted: &Admitted<'_>, answer: &Answer<'_>, reply: &mut [u8]) -> Handled {
         let Admitted { query, terms, client, limit, .. } = admitted;
         if answer.decision == Decision::Proof {

@@ -127,7 +127,7 @@ impl<K: Key> Trie<K> {
     }
 
     /// The end of a lookup; without `SCOPE` that of a whole address with an entry is 0.
-    #[inline]
+    #[inline(always)]
     pub(super) fn finish<const SCOPE: bool>(&self, descent: &Descent<'_, K>) -> Found {
         let Descent { block, source, depth, inherited, leaf, at, .. } = *descent;
         // Most often one range holds the whole block, and always if this is a whole address.
@@ -139,8 +139,14 @@ impl<K: Key> Trie<K> {
         if !SCOPE && decided.group().is_some() {
             return Found::new(decided, 0);
         }
+        Found::new(decided, self.scope(descent, decided))
+    }
+
+    /// The least depth at which everybody around the block, all of whom get the same, still does.
+    fn scope(&self, descent: &Descent<'_, K>, decided: Decided) -> u8 {
+        let Descent { block, source, depth, inherited, leaf, at, .. } = *descent;
         let scope = ranges::scope(leaf, at, block, inherited);
-        Found::new(decided, scope.unwrap_or_else(|| self.path(block, source).widest(depth, decided.group())))
+        scope.unwrap_or_else(|| self.path(block, source).widest(depth, decided.group()))
     }
 
     /// A lookup where entries longer than `source` divide the block: they do not decide, but they
