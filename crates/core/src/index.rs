@@ -64,13 +64,16 @@ fn end(octets: &[u8]) -> u64 {
 }
 
 /// A persistent index that only grows. A change copies all of it where a reader holds the old one:
-/// eight octets for each of at most four places a name, and names seldom come.
+/// eight octets for each of at most eight places a name, and names seldom come.
 #[derive(Clone, Debug)]
 pub(crate) struct Index {
     /// Hash and number in one word; a power of two of them.
     slots: Arc<[u64]>,
     used: usize,
 }
+
+/// Places that there are at least. Where nearly all of few are free, nobody has to guess whether one is.
+const FEWEST: usize = 64;
 
 /// A place that is free: no number is as large.
 const FREE: u64 = u32::MAX as u64;
@@ -111,7 +114,8 @@ impl Index {
         self.used += 1;
         // At most half full, or a search could become long.
         if 2 * self.used > self.slots.len() {
-            let old = std::mem::replace(&mut self.slots, vec![FREE; (4 * self.used).next_power_of_two()].into());
+            let old =
+                std::mem::replace(&mut self.slots, vec![FREE; (4 * self.used).next_power_of_two().max(FEWEST)].into());
             let slots = Arc::make_mut(&mut self.slots);
             old.iter().filter(|slot| **slot as u32 != u32::MAX).for_each(|slot| put(slots, *slot));
         }

@@ -11,7 +11,7 @@ use super::{
     responder::Admitted,
     rrset::{family, of_family},
     rtype,
-    writer::{Full, Pointer, Section, Writer},
+    writer::{Full, Pointer, RECORD, Section, Writer},
 };
 use crate::{
     directory::Directory,
@@ -144,21 +144,16 @@ impl Place<'_> {
     /// RFC 1035 section 3.3.13.
     fn soa(&self, w: &mut Writer<'_>) -> Result<(), Full> {
         let (contact, ttl) = (self.fleet.hostmaster.wire(), &self.fleet.ttl);
-        w.record(self.apex, rtype::SOA, ttl.negative, SERVER.len() + 2 + contact.len() + 20)?;
-        w.bytes(SERVER)?;
-        w.bytes(&self.apex.wire())?;
-        w.bytes(contact)?;
         let fields = [self.fleet.serial, ttl.refresh, ttl.retry, ttl.expire, ttl.negative].map(u32::to_be_bytes);
-        w.bytes(fields.as_flattened())
+        let rdata = [SERVER, &self.apex.wire(), contact, fields.as_flattened()];
+        w.record(self.apex, rtype::SOA, ttl.negative, rdata)
     }
 
     /// The name server, and its addresses as far as they fit.
     fn servers(&self, writer: &mut Writer<'_>) -> Result<(), Full> {
         let ttl = self.fleet.ttl.apex_ns;
-        writer.record(self.apex, rtype::NS, ttl, SERVER.len() + 2)?;
-        let name = Pointer::to(writer.length())?;
-        writer.bytes(SERVER)?;
-        writer.bytes(&self.apex.wire())?;
+        let name = Pointer::to(writer.length() + RECORD)?;
+        writer.record(self.apex, rtype::NS, ttl, [SERVER, &self.apex.wire()])?;
         writer.count(Section::Answer, 1);
         let mark = writer.mark();
         let rtype = if self.zone.family == Family::V4 { rtype::A } else { rtype::AAAA };
@@ -173,8 +168,8 @@ impl Place<'_> {
         let mut count = 0;
         for address in self.zone.addresses.iter().filter(|address| of_family(address, rtype)) {
             match address {
-                std::net::IpAddr::V4(v4) => w.record(owner, rtype, ttl, 4).and_then(|()| w.bytes(&v4.octets()))?,
-                std::net::IpAddr::V6(v6) => w.record(owner, rtype, ttl, 16).and_then(|()| w.bytes(&v6.octets()))?,
+                std::net::IpAddr::V4(v4) => w.record(owner, rtype, ttl, [&v4.octets()])?,
+                std::net::IpAddr::V6(v6) => w.record(owner, rtype, ttl, [&v6.octets()])?,
             }
             count += 1;
         }
@@ -185,7 +180,5 @@ impl Place<'_> {
 /// TXT with the secret, for nobody's cache.
 fn text(w: &mut Writer<'_>, secret: &Secret) -> Result<(), Full> {
     let text = secret.text();
-    w.record(Pointer::QNAME, rtype::TXT, 0, 1 + text.len())?;
-    w.bytes(&[text.len() as u8])?;
-    w.bytes(&text)
+    w.record(Pointer::QNAME, rtype::TXT, 0, [&[text.len() as u8], &text])
 }

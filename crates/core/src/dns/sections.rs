@@ -6,7 +6,7 @@ use super::{
     qname::QName,
     rrset::{LABEL_SERVERS, of_family},
     rtype, svcb,
-    writer::{Full, Pointer, Section, Writer},
+    writer::{Full, Pointer, RECORD, Section, Writer},
 };
 use crate::{
     answer::{Apex, Chance, Cut, Place, Says},
@@ -18,8 +18,6 @@ use crate::{
 
 /// Most seconds that "this site has no such family now" may be cached (design section 5).
 const FAMILY_DOWN: u32 = 30;
-/// Octets of a record in front of its RDATA, the owner being a pointer.
-const HEAD: usize = 12;
 /// QNAME, the owner of every record in the answer section.
 const QNAME: Pointer = Pointer::QNAME;
 
@@ -38,7 +36,7 @@ impl<'d> Sections<'_, 'd> {
         match *says {
             Says::Cname { lb, ttl, referral } => {
                 // The label is in the target, behind what precedes the zone in QNAME.
-                let label = writer.length() + HEAD + self.name.start(self.place.labels);
+                let label = writer.length() + RECORD + self.name.start(self.place.labels);
                 set(writer, Section::Answer, |w| self.cname(w, lb, ttl))?;
                 if let Some(cut) = referral {
                     self.referral_beside(writer, label, &cut);
@@ -54,8 +52,7 @@ impl<'d> Sections<'_, 'd> {
             Says::Records(list) => set(writer, Section::Answer, |w| {
                 for record in list {
                     // RFC 2181 section 5.2: one TTL for the set.
-                    w.record(QNAME, record.rtype, list[0].ttl, record.rdata.len())?;
-                    w.bytes(&record.rdata)?;
+                    w.record(QNAME, record.rtype, list[0].ttl, [&record.rdata])?;
                 }
                 Ok(list.len() as u16)
             }),
@@ -93,10 +90,7 @@ impl<'d> Sections<'_, 'd> {
     #[inline]
     fn cname(&self, w: &mut Writer<'_>, lb: &LbFacts, ttl: u32) -> Result<u16, Full> {
         let relative = &self.name[..self.name.start(self.place.labels)];
-        w.record(QNAME, rtype::CNAME, ttl, relative.len() + lb.label().len() + 2)?;
-        w.bytes(relative)?;
-        w.bytes(lb.label())?;
-        w.bytes(&self.zone().wire())?;
+        w.record(QNAME, rtype::CNAME, ttl, [relative, lb.label(), &self.zone().wire()])?;
         Ok(1)
     }
 
@@ -129,9 +123,7 @@ impl<'d> Sections<'_, 'd> {
     fn identity(&self, w: &mut Writer<'_>) -> Result<u16, Full> {
         let (name, labels) = (self.name, self.place.labels);
         let (nonce, label) = (&name[..name.start(1)], &name[name.start(labels - 1)..name.start(labels)]);
-        w.record(QNAME, rtype::TXT, 0, nonce.len() + label.len())?;
-        w.bytes(label)?;
-        w.bytes(nonce)?;
+        w.record(QNAME, rtype::TXT, 0, [label, nonce])?;
         Ok(1)
     }
 
@@ -146,31 +138,25 @@ impl<'d> Sections<'_, 'd> {
             }
         };
         let contact = fleet.hostmaster.wire();
-        w.record(owner, rtype::SOA, ttl, server.len() + 2 + contact.len() + 20)?;
-        w.bytes(server)?;
-        w.bytes(&owner.wire())?;
-        w.bytes(contact)?;
         let timers = &fleet.ttl;
         let fields = [serial, timers.refresh, timers.retry, timers.expire, timers.negative].map(u32::to_be_bytes);
-        w.bytes(fields.as_flattened())?;
+        w.record(owner, rtype::SOA, ttl, [server, &owner.wire(), contact, fields.as_flattened()])?;
         Ok(1)
     }
 
     /// `<identity>.<zone>` of every dns-b, and their addresses as far as they fit.
     fn zone_servers(&self, writer: &mut Writer<'_>) -> Result<(), Full> {
         let (servers, ttl, zone) = (&self.place.fleet.servers, self.place.fleet.ttl.apex_ns, self.zone());
-        let mut at = writer.length() + HEAD;
+        let mut at = writer.length() + RECORD;
         set(writer, Section::Answer, |w| {
             for server in servers {
-                w.record(zone, rtype::NS, ttl, server.label().len() + 2)?;
-                w.bytes(server.label())?;
-                w.bytes(&zone.wire())?;
+                w.record(zone, rtype::NS, ttl, [server.label(), &zone.wire()])?;
             }
             Ok(servers.len() as u16)
         })?;
         let glue = |server: &FleetServer| {
             let name = Pointer::to(at)?;
-            at += server.label().len() + 2 + HEAD;
+            at += server.label().len() + 2 + RECORD;
             both_families(writer, name, ttl, &server.referral)
         };
         let _ = servers.iter().try_for_each(glue);
@@ -186,13 +172,11 @@ impl<'d> Sections<'_, 'd> {
         cut: &Cut<'_>,
     ) -> Result<usize, Full> {
         let ttl = self.place.fleet.ttl.label_ns.min(cut.limit);
-        let names = writer.length() + HEAD;
+        let names = writer.length() + RECORD;
         set(writer, section, |w| {
             let servers = &LABEL_SERVERS[usize::from(cut.lb.is_none())..=cut.fallbacks.len()];
             for server in servers {
-                w.record(apex, rtype::NS, ttl, server.len() + 2)?;
-                w.bytes(server)?;
-                w.bytes(&apex.wire())?;
+                w.record(apex, rtype::NS, ttl, [server, &apex.wire()])?;
             }
             Ok(servers.len() as u16)
         })?;
@@ -217,7 +201,7 @@ impl<'d> Sections<'_, 'd> {
         let fallbacks = cut.fallbacks.of(self.place.fleet).map(|server| &server.fallback[..]);
         for addresses in cut.lb.map(|_| cut.addresses()).into_iter().chain(fallbacks) {
             both_families(writer, Pointer::to(at)?, ttl, addresses)?;
-            at += LABEL_SERVERS[0].len() + 2 + HEAD;
+            at += LABEL_SERVERS[0].len() + 2 + RECORD;
         }
         Ok(())
     }
@@ -256,8 +240,8 @@ fn addresses(w: &mut Writer<'_>, owner: Pointer, ttl: u32, (list, rtype): (&[IpA
     let mut count = 0;
     for address in list.iter().filter(|address| of_family(address, rtype)) {
         match address {
-            IpAddr::V4(v4) => w.record(owner, rtype, ttl, 4).and_then(|()| w.bytes(&v4.octets()))?,
-            IpAddr::V6(v6) => w.record(owner, rtype, ttl, 16).and_then(|()| w.bytes(&v6.octets()))?,
+            IpAddr::V4(v4) => w.record(owner, rtype, ttl, [&v4.octets()])?,
+            IpAddr::V6(v6) => w.record(owner, rtype, ttl, [&v6.octets()])?,
         }
         count += 1;
     }

@@ -38,8 +38,7 @@ pub(super) fn record(
 ) -> Result<u16, Full> {
     // Every catalogue that was taken in fits.
     let rdata = rdata(https, service, (ranking, chance)).map_err(|_| Full)?;
-    w.record(Pointer::QNAME, rtype::HTTPS, ttl, rdata.len())?;
-    w.bytes(&rdata)?;
+    w.record(Pointer::QNAME, rtype::HTTPS, ttl, [&rdata])?;
     Ok(1)
 }
 

@@ -4,15 +4,18 @@
 
 use super::query::{HEADER, Header};
 
+/// Octets of a record in front of its RDATA, the owner being a pointer.
+pub(super) const RECORD: usize = 12;
+
 /// A pointer has 14 bits for the offset.
 const MAX_TARGET: usize = 0x3fff;
 
-/// Sections behind the question, in the order of their counts in the header.
+/// Sections behind the question; the number is how far left its count stands in [`Writer::counts`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Section {
-    Answer,
-    Authority,
-    Additional,
+    Answer = 32,
+    Authority = 16,
+    Additional = 0,
 }
 
 /// The message did not fit. What was written since the last [`Writer::mark`] is to be dropped.
@@ -52,16 +55,16 @@ pub(super) struct Writer<'b> {
     id: [u8; 2],
     /// The third and fourth octet of the header.
     flags: [u8; 2],
-    questions: u8,
-    /// Records by section.
-    counts: [u16; 3],
+    /// QDCOUNT, ANCOUNT, NSCOUNT and ARCOUNT, as one number: a record has eleven octets or more, so that none is
+    /// carried over to the next.
+    counts: u64,
 }
 
 /// A place to return to when an RRset turns out not to fit.
 #[derive(Clone, Copy)]
 pub(super) struct Mark {
     at: usize,
-    counts: [u16; 3],
+    counts: u64,
 }
 
 impl<'b> Writer<'b> {
@@ -70,9 +73,8 @@ impl<'b> Writer<'b> {
     #[inline]
     pub(super) fn new(buffer: &'b mut [u8], limit: usize, reserved: usize, header: Header, question: &[u8]) -> Self {
         let limit = limit.min(buffer.len()).saturating_sub(reserved);
-        let questions = u8::from(!question.is_empty());
-        let mut writer =
-            Self { buffer, at: HEADER, limit, id: header.id, flags: header.reply_flags(), questions, counts: [0; 3] };
+        let counts = u64::from(!question.is_empty()) << 48;
+        let mut writer = Self { buffer, at: HEADER, limit, id: header.id, flags: header.reply_flags(), counts };
         // A header and a question as they were received always fit 512 octets.
         let _ = writer.bytes(question);
         writer
@@ -82,9 +84,10 @@ impl<'b> Writer<'b> {
     #[inline]
     pub(super) fn finish(self) -> usize {
         let ([i0, i1], [f0, f1]) = (self.id, self.flags);
-        let [[a0, a1], [n0, n1], [r0, r1]] = self.counts.map(u16::to_be_bytes);
         let Some(header) = self.buffer.first_chunk_mut::<HEADER>() else { return 0 };
-        *header = [i0, i1, f0, f1, 0, self.questions, a0, a1, n0, n1, r0, r1];
+        let (first, counts) = header.split_at_mut(HEADER - 8);
+        first.copy_from_slice(&[i0, i1, f0, f1]);
+        counts.copy_from_slice(&self.counts.to_be_bytes());
         self.at
     }
 
@@ -119,14 +122,13 @@ impl<'b> Writer<'b> {
 
     #[inline]
     pub(super) fn count(&mut self, section: Section, records: u16) {
-        let count = &mut self.counts[section as usize];
-        *count = count.saturating_add(records);
+        self.counts += u64::from(records) << section as u32;
     }
 
     /// How many records [`Writer::count`] has counted in a section.
     #[inline]
     pub(super) fn counted(&self, section: Section) -> u16 {
-        self.counts[section as usize]
+        (self.counts >> section as u32) as u16
     }
 
     pub(super) fn length(&self) -> usize {
@@ -161,13 +163,28 @@ impl<'b> Writer<'b> {
         self.bytes(&value.to_be_bytes())
     }
 
-    /// A record of class IN, but for its RDATA of `length` octets, which comes next.
+    /// A record of class IN, whose RDATA is these parts.
     #[inline]
-    pub(super) fn record(&mut self, owner: Pointer, rtype: u16, ttl: u32, length: usize) -> Result<(), Full> {
+    pub(super) fn record<const N: usize>(
+        &mut self,
+        owner: Pointer,
+        rtype: u16,
+        ttl: u32,
+        rdata: [&[u8]; N],
+    ) -> Result<(), Full> {
         let ([o0, o1], [t0, t1], [l0, l1, l2, l3]) = (owner.0, rtype.to_be_bytes(), ttl.to_be_bytes());
+        let length: usize = rdata.iter().map(|part| part.len()).sum();
+        let room = self.room(RECORD + length)?;
         // What does not fit 16 bits does not fit the message either.
         let [r0, r1] = (length as u16).to_be_bytes();
-        self.bytes(&[o0, o1, t0, t1, 0, 1, l0, l1, l2, l3, r0, r1])
+        let (head, mut rest) = room.split_first_chunk_mut::<RECORD>().ok_or(Full)?;
+        *head = [o0, o1, t0, t1, 0, 1, l0, l1, l2, l3, r0, r1];
+        for part in rdata {
+            let (to, behind) = rest.split_at_mut_checked(part.len()).ok_or(Full)?;
+            put(to, part);
+            rest = behind;
+        }
+        Ok(())
     }
 
     /// RDLENGTH, then what `rdata` writes.
@@ -179,6 +196,23 @@ impl<'b> Writer<'b> {
         let length = (self.at - at - 2) as u16;
         self.buffer[at..at + 2].copy_from_slice(&length.to_be_bytes());
         Ok(())
+    }
+}
+
+/// Copies octets to as many others: what is short, as labels are, without a call.
+#[inline]
+fn put(to: &mut [u8], from: &[u8]) {
+    if from.len() > 16 {
+        to.copy_from_slice(from);
+    } else if let Some(first) = from.first_chunk::<8>() {
+        to.first_chunk_mut().into_iter().for_each(|to| *to = *first);
+        // They overlap unless there are 16.
+        to.last_chunk_mut::<8>().zip(from.last_chunk()).into_iter().for_each(|(to, last)| *to = *last);
+    } else if let Some(first) = from.first_chunk::<4>() {
+        to.first_chunk_mut().into_iter().for_each(|to| *to = *first);
+        to.last_chunk_mut::<4>().zip(from.last_chunk()).into_iter().for_each(|(to, last)| *to = *last);
+    } else {
+        to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
     }
 }
 
@@ -195,17 +229,29 @@ mod tests {
         let mut buffer = [0; 512];
         let question = b"\x03wWw\x03gLb\x04test\0\0\x01\0\x01";
         let mut writer = Writer::new(&mut buffer, 512, 0, header(), question);
-        writer.record(Pointer::into_question(4), 2, 0x0102_0304, 5).unwrap();
-        let at = writer.length();
-        writer.bytes(b"\x02b1").unwrap();
-        writer.bytes(&Pointer::into_question(4).wire()).unwrap();
-        writer.record(Pointer::to(at).unwrap(), 1, 5, 0).unwrap();
+        let at = writer.length() + RECORD;
+        let apex = Pointer::into_question(4);
+        writer.record(apex, 2, 0x0102_0304, [b"\x02b1", &apex.wire()]).unwrap();
+        writer.record(Pointer::to(at).unwrap(), 1, 5, []).unwrap();
         let end = writer.finish();
         let behind = HEADER + question.len();
         let expected = b"\xc0\x10\0\x02\0\x01\x01\x02\x03\x04\0\x05\x02b1\xc0\x10\xc0\x2a\0\x01\0\x01\0\0\0\x05\0\0";
         assert_eq!(&buffer[behind..end], expected);
         assert_eq!(Pointer::to(0x3fff).map(Pointer::wire), Ok([0xff, 0xff]));
         assert_eq!(Pointer::to(0x4000), Err(Full));
+    }
+
+    #[test]
+    fn parts_of_any_length_are_put_behind_each_other() {
+        let octets: Vec<u8> = (0..40).collect();
+        for cut in 0..=octets.len() {
+            let mut buffer = [0; 512];
+            let mut writer = Writer::new(&mut buffer, 512, 0, header(), b"\x01a\0\0\x01\0\x01");
+            let at = writer.length();
+            writer.record(Pointer::QNAME, 16, 0, [&octets[..cut], &octets[cut..]]).unwrap();
+            let end = writer.finish();
+            assert_eq!(buffer[at + RECORD..end], octets, "{cut}");
+        }
     }
 
     #[test]
@@ -222,6 +268,7 @@ mod tests {
         assert_eq!(writer.bytes(&[0; 11]), Ok(()));
         assert_eq!(writer.bytes(&[0]), Err(Full));
         writer.count(Section::Authority, 258);
+        assert_eq!(writer.counted(Section::Authority), 258);
         assert_eq!(writer.finish(), 40);
         assert_eq!(buffer[..HEADER], [0, 7, 0x80, 0, 0, 1, 0, 0, 1, 2, 0, 0]);
         let tiny = Writer::new(&mut buffer[..5], 512, 11, header(), b"\x01a\0\0\x01\0\x01");

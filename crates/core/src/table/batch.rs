@@ -78,9 +78,9 @@ fn answers<K: Key>(
 ) -> ArrayVec<(usize, Found), BATCH> {
     while descents.iter_mut().fold(false, |any, (_, descent)| descent.step() | any) {}
     descents.iter_mut().for_each(|(_, descent)| descent.approach());
-    // As often as the longest leaf wants it.
-    let longest = descents.iter().map(|(_, descent)| descent.left()).max().unwrap_or(0);
-    for _ in 0..usize::BITS - longest.saturating_sub(1).leading_zeros() {
+    // As often as the longest leaf wants it, which has the highest bit of all lengths.
+    let lengths = descents.iter().fold(0, |bits, (_, descent)| bits | descent.left().saturating_sub(1));
+    for _ in 0..usize::BITS - lengths.leading_zeros() {
         descents.iter_mut().for_each(|(_, descent)| descent.halve());
     }
     descents.iter().map(|(whose, descent)| (*whose, finish(descent))).collect()

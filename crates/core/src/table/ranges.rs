@@ -6,6 +6,8 @@
 //! the neighbours on which the scope depends. A range that another one follows at the same start
 //! has no addresses; it is there because it is an entry.
 
+use std::hint::select_unpredictable;
+
 use super::{
     group::{GroupId, MOST_GROUPS},
     key::Key,
@@ -38,9 +40,10 @@ impl Decided {
         Self(group.0 << 8 | u32::from(bits))
     }
 
-    /// This one, or else what is inherited.
+    /// This one, or else what is inherited. Which of them, nobody could guess.
+    #[inline]
     pub(super) fn or(self, inherited: Self) -> Self {
-        if self == Self::NOTHING { inherited } else { self }
+        select_unpredictable(self == Self::NOTHING, inherited, self)
     }
 
     pub(super) fn group(self) -> Option<GroupId> {

@@ -218,9 +218,10 @@ impl<'t, K: Key> Descent<'t, K> {
             [1, 2, 3].into_iter().filter_map(|quarter| leaf.get(quarter * leaf.len() / 4)).for_each(prefetch);
             return;
         }
+        let Some(last) = leaf.len().checked_sub(1) else { return };
         let guess = (self.block.fraction(self.depth) * leaf.len() as u64 >> u32::BITS) as usize;
         let (low, high) = (guess.saturating_sub(NEAR), (guess + NEAR).min(leaf.len()));
-        [low, guess, high].into_iter().filter_map(|at| leaf.get(at)).for_each(prefetch);
+        [low, guess, high.min(last)].into_iter().filter_map(|at| leaf.get(at)).for_each(prefetch);
         (self.at, self.left) = (low, high - low);
     }
 
@@ -229,14 +230,12 @@ impl<'t, K: Key> Descent<'t, K> {
     /// halves reads one after the other.
     #[inline]
     pub(super) fn approach(&mut self) {
-        if !K::EVEN {
-            return;
-        }
-        let (low, high, length) = (self.at, self.at + self.left, self.leaf.len());
-        let is_before = self.leaf.get(low).is_some_and(|first| first.start() > self.block);
-        let is_behind = self.leaf.get(high).is_some_and(|last| last.start() <= self.block);
-        // Nobody could guess these.
-        let (at, end) = (select_unpredictable(is_behind, high, low), select_unpredictable(is_behind, length, high));
+        let Some(last) = self.leaf.len().checked_sub(1).filter(|_| K::EVEN) else { return };
+        let (low, high) = (self.at, self.at + self.left);
+        // Nobody could guess any of these.
+        let is_before = self.leaf[low].start() > self.block;
+        let is_behind = (high <= last) & (self.leaf[high.min(last)].start() <= self.block);
+        let (at, end) = (select_unpredictable(is_behind, high, low), select_unpredictable(is_behind, last + 1, high));
         self.at = select_unpredictable(is_before, 0, at);
         self.left = select_unpredictable(is_before, low, end) - self.at;
     }
