@@ -342,7 +342,11 @@ impl<'d> Asking<'d, '_> {
             });
         }
         let below = zone.node_of(hash, label);
-        let node = if labels == 1 { below } else { zone.node_of(self.directory.hash(relative), relative) };
+        // What is further down has a node next to the zone, too (RFC 4592 section 2.2.2).
+        let node = match below {
+            Some(_) if labels > 1 => zone.node_of(self.directory.hash(relative), relative),
+            _ => below,
+        };
         if let Some(node) = node {
             return self.own_node(node);
         }
