@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{
+    Args,
+    builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
+};
+use dglb_core::catalogue::ForcedState;
 
 use crate::map::encoded;
 
@@ -16,8 +20,8 @@ pub(crate) struct Arguments {
     #[arg(value_name = "SITE")]
     site: String,
     /// What it counts as
-    #[arg(value_enum, value_name = "STATE", required_unless_present = "undo")]
-    state: Option<State>,
+    #[arg(value_parser = states(), value_name = "STATE", required_unless_present = "undo")]
+    state: Option<ForcedState>,
     /// For how long, at most 31 days
     #[arg(long = "for", value_name = "TIME", default_value = "1h", value_parser = humantime::parse_duration)]
     time: Duration,
@@ -29,26 +33,6 @@ pub(crate) struct Arguments {
     undo: bool,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum State {
-    /// Whatever the probes say
-    Up,
-    /// New clients only where no other site is up
-    Draining,
-    /// Whatever the probes say
-    Down,
-}
-
-impl State {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Up => "up",
-            Self::Draining => "draining",
-            Self::Down => "down",
-        }
-    }
-}
-
 impl Arguments {
     /// What is asked of the daemon.
     pub(crate) fn path(&self) -> String {
@@ -57,7 +41,7 @@ impl Arguments {
             None => format!("{site}&state=none"),
             Some(state) => {
                 let reason = encoded(self.reason.as_deref().unwrap_or_default());
-                format!("{site}&state={}&seconds={}&reason={reason}", state.as_str(), self.time.as_secs())
+                format!("{site}&state={state}&seconds={}&reason={reason}", self.time.as_secs())
             }
         }
     }
@@ -69,8 +53,19 @@ impl Arguments {
             None => format!("{site} of {service} is what probes, or its customer, say"),
             Some(state) => {
                 let time = humantime::format_duration(self.time);
-                format!("{site} of {service} counts as {} for {time}", state.as_str())
+                format!("{site} of {service} counts as {state} for {time}")
             }
         }
     }
+}
+
+/// Any state, by its word.
+fn states() -> impl TypedValueParser<Value = ForcedState> {
+    let value = |state: ForcedState| {
+        PossibleValue::new(state.as_str()).help(match state {
+            ForcedState::Up | ForcedState::Down => "Whatever the probes say",
+            ForcedState::Draining => "New clients only where no other site is up",
+        })
+    };
+    PossibleValuesParser::new(ForcedState::ALL.map(value)).try_map(|word| word.parse::<ForcedState>())
 }

@@ -33,10 +33,10 @@ impl Wanted {
         let service = service.parse().map_err(|error| format!("service \"{service}\": {error}"))?;
         let state = match text("state")?.as_str() {
             "none" => None,
-            "up" => Some(ForcedState::Up),
-            "draining" => Some(ForcedState::Draining),
-            "down" => Some(ForcedState::Down),
-            other => return Err(format!("state is up, draining, down or none, not \"{other}\"")),
+            word => Some(word.parse().map_err(|_| {
+                let words = ForcedState::ALL.map(ForcedState::as_str).join(", ");
+                format!("state is {words} or none, not \"{word}\"")
+            })?),
         };
         let forced = match state {
             None => None,

@@ -10,21 +10,22 @@ mod asked;
 mod cut_off;
 mod decisions;
 mod demand;
+mod events;
 mod keep;
+mod known;
+mod ranked;
 mod residence;
 mod steering;
 mod want;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use dglb_core::{
-    catalogue::{Forced, ZoneCatalogue},
-    decided::Decided,
+    catalogue::ZoneCatalogue,
     directory::{Directory, FirstQuestion, LbIndex, LbState},
     fleet::Fleet,
     identity::Identity,
@@ -32,23 +33,19 @@ use dglb_core::{
     name::Name,
     proto::message::{FleetStamp, Message, Resync, Welcome},
     rank::Here,
-    report::Ranking,
 };
-use dglb_probe::{
-    pace::calm,
-    prober::{Sample, Target},
-    shares::InForce,
-};
+use dglb_probe::prober::Sample;
 
+pub use events::{Effects, Event};
 pub use keep::{FILE, Restored, SCHEMA};
 
 use crate::{
-    measurements::{Change, Measurements},
+    measurements::Measurements,
     metrics::{Metrics, ProbeLabels},
-    proof::{LookUp, Proofs},
-    registration::{Claim, Outgoing, Registration},
+    proof::Proofs,
+    registration::{Claim, Registration},
     reports::Reports,
-    self_check::{Arrived, Check, SelfCheck},
+    self_check::SelfCheck,
 };
 use asked::{Asked, Wish};
 use decisions::PutDown;
@@ -77,62 +74,6 @@ pub struct Settings {
     pub on_demand_after: Duration,
     /// Where it is, and in which groups.
     pub here: Here,
-}
-
-/// What happened.
-#[derive(Debug)]
-pub enum Event {
-    /// A probe ended.
-    Sample(Sample),
-    /// The DNS-ISP has these addresses now.
-    Resolvers(Vec<IpAddr>),
-    /// The world asks this DNS-LB at these addresses now.
-    Addresses(Vec<IpAddr>),
-    /// The DNS-ISP has answered a dns-b's challenge with this text.
-    LookedUp(LookUp, Vec<u8>),
-    /// Where a question to this resolver for a name of this DNS-LB arrived.
-    Arrived(IpAddr, Arrived),
-    /// The configuration claims this now.
-    Claim(Claim),
-    /// The operator says what a site of a service counts as, or takes that back.
-    Forced(Name, String, Option<Forced>),
-    /// It says this of where the DNS-LB is.
-    Here(Here),
-    /// The link to a dns-b is up; its HELLO named this fleet document.
-    Up(Identity, Box<Welcome>, FleetStamp),
-    /// A dns-b said something.
-    Said(Identity, Message),
-    /// Somebody asked for this name, below our label, and we could not answer.
-    Asked(Name),
-    /// The link to a dns-b is down, or could not be had.
-    Down(Identity),
-    /// Time went by.
-    Tick,
-}
-
-/// What has to be done.
-#[derive(Debug, Default, PartialEq)]
-pub struct Effects {
-    /// Messages to send, in this order.
-    pub send: Vec<Outgoing>,
-    /// Messages to send once the change of this number is on the disk.
-    pub after: Vec<(u64, Outgoing)>,
-    /// The directory has changed: publish it.
-    pub answers: bool,
-    /// The targets have changed: probe them.
-    pub targets: bool,
-    /// These shares of ceilings hold from now on; before anything is sent.
-    pub shares: Option<InForce>,
-    /// Sites of services to be probed at once.
-    pub probe_now: Vec<(Name, String)>,
-    /// These sites of these services, and no others of theirs, need not be probed often.
-    pub calm: Vec<(Name, BTreeSet<String>)>,
-    /// Decisions to be put down.
-    pub decided: Vec<Decided>,
-    /// Ask the DNS-ISP for these.
-    pub look_ups: Vec<LookUp>,
-    /// Ask the DNS-ISP for these, too, and see where the questions arrive.
-    pub checks: Vec<Check>,
 }
 
 /// See the module's description.
@@ -354,161 +295,6 @@ impl Keeper {
             self.keep_rankings(rankings.iter().map(|ranking| &ranking.service));
             self.put_down_confirmed(effects);
         }
-    }
-
-    /// Brings new rankings to answers and reports; `gone` are no longer ranked.
-    fn ranked(&mut self, changes: Vec<Change>, gone: Vec<Name>, effects: &mut Effects) {
-        let mut reordered = Vec::new();
-        for change in changes {
-            let (Change::Figures(ranking) | Change::Order(ranking)) = &change;
-            self.pace(ranking, effects);
-            match change {
-                Change::Figures(ranking) => self.reports.refresh(ranking),
-                Change::Order(ranking) => reordered.push(ranking),
-            }
-        }
-        if !reordered.is_empty() {
-            self.metrics.ranking_changes.inc_by(reordered.len() as u64);
-            effects.answers = true;
-            for ranking in &reordered {
-                let names: Vec<_> = ranking.sites.iter().map(|s| (s.site.as_str(), s.health())).collect();
-                tracing::info!(service = %ranking.service, order = ?names, "ranking changed");
-                self.put_down(&ranking.service, effects);
-            }
-            self.answer_with(&reordered);
-            self.keep_rankings(reordered.iter().map(|ranking| &ranking.service));
-        }
-        effects.send.extend(self.reports.change(reordered, gone, self.measurements.is_complete()));
-    }
-
-    /// Who need not be probed often, if those are others than before.
-    fn pace(&mut self, ranking: &Ranking, effects: &mut Effects) {
-        let service = self.catalogues.values().find_map(|zone| zone.service(&ranking.service));
-        let answers = service.map_or(1, |service| service.answers);
-        let calm: BTreeSet<String> = calm(ranking, answers).map(str::to_owned).collect();
-        let before = self.calm.insert(ranking.service.clone(), calm.clone());
-        if before.unwrap_or_default() != calm {
-            effects.calm.push((ranking.service.clone(), calm));
-        }
-    }
-
-    fn answer_with(&mut self, rankings: &[Ranking]) {
-        for ranking in rankings {
-            if let Err(error) = self.directory.set_ranking(self.own, ranking) {
-                tracing::error!(service = %ranking.service, %error, "own ranking not taken");
-            }
-        }
-    }
-
-    /// What answers depend on.
-    pub fn directory(&self) -> &Directory {
-        &self.directory
-    }
-
-    /// What has to be probed.
-    pub fn targets(&self) -> Vec<Target> {
-        self.measurements.targets()
-    }
-
-    /// Whether there is a fleet document, a catalogue, and a ranking for each service.
-    pub fn can_answer(&self) -> bool {
-        self.fleet.is_some() && self.measurements.can_answer()
-    }
-
-    /// The fleet document in use.
-    pub fn fleet(&self) -> Option<&Fleet> {
-        self.fleet.as_deref()
-    }
-
-    /// The catalogues in use, by zone.
-    pub fn catalogues(&self) -> &BTreeMap<Name, ZoneCatalogue> {
-        &self.catalogues
-    }
-
-    /// Zones that are gone, with the generation in which they went.
-    pub fn withdrawn(&self) -> &BTreeMap<Name, u64> {
-        &self.withdrawn
-    }
-
-    /// The dns-bs of the fleet document that are not configured here.
-    pub fn not_dialled(&self) -> &[Identity] {
-        &self.not_dialled
-    }
-
-    /// The generations that connected dns-bs offer of zones of which a newer one is in use.
-    pub fn behind(&self) -> impl Iterator<Item = (&Identity, &Name, u64)> {
-        self.behind.iter().map(|((server, zone), generation)| (server, zone, *generation))
-    }
-
-    /// The rankings of now, by service; `None` for one that is not settled.
-    pub fn rankings(&self) -> impl Iterator<Item = (&Name, Option<&Ranking>)> {
-        self.measurements.rankings()
-    }
-
-    /// Whether this host can reach nothing at all, so that failed probes say nothing of the sites.
-    pub fn is_cut_off(&self) -> bool {
-        self.measurements.is_cut_off()
-    }
-
-    /// Whether a service with this site is measured.
-    pub fn has_site(&self, service: &Name, site: &str) -> bool {
-        let mut services = self.catalogues.values().filter_map(|zone| zone.service(service));
-        services.any(|service| service.sites.iter().any(|held| held.name == site))
-    }
-
-    /// The sites of services that count as what somebody says, and who: `operator` or `customer`.
-    pub fn forced(&self) -> impl Iterator<Item = (&Name, &str, &Forced, &'static str)> {
-        self.measurements.forced()
-    }
-
-    /// What the dns-bs know of this DNS-LB's place.
-    pub fn registration(&self) -> &Registration {
-        &self.registration
-    }
-
-    /// What the dns-bs know of the sites.
-    pub fn reports(&self) -> &Reports {
-        &self.reports
-    }
-
-    /// What the dns-bs have seen of the DNS-ISP.
-    pub fn proofs(&self) -> &Proofs {
-        &self.proofs
-    }
-
-    /// Whether the ISP's users reach this DNS-LB.
-    pub fn self_check(&self) -> &SelfCheck {
-        &self.self_check
-    }
-
-    /// The dns-bs whose operator drains this DNS-LB.
-    pub fn drained_by(&self) -> &BTreeSet<Identity> {
-        &self.drained_by
-    }
-
-    /// Who this DNS-LB is.
-    pub fn identity(&self) -> &Identity {
-        &self.settings.identity
-    }
-
-    fn gauge(&self) {
-        let set = |gauge: &prometheus_client::metrics::gauge::Gauge, value: u64| {
-            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
-        };
-        let m = &self.metrics;
-        set(&m.map_generation, self.registration.generation());
-        set(&m.registered, self.registration.is_ready().into());
-        set(&m.fleet_serial, self.fleet.as_ref().map_or(0, |f| f.serial.into()));
-        set(&m.fleet_disagreements, self.fleet_disagrees().count() as u64);
-        set(&m.fleet_not_dialled, self.not_dialled.len() as u64);
-        set(&m.catalogues_behind, self.behind.len() as u64);
-        set(&m.isp_addresses_proven, self.proofs.mapped() as u64);
-        let (reaching, not_reaching) = self.self_check.counts();
-        set(&m.isp_resolvers_reaching, reaching as u64);
-        set(&m.isp_resolvers_not_reaching, not_reaching as u64);
-        set(&m.services, self.measurements.rankings().count() as u64);
-        set(&m.cut_off, self.measurements.is_cut_off().into());
-        set(&m.services_ranked, self.measurements.rankings().filter(|(_, r)| r.is_some()).count() as u64);
     }
 }
 

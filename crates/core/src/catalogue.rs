@@ -18,7 +18,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-pub use forced::{Forced, ForcedState, MAX_REASON};
+pub use forced::{Forced, ForcedState, ForcedStateError, MAX_REASON};
 pub use https::{HttpsRecord, MAX_ALPN};
 pub use location::{FARTHEST_KM, Location};
 pub use policy::{AllDown, Form, Policy, Terms};

@@ -91,6 +91,52 @@ mod tests {
     use super::*;
     use crate::{journal::Journal, lifecycle::Tasks};
 
+    /// All that a record must have. What is added later is not in those that are on disks already.
+    const OLDEST: &str = r#"{
+        "unix_ms": 1777863721000, "version": "0.1.0", "by": "sea1",
+        "service": {
+            "name": "www.glb.test.", "host": "www.test.", "mode": "referral", "ttl": 300, "answers": 1,
+            "policy": { "margin_ms": 10, "margin_percent": 10, "latency": 1.0, "cost": 0.0 }, "probes": [],
+            "sites": [
+                { "name": "s1", "addresses": ["192.0.2.1"], "cost": 0.0 },
+                { "name": "s2", "addresses": ["192.0.2.2"], "cost": 0.0 }
+            ]
+        },
+        "inputs": {
+            "service": "www.glb.test.", "catalogue": 7,
+            "policy": { "margin_ms": 10, "margin_percent": 10, "latency": 1.0, "cost": 0.0 },
+            "sites": [
+                { "site": { "name": "s1", "addresses": [], "cost": 0.0 }, "addresses": [{
+                    "figures": { "address": "192.0.2.1", "health": "up", "latency_us": 45000 },
+                    "samples": 9, "range_us": [45000, 45500]
+                }] },
+                { "site": { "name": "s2", "addresses": [], "cost": 0.0 }, "addresses": [{
+                    "figures": { "address": "192.0.2.2", "health": "up", "latency_us": 50000 },
+                    "samples": 9, "range_us": [50000, 50500]
+                }] }
+            ],
+            "previous": [{ "site": "s2" }, { "site": "s1" }]
+        },
+        "outcome": {
+            "ranking": { "service": "www.glb.test.", "catalogue": 7, "sites": [
+                { "site": "s2", "score": 50.0, "addresses": [
+                    { "address": "192.0.2.2", "health": "up", "latency_us": 50000 }
+                ] },
+                { "site": "s1", "score": 45.0, "addresses": [
+                    { "address": "192.0.2.1", "health": "up", "latency_us": 45000 }
+                ] }
+            ] },
+            "rule": "margin"
+        },
+        "answer": { "ipv4": ["192.0.2.2"], "ipv6": [] }
+    }"#;
+
+    #[test]
+    fn what_an_earlier_version_put_down_is_decided_again_alike() {
+        let record: Record = serde_json::from_str(OLDEST).unwrap();
+        assert_eq!(record.decided.again(), record.decided);
+    }
+
     fn service(policy: Policy, sites: usize, answers: u8) -> Service {
         let site = |n: usize| Site {
             name: format!("s{n}"),

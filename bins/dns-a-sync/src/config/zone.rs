@@ -172,7 +172,7 @@ fn site(section: &Section<'_>) -> Option<SiteConfig> {
 }
 
 fn forced(section: &Section<'_>) -> Option<Forced> {
-    let states = [("up", ForcedState::Up), ("draining", ForcedState::Draining), ("down", ForcedState::Down)];
+    let states = ForcedState::ALL.map(|state| (state.as_str(), state));
     let (state, until) = (section.required("state", choice(&states)), section.required("until", moment));
     let reason: Option<String> = section.required("reason", text);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());

@@ -5,7 +5,7 @@ mod keep;
 mod news;
 mod residence;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use dglb_core::{
     catalogue::{Service, ZoneStyle},
@@ -15,8 +15,10 @@ use dglb_core::{
 };
 
 use super::*;
-use crate::measurements::tests::{sample, service};
-use crate::metrics::CatalogueLabels;
+use crate::{
+    measurements::tests::{sample, service},
+    metrics::CatalogueLabels,
+};
 
 const SETTLE: Duration = Duration::from_secs(5);
 const DIGEST: Duration = Duration::from_secs(60);

@@ -1,4 +1,7 @@
 //! All that a decision follows from, as one plain value: it can be written down, and decided again.
+//!
+//! Invariant: what an earlier version did not put down is taken for what it went by then, so that its decisions are
+//! decided again as they were.
 
 use std::net::IpAddr;
 
@@ -22,24 +25,30 @@ pub struct Inputs {
     /// How sites are compared.
     pub policy: Policy,
     /// Whether answers are to live shorter while the choice may soon be another.
+    #[serde(default)]
     pub may_be_unsettled: bool,
     /// Where it is decided.
+    #[serde(default)]
     pub here: Here,
     /// The sites in the customer's order.
     pub sites: Vec<Candidate>,
     /// The sites as they were ranked before, best first; empty if they never were.
     pub previous: Vec<Placed>,
     /// Whether the choice might soon have been another then.
+    #[serde(default)]
     pub was_unsettled: bool,
     /// How long ago its shares were changed, in milliseconds.
+    #[serde(default)]
     pub shares_stood_ms: u64,
     /// How long a step stands at least: until clients have followed it and sites have told what they have to do
     /// since, in milliseconds.
+    #[serde(default)]
     pub shares_stand_ms: u64,
 }
 
 /// The point of presence that decides for its clients.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Here {
     /// The groups that the DNS-LB is in.
     pub groups: Vec<String>,
@@ -62,6 +71,7 @@ pub struct Placed {
     /// Its name.
     pub site: String,
     /// Its share of the client networks, in thousandths; 0 at all: all went to the first.
+    #[serde(default)]
     pub share: u16,
 }
 

@@ -38,8 +38,10 @@ pub struct Outcome {
     /// Why the first one is the first.
     pub rule: Rule,
     /// The sites that a constraint speaks against, best first.
+    #[serde(default)]
     pub barred: Vec<Barred>,
     /// What became of the shares of clients.
+    #[serde(default)]
     pub step: Step,
 }
 

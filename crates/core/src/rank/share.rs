@@ -28,10 +28,11 @@ const AIM: f64 = 0.9;
 const SPREAD: usize = 4;
 
 /// What became of the shares.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Step {
     /// They are what the policy's form wants.
+    #[default]
     Wanted,
     /// They are as they were, since a step was not long ago, or nobody has room.
     Stands,

@@ -1,6 +1,6 @@
 //! Which decisions are put down, with what.
 
-use dglb_core::rank::Rule;
+use dglb_core::{decided::Decided, rank::Rule};
 
 use super::*;
 

@@ -7,7 +7,7 @@ use dglb_core::{
 use prometheus_client::metrics::{counter::Counter, family::Family};
 
 use super::*;
-use crate::metrics::OutcomeLabels;
+use crate::{metrics::OutcomeLabels, registration::Outgoing, self_check::Arrived};
 
 const NONCE: Nonce = Nonce([0x5a; 16]);
 
