@@ -317,3 +317,42 @@ fn within_margin(service: &Service, best: f32, score: f32) -> bool {
     // NaN compares false: what was not measured is not near anything.
     f64::from(score) - f64::from(best) <= service.policy.margin(f64::from(best))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{catalogue::Form, lots::tests::service};
+
+    proptest! {
+        /// What is kept for most answers is what would be found for them.
+        #[test]
+        fn the_first_address_is_the_one_that_is_found(
+            sites in prop::collection::vec((prop::collection::vec(any::<bool>(), 0..4), any::<u16>()), 1..5),
+        ) {
+            let mut service = service(Form::Best, &vec![1; sites.len()]);
+            let mut number = 0;
+            for (site, (families, _)) in service.sites.iter_mut().zip(&sites) {
+                site.addresses = families.iter().map(|ipv4| {
+                    number += 1;
+                    if *ipv4 { IpAddr::from([192, 0, 2, number]) } else { IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, number.into()]) }
+                }).collect();
+            }
+            let usable = |bits: u16, addresses: usize| bits & !(u16::MAX << addresses);
+            let order = (0..).zip(&sites).map(|(site, (families, bits))| SiteRank {
+                site,
+                usable: usable(*bits, families.len()),
+                score: f32::from(site),
+            });
+            let ranked = RankedSites::from_order(&service, order.collect()).unwrap();
+            prop_assert_eq!(ranked.all_down(), ranked.sites().iter().all(|site| site.usable == 0));
+            for ipv4 in [true, false] {
+                let mut found = ArrayVec::new();
+                ranked.addresses(&service, ipv4, Turn::default(), &mut found);
+                prop_assert!(found.len() <= 1);
+                prop_assert_eq!(ranked.first(ipv4), found.first().copied());
+            }
+        }
+    }
+}

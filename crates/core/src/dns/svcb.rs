@@ -99,6 +99,7 @@ fn key(rdata: &mut ArrayVec<u8, MAX_RDATA>, number: u16, length: usize) -> Resul
 mod tests {
     use super::*;
     use crate::catalogue::{Mode, Policy, Site};
+    use crate::ranked::Turn;
 
     fn service(answers: u8, sites: &[&[&str]]) -> Service {
         let site = |(n, addresses): (usize, &&[&str])| Site {
@@ -123,7 +124,9 @@ mod tests {
     }
 
     fn written(record: &HttpsRecord, service: &Service) -> Vec<u8> {
-        rdata(record, service, (&RankedSites::customer_order(service), Chance::First)).unwrap().to_vec()
+        rdata(record, service, (&RankedSites::customer_order(service), Chance::Drawn(Turn::default())))
+            .unwrap()
+            .to_vec()
     }
 
     #[test]
@@ -141,6 +144,8 @@ mod tests {
             b"\x00\x06\x00\x10\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x01",
         ];
         assert_eq!(written(&whole, &service), expected.concat());
+        let first = rdata(&whole, &service, (&RankedSites::customer_order(&service), Chance::First));
+        assert_eq!(first.unwrap()[..], expected.concat());
     }
 
     #[test]
@@ -163,6 +168,8 @@ mod tests {
         assert_eq!(written(&record, &service).len(), MAX_RDATA);
         // Nobody serves this; it must not panic either.
         let beyond = HttpsRecord { alpn: vec!["x".repeat(300)], ..record };
-        assert!(rdata(&beyond, &service, (&RankedSites::customer_order(&service), Chance::First)).is_err());
+        assert!(
+            rdata(&beyond, &service, (&RankedSites::customer_order(&service), Chance::Drawn(Turn::default()))).is_err()
+        );
     }
 }

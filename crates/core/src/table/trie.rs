@@ -219,7 +219,7 @@ impl<'t, K: Key> Descent<'t, K> {
             return;
         }
         let Some(last) = leaf.len().checked_sub(1) else { return };
-        let guess = (self.block.fraction(self.depth) * leaf.len() as u64 >> u32::BITS) as usize;
+        let guess = ((self.block.fraction(self.depth) * leaf.len() as u64) >> u32::BITS) as usize;
         let (low, high) = (guess.saturating_sub(NEAR), (guess + NEAR).min(leaf.len()));
         [low, guess, high.min(last)].into_iter().filter_map(|at| leaf.get(at)).for_each(prefetch);
         (self.at, self.left) = (low, high - low);
