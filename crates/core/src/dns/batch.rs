@@ -1,9 +1,10 @@
 //! The way of questions through the core, each step done for all of a batch before the next one, so
-//! that they wait for memory together. A question alone is a batch of one.
+//! that they wait for memory together: what a step is going to read is asked for before (*fetch*). A question
+//! alone is a batch of one.
 //!
 //! ```text
-//! admit → named ┬ touch → labelled ─────────────────────────┬ touch → answered → render
-//!               └ look up who asks → touch → routed (choose) ┘
+//! admit → named ┬ fetch → labelled ─────────────────────────┬ fetch → answered → render
+//!               └ look up who asks → fetch → routed (choose) ┘
 //! ```
 
 use arrayvec::ArrayVec;

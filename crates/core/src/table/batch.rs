@@ -78,7 +78,7 @@ fn answers<K: Key>(
 ) -> ArrayVec<(usize, Found), BATCH> {
     while descents.iter_mut().fold(false, |any, (_, descent)| descent.step() | any) {}
     descents.iter_mut().for_each(|(_, descent)| descent.approach());
-    // As often as the longest leaf wants it, which has the highest bit of all lengths.
+    // As often as the longest of them wants it: of all lengths together it has the highest bit.
     let lengths = descents.iter().fold(0, |bits, (_, descent)| bits | descent.left().saturating_sub(1));
     for _ in 0..usize::BITS - lengths.leading_zeros() {
         descents.iter_mut().for_each(|(_, descent)| descent.halve());
