@@ -17,8 +17,9 @@ const BATCHES: u64 = 64;
 /// Questions in one batch.
 const BATCH: u64 = 32;
 /// Hundredths that a count may be above its bound. Hash tables with random keys and other versions of
-/// the C library make up for one of them.
-const TOLERANCE: u64 = 3;
+/// the C library make up for one of them, and where the sources lie, which changes the order in which the
+/// compiler looks at functions, for five.
+const TOLERANCE: u64 = 8;
 /// The table in the file.
 const TABLE: &str = "instructions-per-question";
 

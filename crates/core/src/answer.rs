@@ -8,8 +8,8 @@
 //! ```
 //!
 //! It takes no lock, no clock, no I/O and no allocation: an `Answer` borrows from the directory
-//! and says what is to be written, not the octets. It comes in two steps, since a batch of
-//! questions looks all of its addresses up between them.
+//! and says what is to be written, not the octets. It comes in steps ([`Step`]), since a batch of
+//! questions looks names, labels and addresses up between them.
 
 mod label;
 mod step;

@@ -64,7 +64,7 @@ fn end(octets: &[u8]) -> u64 {
 }
 
 /// A persistent index that only grows. A change copies all of it where a reader holds the old one:
-/// eight octets for each of at most eight places a name, and names seldom come.
+/// eight octets for each of two to eight places a name, and for 64 at least, and names seldom come.
 #[derive(Clone, Debug)]
 pub(crate) struct Index {
     /// Hash and number in one word; a power of two of them.

@@ -56,7 +56,7 @@ impl ServiceFacts {
     fn new(service: &Service, id: ServiceId) -> Self {
         let ttl = service.ttl;
         let least_ttl = service.least_ttl.unwrap_or(ttl).min(ttl);
-        Self { id, ttl, least_ttl, mode: service.mode, one_answer: service.answers <= 1 }
+        Self { id, ttl, least_ttl, mode: service.mode, one_answer: service.answers == 1 }
     }
 }
 

@@ -1,6 +1,6 @@
-//! What is asked of a directory: by the answering side for each question, by others now and then. What
-//! `fetch_…` asks for, the function of the same name reads soon after, so that a batch of questions waits for
-//! memory together.
+//! What is asked of a directory: by the answering side for each question, by others now and then. The
+//! functions `fetch_…` ask for what others here read soon after, so that a batch of questions waits for memory
+//! together.
 
 use std::sync::{Arc, atomic::Ordering};
 

@@ -84,9 +84,10 @@ pub(super) struct Descent<'t, K: Key> {
     node: &'t Node<K>,
     /// Empty until all forks are passed.
     leaf: &'t [Range<K>],
-    /// The range that holds the address is this one, or one of those that follow it.
+    /// The range that holds the address is this one, or one of those that follow it; before
+    /// [`Descent::approach`], most likely.
     at: usize,
-    /// How many ranges it may still be.
+    /// How many ranges it may still be, on the same condition.
     left: usize,
 }
 
