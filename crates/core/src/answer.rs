@@ -8,7 +8,7 @@
 //! ```
 //!
 //! It takes no lock, no clock, no I/O and no allocation: an `Answer` borrows from the directory
-//! and says what is to be written, not the octets. It comes in steps ([`Step`]), since a batch of
+//! and says what is to be written, not the octets. It comes in steps (`Step`), since a batch of
 //! questions looks names, labels and addresses up between them.
 
 mod label;
