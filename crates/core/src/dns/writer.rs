@@ -181,7 +181,7 @@ impl<'b> Writer<'b> {
         *head = [o0, o1, t0, t1, 0, 1, l0, l1, l2, l3, r0, r1];
         for part in rdata {
             let (to, behind) = rest.split_at_mut_checked(part.len()).ok_or(Full)?;
-            put(to, part);
+            to.copy_from_slice(part);
             rest = behind;
         }
         Ok(())
@@ -196,23 +196,6 @@ impl<'b> Writer<'b> {
         let length = (self.at - at - 2) as u16;
         self.buffer[at..at + 2].copy_from_slice(&length.to_be_bytes());
         Ok(())
-    }
-}
-
-/// Copies octets to as many others: what is short, as labels are, without a call.
-#[inline]
-fn put(to: &mut [u8], from: &[u8]) {
-    if from.len() > 16 {
-        to.copy_from_slice(from);
-    } else if let Some(first) = from.first_chunk::<8>() {
-        to.first_chunk_mut().into_iter().for_each(|to| *to = *first);
-        // They overlap unless there are 16.
-        to.last_chunk_mut::<8>().zip(from.last_chunk()).into_iter().for_each(|(to, last)| *to = *last);
-    } else if let Some(first) = from.first_chunk::<4>() {
-        to.first_chunk_mut().into_iter().for_each(|to| *to = *first);
-        to.last_chunk_mut::<4>().zip(from.last_chunk()).into_iter().for_each(|(to, last)| *to = *last);
-    } else {
-        to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
     }
 }
 
