@@ -147,10 +147,6 @@ impl<'d> Answer<'d> {
 
     const NOT_READY: Self = Self::only(rcode::SERVFAIL, Decision::NotReady, Ede::NotReady);
 
-    fn not_ready() -> Self {
-        Self::NOT_READY
-    }
-
     /// What a DNS-LB says of its own label if no dns-b can be asked.
     fn relay() -> Self {
         Self::only(rcode::SERVFAIL, Decision::Relay, Ede::NotReady)
@@ -216,7 +212,7 @@ impl<'d> Asking<'d, '_> {
             return self.own_node(node);
         }
         if self.directory.is_coming(relative, zone.name()) {
-            return Step::Answered(Answer::not_ready());
+            return Step::Answered(Answer::NOT_READY);
         }
         if below.is_some() { Step::Answered(self.nxdomain()) } else { Step::Labelled(self.place, hash) }
     }
@@ -302,7 +298,7 @@ impl<'d> Asking<'d, '_> {
         let ranking = self.directory.own().and_then(|(own, _)| self.directory.asked_ranking(own, facts.id));
         match ranking {
             Some(ranking) => self.sites(service, ranking, facts.ttl, (Decision::Label, Apex::Zone)),
-            None => Answer::not_ready(),
+            None => Answer::NOT_READY,
         }
     }
 

@@ -27,7 +27,7 @@ impl<'d> Asking<'d, '_> {
             Role::Referral | Role::Fallback => return self.in_label_zone(cut),
             Role::DnsLb => match (self.directory.own(), lb) {
                 (Some((own, _)), Some(index)) if own == index => return self.in_label_zone(cut),
-                (None, _) => Answer::not_ready(),
+                (None, _) => Answer::NOT_READY,
                 _ => Answer::refused(),
             },
         })
@@ -78,7 +78,7 @@ impl<'d> Asking<'d, '_> {
             (None, node)
                 if node.is_none_or(|node| node.service().is_none()) && self.directory.is_coming(inner, zone.name()) =>
             {
-                Answer::not_ready()
+                Answer::NOT_READY
             }
             (None, Some(node)) => match node.service() {
                 Some(service) => return Step::Ranked(self.place, service, cut),

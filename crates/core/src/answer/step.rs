@@ -5,7 +5,7 @@ use dglb_prefetch::prefetch;
 
 use super::{Answer, Asking, Cut, Place, Question, Says};
 use crate::{
-    directory::{Directory, ZoneEntry},
+    directory::{Directory, LbIndex, ServiceId, ZoneEntry},
     dns::qname::QName,
     locate::{self, Client, Match, Route, choose},
 };
@@ -44,7 +44,7 @@ impl<'d> Step<'d> {
     #[inline(always)]
     pub(crate) fn named(&mut self, directory: &'d Directory, question: &Question<'_>) {
         let Some(fleet) = directory.fleet() else {
-            *self = Step::Answered(Answer::not_ready());
+            *self = Step::Answered(Answer::NOT_READY);
             return;
         };
         let Some((zone, labels)) = directory.zone_of(question.name) else {
@@ -106,11 +106,18 @@ impl<'d> Step<'d> {
         }
     }
 
+    /// Whose ranking of which service most likely decides, where the label is that of somebody known.
+    #[inline]
+    fn ranked_by(&self) -> Option<(LbIndex, ServiceId)> {
+        let Step::Ranked(place, service, Cut { lb: Some((lb, facts)), .. }) = self else { return None };
+        Some((facts.borrows.unwrap_or(*lb), place.zone.facts(*service).id))
+    }
+
     /// Asks for where the ranking is that the last step is going to read.
     #[inline]
     pub(crate) fn fetch_place_of_ranking(&self, directory: &Directory) {
-        if let Step::Ranked(place, service, Cut { lb: Some((lb, facts)), .. }) = self {
-            directory.fetch_place_of_ranking(facts.borrows.unwrap_or(*lb), place.zone.facts(*service).id);
+        if let Some((lb, service)) = self.ranked_by() {
+            directory.fetch_place_of_ranking(lb, service);
         }
     }
 
@@ -119,8 +126,8 @@ impl<'d> Step<'d> {
     pub(crate) fn fetch_content(&self, directory: &Directory) {
         match self {
             Step::Routed(_, _, Route::Sites { ranking, .. }, _) => prefetch(*ranking),
-            Step::Ranked(place, service, Cut { lb: Some((lb, facts)), .. }) => {
-                let ranking = directory.ranking(facts.borrows.unwrap_or(*lb), place.zone.facts(*service).id);
+            Step::Ranked(..) => {
+                let ranking = self.ranked_by().and_then(|(lb, service)| directory.ranking(lb, service));
                 ranking.into_iter().for_each(prefetch);
             }
             Step::Answered(Answer { content: Some((_, Says::Referral(cut))), .. }) => {
@@ -139,7 +146,7 @@ fn outside<'d>(directory: &Directory, name: &QName) -> Answer<'d> {
     } else if directory.own_label(name).is_some() {
         Answer::relay()
     } else if directory.awaits(name) {
-        Answer::not_ready()
+        Answer::NOT_READY
     } else {
         Answer::refused()
     }

@@ -9,8 +9,9 @@ use super::{
     rcode,
     render::Rendered,
     responder::Admitted,
-    rrset::{family, of_family},
+    rrset::family,
     rtype,
+    sections::{addresses, set, start_of_authority},
     writer::{Full, Pointer, RECORD, Section, Writer},
 };
 use crate::{
@@ -124,61 +125,39 @@ fn says<'s>(place: &Place<'_>, qtype: u16, secret: Option<&'s Secret>) -> Says<'
 impl Place<'_> {
     /// Writes the sections; [`Full`] if something required was left out.
     fn write(&self, writer: &mut Writer<'_>, says: Says<'_>) -> Result<(), Full> {
-        let mark = writer.mark();
-        let written = match says {
-            Says::Soa => self.soa(writer).map(|()| writer.count(Section::Answer, 1)),
-            Says::Nothing => self.soa(writer).map(|()| writer.count(Section::Authority, 1)),
-            Says::Secret(secret) => text(writer, secret).map(|()| writer.count(Section::Answer, 1)),
+        match says {
+            Says::Soa => set(writer, Section::Answer, |w| self.soa(w)),
+            Says::Nothing => set(writer, Section::Authority, |w| self.soa(w)),
+            Says::Secret(secret) => set(writer, Section::Answer, |w| text(w, secret)),
             Says::Addresses(rtype) => {
-                let ttl = self.fleet.ttl.apex_ns;
-                self.addresses(writer, Pointer::QNAME, (rtype, ttl)).map(|count| writer.count(Section::Answer, count))
+                let (list, ttl) = (&self.zone.addresses[..], self.fleet.ttl.apex_ns);
+                set(writer, Section::Answer, |w| addresses(w, Pointer::QNAME, ttl, (list, rtype)))
             }
-            Says::Servers => return self.servers(writer),
-        };
-        if written.is_err() {
-            writer.rewind(mark);
+            Says::Servers => self.servers(writer),
         }
-        written
     }
 
-    /// RFC 1035 section 3.3.13.
-    fn soa(&self, w: &mut Writer<'_>) -> Result<(), Full> {
-        let (contact, ttl) = (self.fleet.hostmaster.wire(), &self.fleet.ttl);
-        let fields = [self.fleet.serial, ttl.refresh, ttl.retry, ttl.expire, ttl.negative].map(u32::to_be_bytes);
-        let rdata = [SERVER, &self.apex.wire(), contact, fields.as_flattened()];
-        w.record(self.apex, rtype::SOA, ttl.negative, rdata)
+    fn soa(&self, w: &mut Writer<'_>) -> Result<u16, Full> {
+        start_of_authority(w, (self.apex, SERVER), self.fleet, (self.fleet.serial, self.fleet.ttl.negative))
     }
 
     /// The name server, and its addresses as far as they fit.
     fn servers(&self, writer: &mut Writer<'_>) -> Result<(), Full> {
-        let ttl = self.fleet.ttl.apex_ns;
+        let (list, ttl) = (&self.zone.addresses[..], self.fleet.ttl.apex_ns);
         let name = Pointer::to(writer.length() + RECORD)?;
-        writer.record(self.apex, rtype::NS, ttl, [SERVER, &self.apex.wire()])?;
-        writer.count(Section::Answer, 1);
-        let mark = writer.mark();
+        set(writer, Section::Answer, |w| {
+            w.record(self.apex, rtype::NS, ttl, [SERVER, &self.apex.wire()])?;
+            Ok(1)
+        })?;
         let rtype = if self.zone.family == Family::V4 { rtype::A } else { rtype::AAAA };
-        match self.addresses(writer, name, (rtype, ttl)) {
-            Ok(count) => writer.count(Section::Additional, count),
-            Err(Full) => writer.rewind(mark),
-        }
+        let _ = set(writer, Section::Additional, |w| addresses(w, name, ttl, (list, rtype)));
         Ok(())
-    }
-
-    fn addresses(&self, w: &mut Writer<'_>, owner: Pointer, (rtype, ttl): (u16, u32)) -> Result<u16, Full> {
-        let mut count = 0;
-        for address in self.zone.addresses.iter().filter(|address| of_family(address, rtype)) {
-            match address {
-                std::net::IpAddr::V4(v4) => w.record(owner, rtype, ttl, [&v4.octets()])?,
-                std::net::IpAddr::V6(v6) => w.record(owner, rtype, ttl, [&v6.octets()])?,
-            }
-            count += 1;
-        }
-        Ok(count)
     }
 }
 
 /// TXT with the secret, for nobody's cache.
-fn text(w: &mut Writer<'_>, secret: &Secret) -> Result<(), Full> {
+fn text(w: &mut Writer<'_>, secret: &Secret) -> Result<u16, Full> {
     let text = secret.text();
-    w.record(Pointer::QNAME, rtype::TXT, 0, [&[text.len() as u8], &text])
+    w.record(Pointer::QNAME, rtype::TXT, 0, [&[text.len() as u8], &text])?;
+    Ok(1)
 }

@@ -76,6 +76,14 @@ impl<'q> Admitted<'q> {
         }
     }
 
+    /// Parses the packet, and judges the cookie in it at `now` in seconds since 1970.
+    #[inline(always)]
+    fn parse(&mut self, packet: &'q [u8], name: &'q mut QName, now: u32) -> Parsed {
+        let parsed = query::parse(packet, name, &mut self.query);
+        self.terms.judge(self.query.edns.as_ref(), (self.client.address, now));
+        parsed
+    }
+
     /// Reads the packet. What needs no directory is replied to at once.
     #[inline(always)]
     fn read(
@@ -85,9 +93,8 @@ impl<'q> Admitted<'q> {
         responder: &Responder<'_>,
         reply: &mut [u8],
     ) -> Option<Handled> {
+        let parsed = self.parse(packet, name, responder.unix_seconds);
         let Self { query, terms, client, limit, .. } = self;
-        let parsed = query::parse(packet, name, query);
-        terms.judge(query.edns.as_ref(), (client.address, responder.unix_seconds));
         match parsed {
             Parsed::Drop => return Some(Handled::DROPPED),
             Parsed::Reject(rcode) => {
@@ -210,10 +217,9 @@ impl<'a> Responder<'a> {
     /// gets one, with which it is not limited any more (RFC 7873 section 5.2.3); others are told by
     /// TC to come back over TCP.
     pub fn decline(&self, asked: &Asked<'_>, reply: &mut [u8]) -> Handled {
-        let (mut name, mut query) = (QName::default(), Query::default());
-        let parsed = query::parse(asked.packet, &mut name, &mut query);
-        let mut terms = Terms::new(self.conduct, asked.transport);
-        terms.judge(query.edns.as_ref(), (asked.peer.ip(), self.unix_seconds));
+        let (mut name, mut admitted) = (QName::default(), Admitted::new(asked, self.conduct));
+        let parsed = admitted.parse(asked.packet, &mut name, self.unix_seconds);
+        let Admitted { query, terms, .. } = admitted;
         let rcode = match parsed {
             Parsed::Drop => return Handled::DROPPED,
             Parsed::Reject(rcode) => rcode,

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     answer::{Apex, Chance, Cut, Place, Says},
     catalogue::Service,
-    fleet::FleetServer,
+    fleet::{Fleet, FleetServer},
     lbs::LbFacts,
     ranked::RankedSites,
 };
@@ -127,7 +127,7 @@ impl<'d> Sections<'_, 'd> {
         Ok(1)
     }
 
-    /// RFC 1035 section 3.3.13.
+    /// That of the zone, or of the label zone.
     fn soa(&self, w: &mut Writer<'_>, apex: &Apex<'_>, ttl: u32) -> Result<u16, Full> {
         let Place { fleet, zone, .. } = self.place;
         let (owner, server, serial, ttl) = match apex {
@@ -137,11 +137,7 @@ impl<'d> Sections<'_, 'd> {
                 (self.label(), LABEL_SERVERS[usize::from(nobody)], fleet.serial, ttl.min(cut.limit))
             }
         };
-        let contact = fleet.hostmaster.wire();
-        let timers = &fleet.ttl;
-        let fields = [serial, timers.refresh, timers.retry, timers.expire, timers.negative].map(u32::to_be_bytes);
-        w.record(owner, rtype::SOA, ttl, [server, &owner.wire(), contact, fields.as_flattened()])?;
-        Ok(1)
+        start_of_authority(w, (owner, server), fleet, (serial, ttl))
     }
 
     /// `<identity>.<zone>` of every dns-b, and their addresses as far as they fit.
@@ -209,7 +205,7 @@ impl<'d> Sections<'_, 'd> {
 
 /// One RRset of as many records as `records` says, whole or not at all.
 #[inline]
-fn set(
+pub(super) fn set(
     writer: &mut Writer<'_>,
     section: Section,
     records: impl FnOnce(&mut Writer<'_>) -> Result<u16, Full>,
@@ -227,6 +223,19 @@ fn set(
     }
 }
 
+/// The SOA of `owner`, below which the first name server has this label (RFC 1035 section 3.3.13).
+pub(super) fn start_of_authority(
+    w: &mut Writer<'_>,
+    (owner, server): (Pointer, &[u8]),
+    fleet: &Fleet,
+    (serial, ttl): (u32, u32),
+) -> Result<u16, Full> {
+    let (contact, timers) = (fleet.hostmaster.wire(), &fleet.ttl);
+    let fields = [serial, timers.refresh, timers.retry, timers.expire, timers.negative].map(u32::to_be_bytes);
+    w.record(owner, rtype::SOA, ttl, [server, &owner.wire(), contact, fields.as_flattened()])?;
+    Ok(1)
+}
+
 /// Additional A and AAAA records, an RRset each.
 fn both_families(writer: &mut Writer<'_>, owner: Pointer, ttl: u32, list: &[IpAddr]) -> Result<(), Full> {
     [rtype::A, rtype::AAAA]
@@ -236,7 +245,12 @@ fn both_families(writer: &mut Writer<'_>, owner: Pointer, ttl: u32, list: &[IpAd
 
 /// Those addresses of a list that a record of this type holds.
 #[inline]
-fn addresses(w: &mut Writer<'_>, owner: Pointer, ttl: u32, (list, rtype): (&[IpAddr], u16)) -> Result<u16, Full> {
+pub(super) fn addresses(
+    w: &mut Writer<'_>,
+    owner: Pointer,
+    ttl: u32,
+    (list, rtype): (&[IpAddr], u16),
+) -> Result<u16, Full> {
     let mut count = 0;
     for address in list.iter().filter(|address| of_family(address, rtype)) {
         match address {
