@@ -55,14 +55,12 @@ pub(crate) fn unpin(before: &CpuSet) -> io::Result<()> {
 /// # Errors
 /// When the process is gone.
 pub(crate) fn used(pid: u32) -> io::Result<u64> {
-    let mut sum = 0;
-    for pid in family(pid)? {
-        for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-            // A thread may end between the listing and the reading.
-            sum += fs::read_to_string(task?.path().join("schedstat")).ok().and_then(|text| runtime(&text)).unwrap_or(0);
-        }
-    }
-    Ok(sum)
+    let of_member = |member| {
+        let tasks = fs::read_dir(format!("/proc/{member}/task"))?.flatten();
+        // A thread may end between the listing and the reading.
+        Ok(tasks.filter_map(|task| runtime(&fs::read_to_string(task.path().join("schedstat")).ok()?)).sum::<u64>())
+    };
+    sum_of_family(pid, of_member)
 }
 
 /// What the threads of this name of a process have used, in nanoseconds; a name ends at 15 octets.
@@ -86,10 +84,8 @@ pub(crate) fn used_by_threads(pid: u32, name: &str) -> io::Result<u64> {
 /// # Errors
 /// When the process is gone.
 pub(crate) fn resident(pid: u32) -> io::Result<u64> {
-    family(pid)?
-        .into_iter()
-        .map(|pid| Ok(kibibytes(&fs::read_to_string(format!("/proc/{pid}/status"))?, "VmRSS:") * 1_024))
-        .sum()
+    let of_member = |member| Ok(kibibytes(&fs::read_to_string(format!("/proc/{member}/status"))?, "VmRSS:") * 1_024);
+    sum_of_family(pid, of_member)
 }
 
 /// Most octets that a process has ever had resident.
@@ -100,7 +96,17 @@ pub(crate) fn peak(pid: u32) -> io::Result<u64> {
     Ok(kibibytes(&fs::read_to_string(format!("/proc/{pid}/status"))?, "VmHWM:") * 1_024)
 }
 
-/// A process and its descendants.
+/// The sum over a process and its descendants. A descendant that ended after it was found is left
+/// out, as it would be a moment later.
+///
+/// # Errors
+/// When the process itself is gone.
+fn sum_of_family(pid: u32, of_member: impl Fn(u32) -> io::Result<u64>) -> io::Result<u64> {
+    let descendants = family(pid)?.split_off(1);
+    Ok(of_member(pid)? + descendants.into_iter().filter_map(|child| of_member(child).ok()).sum::<u64>())
+}
+
+/// A process, first, and its descendants.
 fn family(pid: u32) -> io::Result<Vec<u32>> {
     if !Path::new(&format!("/proc/{pid}")).exists() {
         return Err(io::Error::other(format!("process {pid} is gone")));
@@ -155,6 +161,19 @@ mod tests {
         assert!(used_by_threads(pid, "no-such-thread").is_err());
         let name = fs::read_to_string("/proc/thread-self/comm").unwrap();
         assert!(used_by_threads(pid, name.trim_end()).unwrap() > 0);
+    }
+
+    #[test]
+    fn descendants_that_end_while_they_are_read_are_left_out() {
+        let children = "for child in $(seq 500); do /bin/true; done";
+        let mut shell = Command::new("sh").args(["-c", children]).spawn().unwrap();
+        let mut readings = 0_u32;
+        while shell.try_wait().unwrap().is_none() {
+            used(std::process::id()).unwrap();
+            resident(std::process::id()).unwrap();
+            readings += 1;
+        }
+        assert!(readings > 10, "{readings} readings among 500 children's lives");
     }
 
     #[test]
