@@ -241,7 +241,22 @@ mod tests {
 
     /// A UDP server that answers its first question with `answers`.
     async fn udp(answers: impl FnOnce(&[u8]) -> Vec<Vec<u8>> + Send + 'static) -> SocketAddr {
-        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        udp_on(UdpSocket::bind("127.0.0.1:0").await.unwrap(), answers)
+    }
+
+    /// Sockets of both kinds with one port.
+    async fn both() -> (UdpSocket, TcpListener) {
+        loop {
+            // In this order: a number that TCP has free may be held by UDP for this moment only, while what
+            // TCP is through with blocks it for a minute.
+            let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            if let Ok(udp) = UdpSocket::bind(tcp.local_addr().unwrap()).await {
+                return (udp, tcp);
+            }
+        }
+    }
+
+    fn udp_on(socket: UdpSocket, answers: impl FnOnce(&[u8]) -> Vec<Vec<u8>> + Send + 'static) -> SocketAddr {
         let address = socket.local_addr().unwrap();
         tokio::spawn(async move {
             let mut octets = [0; 1_500];
@@ -255,10 +270,15 @@ mod tests {
         address
     }
 
-    /// A TCP server at `address` that answers its first question with `answer`.
-    async fn tcp(address: SocketAddr, answer: impl FnOnce(&[u8]) -> Vec<u8> + Send + 'static) -> SocketAddr {
-        let listener = TcpListener::bind(address).await.unwrap();
+    /// A TCP server that answers its first question with `answer`.
+    async fn tcp(answer: impl FnOnce(&[u8]) -> Vec<u8> + Send + 'static) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        tcp_on(listener, answer);
+        address
+    }
+
+    fn tcp_on(listener: TcpListener, answer: impl FnOnce(&[u8]) -> Vec<u8> + Send + 'static) {
         tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut octets = vec![0; usize::from(stream.read_u16().await.unwrap())];
@@ -267,7 +287,6 @@ mod tests {
             stream.write_u16(u16::try_from(answer.len()).unwrap()).await.unwrap();
             stream.write_all(&answer).await.unwrap();
         });
-        address
     }
 
     #[tokio::test]
@@ -316,8 +335,9 @@ mod tests {
         let answer = ask(server, Via::Udp, &name(), RecordType::A, SOON).await.unwrap();
         assert!(answer.metadata.truncation && answer.answers.is_empty());
 
-        let server = udp(truncated).await;
-        tcp(server, |octets| response(octets).to_vec().unwrap()).await;
+        let (socket, listener) = both().await;
+        let server = udp_on(socket, truncated);
+        tcp_on(listener, |octets| response(octets).to_vec().unwrap());
         let answer = ask(server, Via::UdpThenTcp, &name(), RecordType::A, SOON).await.unwrap();
         assert!(!answer.metadata.truncation);
         assert_eq!(answer.answers.len(), 1);
@@ -329,8 +349,8 @@ mod tests {
         let error = ask(silent, Via::Udp, &name(), RecordType::A, SHORT).await.unwrap_err();
         assert_eq!(error.to_string(), format!("{silent} did not answer within 100ms"));
 
-        // A port that was ours a moment ago is nobody's now.
-        let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        // The port of a service that is to be found nowhere any more (RFC 863).
+        let nobody = "127.0.0.1:9".parse().unwrap();
         for via in [Via::Udp, Via::Tcp] {
             let error = ask(nobody, via, &name(), RecordType::A, SOON).await.unwrap_err();
             assert!(
@@ -346,14 +366,14 @@ mod tests {
 
     #[tokio::test]
     async fn tcp_answers_must_fit_too() {
-        let server = tcp("127.0.0.1:0".parse().unwrap(), |octets| {
+        let server = tcp(|octets| {
             let mut other = response(octets);
             other.metadata.id ^= 1;
             other.to_vec().unwrap()
         });
         let error = ask(server.await, Via::Tcp, &name(), RecordType::A, SOON).await.unwrap_err();
         assert!(matches!(error, AskError::Mismatch { .. }), "{error}");
-        let server = tcp("127.0.0.1:0".parse().unwrap(), |octets| response(octets).to_vec().unwrap()).await;
+        let server = tcp(|octets| response(octets).to_vec().unwrap()).await;
         assert_eq!(ask(server, Via::Tcp, &name(), RecordType::A, SOON).await.unwrap().answers.len(), 1);
     }
 }

@@ -365,7 +365,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_wanted_at_once_does_not_wait_for_its_interval() {
-        let slow = Probe { interval_ms: 3_600_000, ..a_probe(good_site().await) };
+        // So long that no place in it comes up by chance.
+        let slow = Probe { interval_ms: 30 * 86_400_000, ..a_probe(good_site().await) };
         let (tx, mut samples) = mpsc::channel(64);
         let mut prober = Prober::new(SETTINGS, Trust::nobody(), tx);
         prober.set_targets([target("a", 0, slow.clone()), target("b", 0, slow)]);
@@ -420,8 +421,8 @@ mod tests {
         prober.set_targets([target("a", 0, probe.clone()), target("b", 0, probe)]);
         assert!(timeout(Duration::from_millis(400), samples.recv()).await.is_err(), "probed without a share");
         // Two a second, for both.
-        prober.set_shares(share(Share::AtMost(2_000)));
         let began = Instant::now();
+        prober.set_shares(share(Share::AtMost(2_000)));
         for _ in 0..4 {
             next(&mut samples).await;
         }

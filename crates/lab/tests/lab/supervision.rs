@@ -80,13 +80,13 @@ fn a_program_that_fails_shows_its_log() {
         assert!(told.contains("host a") && told.contains("exit status: 3"), "{told}");
         assert!(told.contains("| cannot find my keys"), "{told}");
         let start = Instant::now();
-        let hasty = Options { ready_within: Duration::from_millis(200), ..Options::default() };
+        let hasty = Options { ready_within: Duration::from_secs(2), ..Options::default() };
         let told = match Lab::up(&scripted("echo thinking; exec sleep 60"), &hasty) {
             Err(UpError::Start(error @ StartError::NotReady { .. })) => error.to_string(),
             other => panic!("{other:?}"),
         };
-        assert!(told.contains("not ready after 0.2 s") && told.contains("| thinking"), "{told}");
-        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+        assert!(told.contains("not ready after 2.0 s") && told.contains("| thinking"), "{told}");
+        assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
         let mut topology = three(0.0);
         topology.hosts[0].program = Some(toml::toml! { kind = "command" argv = ["/no/such/program"] }.into());
         assert!(matches!(Lab::up(&topology, &Options::default()), Err(UpError::Start(StartError::Spawn { .. }))));

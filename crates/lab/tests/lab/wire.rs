@@ -14,17 +14,12 @@ fn round_trips_take_as_long_as_they_should() {
                 let lab = up(&three(f64::from(ms)), backend);
                 for v6 in [false, true] {
                     let (echo, socket) = (Echo::on(&lab, "b", v6), udp(&lab, "a", v6));
-                    let mut took: Vec<_> =
-                        (0..times).map(|n| ping(&socket, echo.address, n).expect("nothing is lost")).collect();
-                    took.sort_unstable();
-                    let wanted = Duration::from_millis(ms.into());
-                    let (least, median) = (took[0], took[took.len() / 2]);
+                    let took = (0..times).map(|n| ping(&socket, echo.address, n).expect("nothing is lost"));
+                    let (wanted, least) = (Duration::from_millis(ms.into()), took.min().unwrap());
                     assert!(least >= wanted, "{backend:?}: {least:?} is faster than {wanted:?}");
                     // The machine may be busy with other things; the example `accuracy` shows exact figures.
-                    assert!(
-                        median < wanted + Duration::from_millis(5),
-                        "{backend:?}: {median:?} instead of {wanted:?}"
-                    );
+                    let slack = Duration::from_millis(5).max(wanted / 10);
+                    assert!(least < wanted + slack, "{backend:?}: {least:?} instead of {wanted:?}");
                 }
                 assert_eq!(lab.counters("a", "b").unwrap().sent, 2 * u64::from(times));
                 assert_eq!(lab.counters("b", "a").unwrap().sent, 2 * u64::from(times));
@@ -44,11 +39,11 @@ fn directions_differ_if_told_to() {
         "#;
         let lab = up(&text.parse().unwrap(), backends()[0]);
         let (echo, socket) = (Echo::on(&lab, "b", false), udp(&lab, "a", false));
-        let took = ping(&socket, echo.address, 1).unwrap();
-        assert!((Duration::from_millis(61)..Duration::from_millis(90)).contains(&took), "{took:?}");
+        let slow = ping(&socket, echo.address, 1).unwrap();
+        assert!(slow >= Duration::from_millis(61), "{slow:?}");
         lab.change_one_way("b", "a", |link| link.delay = Duration::from_millis(1)).unwrap();
-        let took = ping(&socket, echo.address, 2).unwrap();
-        assert!((Duration::from_millis(2)..Duration::from_millis(30)).contains(&took), "{took:?}");
+        let least = (2..12).filter_map(|number| ping(&socket, echo.address, number)).min().unwrap();
+        assert!((Duration::from_millis(2)..Duration::from_millis(60)).contains(&least), "{least:?}");
     });
 }
 

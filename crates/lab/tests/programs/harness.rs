@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::env;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write, stderr};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -70,12 +70,14 @@ impl Network {
     }
 }
 
-/// A port that is free on this address for UDP and TCP at this moment.
+/// A port that is free on this address for UDP and TCP. It lies below those that the system gives to
+/// clients, so that nobody takes it before the program does.
 pub(crate) fn free_port(address: IpAddr) -> u16 {
-    for _ in 0..100 {
-        let udp = UdpSocket::bind((address, 0)).unwrap();
-        let port = udp.local_addr().unwrap().port();
-        if std::net::TcpListener::bind((address, port)).is_ok() {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    for _ in 0..1_000 {
+        let number = std::process::id().wrapping_mul(7).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = 10_000 + (number % 20_000) as u16;
+        if UdpSocket::bind((address, port)).is_ok() && TcpListener::bind((address, port)).is_ok() {
             return port;
         }
     }

@@ -24,7 +24,7 @@ use crate::{
     metrics::{Incident, Totals},
 };
 
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(20);
 /// Long enough for what would come to have come.
 const SILENCE: Duration = Duration::from_millis(200);
 
@@ -215,10 +215,14 @@ async fn replies_leave_from_the_address_that_was_asked() {
 
 #[tokio::test]
 async fn the_families_do_not_touch_each_other() {
-    let v6 = Server::bind(&[Endpoint { address: "[::]:0".parse().unwrap(), role: Role::DnsLb }], lanes(1)).unwrap();
-    let port = v6.local_addresses()[0].port();
-    let v4 = Endpoint { address: SocketAddr::new("0.0.0.0".parse().unwrap(), port), role: Role::DnsLb };
-    Server::bind(&[v4], lanes(1)).unwrap();
+    let both = || {
+        let v6 = Server::bind(&[Endpoint { address: "[::]:0".parse().unwrap(), role: Role::DnsLb }], lanes(1)).unwrap();
+        let port = v6.local_addresses()[0].port();
+        let v4 = Endpoint { address: SocketAddr::new("0.0.0.0".parse().unwrap(), port), role: Role::DnsLb };
+        Server::bind(&[v4], lanes(1))
+    };
+    // One of so many numbers is not somebody else's over IPv4.
+    assert!((0..10).any(|_| both().is_ok()));
 }
 
 #[tokio::test]
@@ -293,12 +297,12 @@ async fn what_is_under_way_is_finished_and_the_rest_is_let_go_in_time() {
 
     let begin = Instant::now();
     let stop = serving.tasks.stop_token();
-    let stopping = tokio::spawn(serving.tasks.stop(SOON));
+    let stopping = tokio::spawn(serving.tasks.stop(2 * SOON));
     stop.cancelled().await;
     open.send(()).unwrap();
     open.send(()).unwrap();
     assert_eq!(stopping.await.unwrap(), Stopped::default());
-    assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < SOON, "{:?}", begin.elapsed());
     assert_eq!(udp.recv(&mut [0; 100]).unwrap(), 6);
     assert_eq!(read_message(&mut slow), b"slow\0\0");
     assert_eq!(read_message(&mut slow), b"next\0\0");
@@ -306,11 +310,14 @@ async fn what_is_under_way_is_finished_and_the_rest_is_let_go_in_time() {
     for stream in [&mut slow, &mut idle, &mut half] {
         assert_closed(stream);
     }
-    // Nobody listens any more.
-    assert_eq!(TcpStream::connect(server).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+    // Nobody listens any more, but for the moment that a program started by another test holds copies.
     udp.set_read_timeout(Some(SILENCE)).unwrap();
-    udp.send(b"anybody?").unwrap();
-    assert_eq!(udp.recv(&mut [0; 100]).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+    let refused = |error: io::Error| error.kind() == ErrorKind::ConnectionRefused;
+    while !TcpStream::connect(server).is_err_and(refused)
+        || !udp.send(b"anybody?").and_then(|_| udp.recv(&mut [0; 100])).is_err_and(refused)
+    {
+        assert!(begin.elapsed() < 2 * SOON, "somebody still serves");
+    }
 }
 
 #[tokio::test]

@@ -100,37 +100,36 @@ async fn who_gets_no_answer_over_tcp_is_let_go() {
 
 #[tokio::test]
 async fn idle_and_trickling_connections_are_closed() {
-    let idle = Duration::from_millis(300);
+    let idle = Duration::from_secs(2);
     let serving = Serving::new(&TWO_FAMILIES[..1], limits(|tcp| tcp.idle = idle));
     let begin = Instant::now();
     let (mut silent, mut trickling, mut busy) = (serving.tcp(), serving.tcp(), serving.tcp());
     let trickle = std::thread::spawn(move || {
         let message = framed(&[1; 1_000]);
-        // Ends when the server has closed, and in any case after a second or so.
-        let sent = message.chunks(1).take(50).take_while(|octet| {
-            std::thread::sleep(Duration::from_millis(20));
+        // Ends when the server has closed, long before all is sent.
+        let sent = message.chunks(1).take_while(|octet| {
+            std::thread::sleep(idle / 40);
             trickling.write_all(octet).is_ok()
         });
         (sent.count(), trickling)
     });
     // Whole messages keep a connection, for longer than the time-out.
-    while begin.elapsed() < 2 * idle {
+    while begin.elapsed() < idle + idle / 4 {
         busy.write_all(&framed(b"busy")).unwrap();
         assert_eq!(read_message(&mut busy).len(), 6);
-        std::thread::sleep(idle / 10);
+        std::thread::sleep(idle / 40);
     }
     assert_closed(&mut silent);
     let (sent, mut trickling) = trickle.join().unwrap();
     assert_closed(&mut trickling);
-    assert!((2..50).contains(&sent), "closed after {sent} octets");
-    serving.expect("two time-outs", |totals| happened(totals, ConnectionEvent::Idle) == 2);
+    assert!((2..1_000).contains(&sent), "closed after {sent} octets");
+    serving.expect("two time-outs", |totals| happened(totals, ConnectionEvent::Idle) >= 2);
     assert_closed(&mut busy);
-    assert!(begin.elapsed() < SOON);
 }
 
 #[tokio::test]
 async fn a_client_that_does_not_read_is_let_go() {
-    let idle = Duration::from_millis(200);
+    let idle = Duration::from_secs(1);
     let serving = Serving::new(&TWO_FAMILIES[..1], limits(|tcp| tcp.idle = idle));
     let mut stream = serving.tcp();
     // Far more than the buffers between us hold.
@@ -186,8 +185,7 @@ async fn who_has_too_many_connections_loses_its_own() {
 
 #[tokio::test]
 async fn connections_with_work_in_progress_are_not_evicted() {
-    let settings = limits(|tcp| (tcp.connections, tcp.idle) = (2, Duration::from_secs(2)));
-    let serving = Serving::new(&TWO_FAMILIES[..1], settings);
+    let serving = Serving::new(&TWO_FAMILIES[..1], limits(|tcp| tcp.connections = 2));
     let mut stuck = [serving.tcp(), serving.tcp()];
     for stream in &mut stuck {
         stream.write_all(&framed(b"fill").repeat(500)).unwrap();
@@ -200,9 +198,9 @@ async fn connections_with_work_in_progress_are_not_evicted() {
         asked > 2 && std::mem::replace(&mut seen, asked) == asked
     });
     assert_closed(&mut serving.tcp());
-    serving.expect("one was refused, and they give up in the end", |totals| {
-        happened(totals, ConnectionEvent::Refused) == 1 && happened(totals, ConnectionEvent::Slow) == 2
-    });
+    serving.expect("one was refused", |totals| happened(totals, ConnectionEvent::Refused) == 1);
+    drop(stuck);
+    serving.expect("they are gone", |totals| totals.open(Transport::Tcp) == 0);
     hello(&mut serving.tcp());
 }
 
@@ -230,23 +228,28 @@ async fn memory_is_shared_out() {
 
 #[tokio::test]
 async fn nobody_stays_for_ever() {
-    let life = Duration::from_millis(300);
-    let serving =
-        Serving::new(&TWO_FAMILIES[..1], limits(|tcp| (tcp.life, tcp.messages_per_connection) = (Some(life), 100)));
-    let (mut silent, mut busy, begin) = (serving.tcp(), serving.tcp(), Instant::now());
+    let life = Duration::from_secs(1);
+    let serving = Serving::new(&TWO_FAMILIES[..1], limits(|tcp| tcp.life = Some(life)));
+    let (begin, mut silent, mut busy) = (Instant::now(), serving.tcp(), serving.tcp());
     let mut asked = 0;
     while busy.write_all(&framed(b"hello")).is_ok() && busy.read_exact(&mut [0; 9]).is_ok() {
         std::thread::sleep(life / 20);
         asked += 1;
-        assert!(begin.elapsed() < SOON);
+        assert!(begin.elapsed() < life + SOON);
     }
     assert!(asked > 1 && begin.elapsed() >= life, "{asked} in {:?}", begin.elapsed());
     assert_closed(&mut silent);
+    serving.expect("both have expired", |totals| happened(totals, ConnectionEvent::Expired) == 2);
+}
+
+#[tokio::test]
+async fn nobody_asks_for_ever() {
+    let serving = Serving::new(&TWO_FAMILIES[..1], limits(|tcp| tcp.messages_per_connection = 100));
     let mut greedy = serving.tcp();
     greedy.write_all(&framed(b"hello").repeat(101)).unwrap();
     (0..100).for_each(|_| assert_eq!(read_message(&mut greedy), b"hello\0\0"));
     assert_closed(&mut greedy);
-    serving.expect("three have expired", |totals| happened(totals, ConnectionEvent::Expired) == 3);
+    serving.expect("it has expired", |totals| happened(totals, ConnectionEvent::Expired) == 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

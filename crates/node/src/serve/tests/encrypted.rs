@@ -141,7 +141,7 @@ async fn tls_carries_what_tcp_does() {
 
 #[tokio::test]
 async fn handshakes_that_fail_or_stand_still_are_over_soon() {
-    let encrypted = Encrypted::new(|limits| limits.handshake = Duration::from_millis(300));
+    let encrypted = Encrypted::new(|limits| limits.handshake = Duration::from_secs(2));
     let address = encrypted.address(Transport::Tls);
     let mut silent = TcpStream::connect(address).unwrap();
     silent.set_read_timeout(Some(SOON)).unwrap();
@@ -162,7 +162,7 @@ async fn handshakes_that_fail_or_stand_still_are_over_soon() {
 
 #[tokio::test]
 async fn caps_and_time_outs_hold_for_all_encrypted_transports_together() {
-    let idle = Duration::from_secs(1);
+    let idle = Duration::from_secs(3);
     let encrypted = Encrypted::new(|limits| (limits.connections, limits.idle) = (2, idle));
     let mut first = encrypted.tls();
     first.write_all(&framed(b"first")).unwrap();

@@ -155,7 +155,14 @@ async fn who_overfills_the_queue_hears_nothing_and_is_counted() {
     assert_eq!(serving.counters.totals().incident(Incident::Unsendable), 0);
     // It goes on.
     socket.set_read_timeout(Some(SOON)).unwrap();
-    check_refusal(&ask(&socket, &signed(9, TsigAlgorithm::HmacSha256)), 9, &TsigAlgorithm::HmacSha256);
+    let mut reply = ask(&socket, &signed(9, TsigAlgorithm::HmacSha256));
+    while reply[..2] == [0, 7] {
+        // One that was slower than silence is long.
+        let mut later = [0; 1_000];
+        let length = socket.recv(&mut later).unwrap();
+        reply = later[..length].to_vec();
+    }
+    check_refusal(&reply, 9, &TsigAlgorithm::HmacSha256);
 }
 
 /// RFC 8945 section 5.2: what cannot be read is FORMERR.

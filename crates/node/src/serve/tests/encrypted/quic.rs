@@ -88,7 +88,7 @@ async fn breaking_the_rules_ends_the_connection() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn quic_connections_have_places_too() {
-    let idle = Duration::from_secs(1);
+    let idle = Duration::from_secs(3);
     let encrypted = Encrypted::new(|limits| (limits.connections, limits.idle) = (2, idle));
     let (_first, first) = connect(&encrypted).await;
     exchange(&first, &framed(b"\0\0hello")).await.unwrap();
