@@ -247,7 +247,7 @@ fn decisions_are_put_down_and_decided_again() {
         chain.until_handed_out(1, 1).await;
         // Before that the order of the earlier run stands, which is put down by nobody.
         let written = async || chain.lb(1).counter("dglb_decision_records_written_total").await;
-        eventually("a first decision", async || so(written().await == 1, written().await)).await;
+        eventually("a first decision", async || so(written().await >= 1, written().await)).await;
         answered(&chain, 1).await;
         chain.sites[0].kill().await;
         answered(&chain, 2).await;

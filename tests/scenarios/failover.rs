@@ -162,8 +162,8 @@ fn a_dns_b_that_still_fills_its_store_only_guesses() {
         let absent = |ground: &Ground, _| {
             format!("[[peer]]\nidentity = 'lb2'\nrole = 'dns-lb'\nmay-map = ['{}']\n", ground.isp(2))
         };
-        let chain = Chain::start(ground, Size { servers: 1, lbs: 1, sites: 1 }, absent).await;
         let started = Instant::now();
+        let chain = Chain::start(ground, Size { servers: 1, lbs: 1, sites: 1 }, absent).await;
         chain.until_handed_out(1, 1).await;
         if started.elapsed() < Duration::from_secs(4) {
             leads_to(&chain.ask_b(1, 1, WWW).await, "lb1", 60);

@@ -32,7 +32,7 @@ fn a_forced_site_moves_the_answers_until_its_time_is_over() {
         };
         for (state, end) in [("down", "state=none"), ("draining", "")] {
             // The second one ends by itself.
-            let seconds = if end.is_empty() { 5 } else { 600 };
+            let seconds = if end.is_empty() { 10 } else { 600 };
             let before = lb.counter("dglb_lb_ranking_changes_total").await;
             let (code, said) = force(&admin, &format!("state={state}&seconds={seconds}&reason=roof")).await;
             assert_eq!(code, 200, "{said}");

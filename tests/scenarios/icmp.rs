@@ -45,7 +45,7 @@ fn an_echo_needs_a_permitted_group_and_takes_the_round_trip() {
         for to in site {
             let Outcome::Good(times) = echo(&lab, to, 10_000) else { panic!("{to}: no echo") };
             assert!(times.connect >= ROUND_TRIP, "{to}: {:?} is faster than the wire", times.connect);
-            assert!(times.connect < ROUND_TRIP + Duration::from_millis(500), "{to}: {:?}", times.connect);
+            assert!(times.connect < ROUND_TRIP + Duration::from_secs(5), "{to}: {:?}", times.connect);
             assert_eq!((times.tls, times.first_byte, times.bytes), (None, None, 0));
         }
         let sent = lab.counters("pop", "site").unwrap().sent;

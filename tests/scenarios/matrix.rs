@@ -62,9 +62,9 @@ const SETTLE: Duration = Duration::from_secs(40);
 /// After the death of a site: at most one probe interval (1 s) until the first failure, as much
 /// until the immediate re-probe, half a second's patience for each, one address TTL (1 s). The rest
 /// is for a loaded machine.
-const FAILOVER: Duration = Duration::from_secs(8);
-/// Each look-up after a DNS-LB is gone: design section 3.
-const PATIENCE: Duration = Duration::from_secs(5);
+const FAILOVER: Duration = Duration::from_secs(20);
+/// Each look-up after a DNS-LB is gone (design section 3): a client's stub resolver tries three times, 5 s each.
+const PATIENCE: Duration = Duration::from_secs(15);
 /// Look-ups after a DNS-LB is gone, a second apart.
 const LOOK_UPS: u32 = 25;
 /// How long a resolver is given to ask a DNS-LB again that came back. Resolvers go easy on servers

@@ -244,6 +244,8 @@ impl Rolling<'_> {
             assert_eq!(disagreements, 1, "at {lb}");
         }
         self.dwell();
+        // Who fetched the delegation just before it changed has forgotten it a little later.
+        self.dwell();
         let before = self.answered("b2");
         self.dwell();
         assert_eq!(self.answered("b2"), before, "somebody still remembers b2");

@@ -76,7 +76,10 @@ fn as_an_ordinary_user() {
     let room = tempfile::tempdir().unwrap();
     fs::set_permissions(room.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let program = room.path().join("dglb-lab");
-    fs::copy(binaries::folder().join("dglb-lab"), &program).unwrap();
+    // By another process: one that this one starts meanwhile would hold the copy open for writing, and nobody
+    // could run it.
+    let copied = binaries::piped("cp").arg(binaries::folder().join("dglb-lab")).arg(&program).status().unwrap();
+    assert!(copied.success());
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     let own = room.path().join("own");
     fs::create_dir(&own).unwrap();

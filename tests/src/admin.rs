@@ -24,8 +24,14 @@ impl Admin {
     /// # Panics
     /// When no client can be made, for want of memory.
     pub fn new(address: SocketAddr) -> Self {
-        // A proxy in the environment must not be asked.
-        let client = Client::builder().no_proxy().timeout(LONG).build().expect("a plain client needs nothing");
+        // A proxy in the environment must not be asked; and the endpoint closes what has been open for a minute,
+        // which may be in the middle of a question on a connection that is used again.
+        let client = Client::builder()
+            .no_proxy()
+            .pool_max_idle_per_host(0)
+            .timeout(LONG)
+            .build()
+            .expect("a plain client needs nothing");
         Self { address, client }
     }
 

@@ -150,7 +150,7 @@ pub fn dns_lb(ground: &Ground, n: u8, servers: u8) -> Files {
     let text = format!(
         "identity = 'lb{n}'\n[dns]\nlisten = ['{address}:53']\nlanes = 1\n\
          [isp]\nresolv-conf = 'resolv.conf'\nnetworks = ['10.{n}.0.0/16']\n\
-         [map]\n{TLS}\nlease = '5s'\n[probe]\nsettle = '2s'\n[report]\ninterval = '1s'\n\
+         [map]\n{TLS}\nlease = '5s'\n[probe]\nsettle = '10s'\n[report]\ninterval = '1s'\n\
          [admin]\nlisten = '{admin}'\n{servers}",
         address = ground.lb(n),
         servers = dial(ground, servers),

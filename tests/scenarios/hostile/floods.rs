@@ -33,7 +33,7 @@ use tokio::io::AsyncWriteExt;
 use super::{map, resident};
 
 /// How long a change of the honest peer may take to show, on a machine that has much else to do.
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(20);
 /// What a flood may cost, in KiB.
 const MEMORY: u64 = 96 << 10;
 

@@ -54,11 +54,13 @@ impl DnsA {
         });
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = tcp.accept().await {
-                let mut octets = vec![0; usize::from(stream.read_u16().await.unwrap())];
-                stream.read_exact(&mut octets).await.unwrap();
+                // A client that has given up meanwhile is no reason to leave the others.
+                let Ok(length) = stream.read_u16().await else { continue };
+                let mut octets = vec![0; usize::from(length)];
+                let Ok(_) = stream.read_exact(&mut octets).await else { continue };
                 let answer = by_tcp.answer(&octets);
-                stream.write_u16(answer.len() as u16).await.unwrap();
-                stream.write_all(&answer).await.unwrap();
+                let framed = [&(answer.len() as u16).to_be_bytes()[..], &answer].concat();
+                let Ok(()) = stream.write_all(&framed).await else { continue };
             }
         });
         this

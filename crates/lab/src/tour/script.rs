@@ -10,11 +10,11 @@ use crate::{
 
 /// How long everybody may take to find each other.
 const SETTLE: Duration = Duration::from_secs(20);
-/// A client's stub resolver gives up after this.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// A client's stub resolver gives up after this: two tries of 5 s.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// After the site died: two failed probes a second apart with half a second's patience and their
 /// jitter, one address TTL, and a margin for a loaded machine.
-const FAILOVER: Duration = Duration::from_secs(8);
+const FAILOVER: Duration = Duration::from_secs(12);
 /// Look-ups, one a second, after a DNS-LB was cut off.
 const AFTER_THE_CUT: u32 = 12;
 
