@@ -47,10 +47,10 @@ impl Aggregate {
                 }
             }
         }
-        self.order = (self.rankings > 0).then(|| self.sorted(service)).flatten();
+        self.order = (self.rankings > 0).then(|| self.sorted(service));
     }
 
-    fn sorted(&self, service: &Service) -> Option<RankedSites> {
+    fn sorted(&self, service: &Service) -> RankedSites {
         let mut sites: Vec<SiteRank> = self
             .sums
             .iter()
@@ -63,7 +63,7 @@ impl Aggregate {
             .collect();
         // NaN sorts behind every number in `total_cmp`; the sort is stable.
         sites.sort_by(|a, b| (a.usable == 0).cmp(&(b.usable == 0)).then(a.score.total_cmp(&b.score)));
-        Some(RankedSites::from_order(service, sites)?.shared_by_form(service))
+        RankedSites::from_order(service, &sites)
     }
 }
 

@@ -19,14 +19,23 @@ const MAX_SCORE: f64 = 1e9;
 
 pub use crate::lots::Turn;
 
-/// A service's sites, best first. Cheap to clone.
+/// How many sites lie in the ranking itself.
+const NEAR: usize = 4;
+
+/// A service's sites, best first. Cheap to clone. Most rankings are no more than these 64 octets: a
+/// server keeps a million of them.
+// In this order, so that what an answer reads lies side by side.
+#[repr(C)]
 #[derive(Clone, Debug, PartialEq)]
 pub struct RankedSites {
     first: First,
-    sites: Arc<[SiteRank]>,
-    /// What few rankings have.
-    sharing: Option<Arc<Sharing>>,
+    /// How many of `near` there are; none where the sites are more, so that all of them are in `further`.
+    near_sites: u8,
+    further: Option<Arc<Further>>,
+    near: [SiteRank; NEAR],
 }
+
+const _: () = assert!(size_of::<RankedSites>() <= 64);
 
 /// What most answers are made of, so that for them nothing else has to be read: the address that is answered
 /// where one is wanted and clients are not shared out, by family.
@@ -38,17 +47,19 @@ struct First {
     all_down: bool,
 }
 
-/// What is said of all sites together.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Sharing {
+/// What few rankings have.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Further {
     /// How clients are shared out; without that all go to the first site.
     lots: Option<Lots>,
     /// Whether the choice may soon be another.
     unsettled: bool,
+    /// All the sites, where they are too many to lie in the ranking.
+    sites: Box<[SiteRank]>,
 }
 
 /// One site of a [`RankedSites`].
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct SiteRank {
     /// Index into the service's sites.
     pub site: u16,
@@ -89,24 +100,18 @@ impl RankedSites {
         let said = Lots::new(service, sites.iter().zip(&shares).filter_map(lives));
         // Who says nothing of shares does not know of them.
         let lots = said.or_else(|| Lots::by_form(service, usable(&sites)));
-        Some(Self::from_order(service, sites)?.with(lots, ranking.unsettled))
+        (!sites.is_empty()).then(|| Self::new(service, &sites, lots, ranking.unsettled))
     }
 
     /// All sites in the customer's order, taken as up.
     pub(crate) fn customer_order(service: &Service) -> Self {
         let sites = (0..service.sites.len()).map(|i| SiteRank { site: i as u16, usable: u16::MAX, score: f32::NAN });
-        Self::new(service, sites.collect()).shared_by_form(service)
+        Self::from_order(service, &sites.collect::<Vec<_>>())
     }
 
-    /// This order, shared out as the policy's form says.
-    pub(crate) fn shared_by_form(self, service: &Service) -> Self {
-        let lots = Lots::by_form(service, usable(&self.sites));
-        self.with(lots, false)
-    }
-
-    fn with(self, lots: Option<Lots>, unsettled: bool) -> Self {
-        let said = lots.is_some() || unsettled;
-        Self { sharing: said.then(|| Arc::new(Sharing { lots, unsettled })), ..self }
+    /// Sites in this order, shared out as the policy's form says.
+    pub(crate) fn from_order(service: &Service, sites: &[SiteRank]) -> Self {
+        Self::new(service, sites, Lots::by_form(service, usable(sites)), false)
     }
 
     /// The same order with another catalogue's numbers; sites that it no longer has are left out,
@@ -116,7 +121,7 @@ impl RankedSites {
             let old = before.sites.get(usize::from(site))?;
             Some((old, after.sites.iter().position(|s| s.name == old.name)?))
         };
-        let sites = self.sites.iter().filter_map(|rank| {
+        let sites = self.sites().iter().filter_map(|rank| {
             let (old, index) = new_place(rank.site)?;
             let bits = after.sites[index].addresses.iter().enumerate().map(|(bit, address)| {
                 let was = old.addresses.iter().position(|a| a == address);
@@ -125,22 +130,26 @@ impl RankedSites {
             });
             Some(SiteRank { site: index as u16, usable: bits.fold(0, |a, b| a | b), score: rank.score })
         });
-        let renumbered = Self::from_order(after, sites.collect())?;
+        let sites: Vec<SiteRank> = sites.collect();
         let shares = self.lots().into_iter().flat_map(Lots::shares);
-        let usable = |site: usize| renumbered.sites.iter().any(|r| usize::from(r.site) == site && r.usable != 0);
-        let shares = shares.filter_map(|(site, share)| Some((new_place(site)?.1, share)));
-        let lots = Lots::new(after, shares.filter(|(site, _)| usable(*site)).map(|(site, share)| (site as u16, share)));
-        Some(renumbered.with(lots, self.is_unsettled()))
+        let shares = shares.filter_map(|(site, share)| Some((new_place(site)?.1 as u16, share)));
+        let lots = Lots::new(after, shares.filter(|(site, _)| usable(&sites).any(|usable| usable == *site)));
+        (!sites.is_empty()).then(|| Self::new(after, &sites, lots, self.is_unsettled()))
     }
 
-    /// This order, unless it is empty.
-    pub(crate) fn from_order(service: &Service, sites: Vec<SiteRank>) -> Option<Self> {
-        (!sites.is_empty()).then(|| Self::new(service, sites.into()))
-    }
-
-    fn new(service: &Service, sites: Arc<[SiteRank]>) -> Self {
+    fn new(service: &Service, sites: &[SiteRank], lots: Option<Lots>, unsettled: bool) -> Self {
+        let mut near = [SiteRank::default(); NEAR];
+        let (near_sites, too_many) = match near.get_mut(..sites.len()) {
+            Some(place) => {
+                place.copy_from_slice(sites);
+                (sites.len() as u8, &[][..])
+            }
+            None => (0, sites),
+        };
+        let further = Further { lots, unsettled, sites: too_many.into() };
+        let further = (further != Further::default()).then(|| Arc::new(further));
         let all_down = sites.iter().all(|s| s.usable == 0);
-        let mut ranked = Self { first: First { all_down, ..First::default() }, sites, sharing: None };
+        let mut ranked = Self { first: First { all_down, ..First::default() }, near_sites, further, near };
         let one = |ipv4| {
             let mut found = ArrayVec::new();
             ranked.add_best(service, ipv4, 1, &mut found);
@@ -154,13 +163,16 @@ impl RankedSites {
 
     /// Best first.
     pub fn sites(&self) -> &[SiteRank] {
-        &self.sites
+        match &self.further {
+            Some(further) if !further.sites.is_empty() => &further.sites,
+            _ => &self.near[..usize::from(self.near_sites).min(NEAR)],
+        }
     }
 
     /// Whether the choice may soon be another, so that nobody should keep it for long.
     #[inline]
     pub fn is_unsettled(&self) -> bool {
-        self.sharing.as_ref().is_some_and(|sharing| sharing.unsettled)
+        self.further.as_ref().is_some_and(|further| further.unsettled)
     }
 
     /// Whether not all clients go the same way.
@@ -180,7 +192,7 @@ impl RankedSites {
 
     #[inline]
     fn lots(&self) -> Option<&Lots> {
-        self.sharing.as_ref()?.lots.as_ref()
+        self.further.as_ref()?.lots.as_ref()
     }
 
     /// Whether no site has a usable address: then the last good ones are answered.
@@ -233,10 +245,10 @@ impl RankedSites {
     fn add_best(&self, service: &Service, ipv4: bool, wanted: usize, found: &mut ArrayVec<IpAddr, MAX_ANSWERS>) {
         let all_down = self.all_down();
         let near = |best, score| within_margin(service, best, score);
-        let living = self.sites.iter().filter(|r| all_down || r.usable != 0);
+        let living = self.sites().iter().filter(|r| all_down || r.usable != 0);
         add_sites(service, ipv4, (living, all_down), (near, wanted), found);
         if found.is_empty() && ipv4 && !all_down {
-            add_sites(service, ipv4, (self.sites.iter(), true), (near, wanted), found);
+            add_sites(service, ipv4, (self.sites().iter(), true), (near, wanted), found);
         }
     }
 
@@ -248,7 +260,7 @@ impl RankedSites {
         (lots, turn): (&Lots, Turn),
         found: &mut ArrayVec<IpAddr, MAX_ANSWERS>,
     ) -> bool {
-        let rank = |site: u16| self.sites.iter().find(|rank| rank.site == site);
+        let rank = |site: u16| self.sites().iter().find(|rank| rank.site == site);
         let of_family = |site: u16| service.sites.get(usize::from(site)).is_some_and(|s| has_family(s, ipv4));
         let ranks = lots.order(turn, of_family).filter(|site| of_family(*site)).filter_map(rank);
         let scored = !service.policy.form.is_spread();
@@ -326,10 +338,10 @@ mod tests {
     use crate::{catalogue::Form, lots::tests::service};
 
     proptest! {
-        /// What is kept for most answers is what would be found for them.
+        /// Where the sites lie makes no difference, and what is kept for most answers is what would be found for them.
         #[test]
         fn the_first_address_is_the_one_that_is_found(
-            sites in prop::collection::vec((prop::collection::vec(any::<bool>(), 0..4), any::<u16>()), 1..5),
+            sites in prop::collection::vec((prop::collection::vec(any::<bool>(), 0..4), any::<u16>()), 1..2 * NEAR),
         ) {
             let mut service = service(Form::Best, &vec![1; sites.len()]);
             let mut number = 0;
@@ -345,7 +357,9 @@ mod tests {
                 usable: usable(*bits, families.len()),
                 score: f32::from(site),
             });
-            let ranked = RankedSites::from_order(&service, order.collect()).unwrap();
+            let order: Vec<SiteRank> = order.collect();
+            let ranked = RankedSites::from_order(&service, &order);
+            prop_assert_eq!(ranked.sites(), &order);
             prop_assert_eq!(ranked.all_down(), ranked.sites().iter().all(|site| site.usable == 0));
             for ipv4 in [true, false] {
                 let mut found = ArrayVec::new();

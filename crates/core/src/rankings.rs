@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn rankings_come_and_go() {
         let service = service(Form::Best, &[1]);
-        let of = |site| RankedSites::from_order(&service, vec![SiteRank { site, usable: 1, score: 0.0 }]);
+        let of = |site| Some(RankedSites::from_order(&service, &[SiteRank { site, usable: 1, score: 0.0 }]));
         let mut rankings = Rankings::default();
         let mut numbers: Vec<u32> = (0..300).map(|n| n * 7_919 % 1_000).collect();
         for n in &numbers {
