@@ -3,10 +3,9 @@
 use dglb_scenarios::{
     configs::{WWW, ZONE, in_label},
     packet::{Packet, rtype},
-    scenario,
 };
 
-use super::world::{Role, World};
+use super::world::{Role, World, scenario};
 
 #[test]
 fn any_is_answered_with_one_rrset() {

@@ -9,11 +9,11 @@ use dglb_scenarios::{
     configs::{WWW, ZONE},
     eventually,
     packet::{Packet, option, rtype},
-    scenario, so,
+    so,
     strict::Strict,
 };
 
-use super::world::{Role, Setup, Way, World};
+use super::world::{Role, Setup, Way, World, scenario};
 
 const SECRET: &str = "5f1c0e4d9a3b7286c4d1e0f39b8a7265";
 const NEXT: &str = "00112233445566778899aabbccddeeff";

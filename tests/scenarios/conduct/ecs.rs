@@ -6,11 +6,10 @@ use dglb_core::net::Prefix;
 use dglb_scenarios::{
     configs::{WWW, ZONE, in_label},
     packet::{Packet, option, rtype},
-    scenario,
     strict::Strict,
 };
 
-use super::world::{Role, Setup, World};
+use super::world::{Role, Setup, World, scenario};
 
 /// Networks of clients that are mapped to the DNS-LB.
 const NETWORKS: [&str; 5] = ["10.1.0.0/16", "10.8.0.0/13", "192.0.2.64/26", "2001:db8:100::/40", "2001:db8:200::7/128"];

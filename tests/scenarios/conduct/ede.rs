@@ -6,13 +6,13 @@ use dglb_scenarios::{
     eventually,
     ground::dns,
     packet::{Packet, option, rtype},
-    raw, scenario, so,
+    raw, so,
     strict::Strict,
 };
 use dns_b::DnsB;
 use dns_lb::DnsLb;
 
-use super::world::{Role, Setup, World};
+use super::world::{Role, Setup, World, scenario};
 
 #[test]
 fn all_sites_down_is_said() {

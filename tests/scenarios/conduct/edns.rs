@@ -4,10 +4,9 @@
 use dglb_scenarios::{
     configs::{WWW, ZONE},
     packet::{Packet, option, rtype},
-    scenario,
 };
 
-use super::world::{Role, Way, World};
+use super::world::{Role, Way, World, scenario};
 
 #[test]
 fn edns_is_read_strictly_and_answered_always() {

@@ -9,13 +9,13 @@ use dglb_scenarios::{
     configs::{WWW, ZONE},
     eventually,
     packet::{Packet, option, rtype},
-    scenario, so,
+    so,
     strict::Strict,
 };
 
 use super::{
     clients::{Client, Over, pair},
-    world::{Role, Setup, World},
+    world::{Role, Setup, World, scenario},
 };
 
 /// RFC 8467 section 4.1.

@@ -3,10 +3,9 @@
 use dglb_scenarios::{
     configs::{WWW, ZONE},
     packet::{AD, CD, Packet, RD, option, rtype},
-    scenario,
 };
 
-use super::world::{Role, World};
+use super::world::{Role, World, scenario};
 
 #[test]
 fn what_a_header_says_is_heeded_or_refused() {

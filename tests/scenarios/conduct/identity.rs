@@ -4,10 +4,9 @@ use dglb_scenarios::{
     Ground,
     configs::WWW,
     packet::{Packet, RD, option, rtype},
-    scenario,
 };
 
-use super::world::{Role, Setup, Way, World};
+use super::world::{Role, Setup, Way, World, scenario};
 
 const CHAOS: u16 = 3;
 

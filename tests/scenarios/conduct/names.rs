@@ -5,11 +5,11 @@ use dglb_scenarios::{
     configs::{WWW, ZONE, in_label},
     ground::dns,
     packet::{Packet, rtype},
-    raw, scenario,
+    raw,
     strict::Strict,
 };
 
-use super::world::{LABEL_SOA, Role, World, ZONE_SOA};
+use super::world::{LABEL_SOA, Role, World, ZONE_SOA, scenario};
 
 #[test]
 fn names_are_answered_alike_by_all_who_have_them() {

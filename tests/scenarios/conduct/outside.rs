@@ -4,10 +4,9 @@
 use dglb_scenarios::{
     configs::{ENTERPRISE, ZONE},
     packet::{Packet, RD, rtype},
-    scenario,
 };
 
-use super::world::{Role, World};
+use super::world::{Role, World, scenario};
 
 #[test]
 fn what_is_not_ours_is_refused() {

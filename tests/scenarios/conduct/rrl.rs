@@ -9,12 +9,12 @@ use dglb_scenarios::{
     Ground,
     configs::WWW,
     packet::{Packet, option, rtype},
-    raw, scenario,
+    raw,
     strict::Strict,
 };
 use tokio::{net::UdpSocket, time::timeout};
 
-use super::world::{Role, Setup, Way, World};
+use super::world::{Role, Setup, Way, World, scenario};
 
 /// Replies of one kind in a second: more than the dns-bs' checks of the DNS-LB need.
 const RATE: usize = 25;

@@ -12,13 +12,13 @@ use dglb_scenarios::{
     configs::WWW,
     eventually,
     packet::{Packet, rtype},
-    raw, scenario, so,
+    raw, so,
     strict::Strict,
 };
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
 
-use super::world::{Role, World};
+use super::world::{Role, World, scenario};
 
 const DROPPED: &str = "dglb_dns_decisions_total{decision=\"dropped\"}";
 

@@ -4,11 +4,10 @@
 use dglb_scenarios::{
     configs::{WWW, ZONE, in_label},
     packet::{Packet, rtype},
-    scenario,
     strict::{Opt, Strict},
 };
 
-use super::world::{LABEL_SOA, LONG, Role, Setup, World, text};
+use super::world::{LABEL_SOA, LONG, Role, Setup, World, scenario, text};
 
 #[test]
 fn replies_are_as_long_as_may_be_and_whole() {

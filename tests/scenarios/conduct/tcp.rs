@@ -8,7 +8,7 @@ use dglb_scenarios::{
     configs::{WWW, ZONE},
     eventually,
     packet::{Packet, option, rtype},
-    raw, scenario, so,
+    raw, so,
     strict::Strict,
 };
 use tokio::{
@@ -17,7 +17,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::world::{self, Role, Setup, Way, World, connections};
+use super::world::{self, Role, Setup, Way, World, connections, scenario};
 
 #[test]
 fn connections_are_used_as_the_client_likes() {

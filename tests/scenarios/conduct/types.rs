@@ -3,10 +3,9 @@
 use dglb_scenarios::{
     configs::{ADDRESS_TTL, WWW, ZONE, in_label},
     packet::{Packet, rtype},
-    scenario,
 };
 
-use super::world::{Role, World, ZONE_SOA};
+use super::world::{Role, World, ZONE_SOA, scenario};
 
 /// Types that nobody has here: old, new, private and not yet assigned.
 const OTHERS: [u16; 16] = [3, 12, 13, 33, 35, 44, 46, 52, 64, 99, 257, 262, 32_769, 65_281, 65_534, 65_535];

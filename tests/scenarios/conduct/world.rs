@@ -12,7 +12,7 @@ use dglb_scenarios::{
     Admin, Counters, Ground, Running,
     configs::{self, Files},
     eventually,
-    ground::dns,
+    ground::{dns, scenario_at},
     packet::{CD, Packet, RD, rtype, wire},
     peer::Peer,
     raw,
@@ -48,6 +48,17 @@ pub(super) struct Setup {
     pub(super) lease: Option<&'static str>,
     /// Further addresses of the first dns-b, for referrals and as a fall-back, and of the DNS-LB.
     pub(super) more: Option<[IpAddr; 3]>,
+}
+
+/// Plays a scenario on a host that has the addresses of [`nowhere`]: nobody listens there, and nothing is sent
+/// to whoever has them elsewhere.
+pub(super) fn scenario<F: AsyncFnOnce(Ground) + Send>(name: &str, body: F) {
+    scenario_at(name, &nowhere(), body);
+}
+
+/// Where no site is (RFC 3849).
+fn nowhere() -> Vec<IpAddr> {
+    (1..=16).map(|n| format!("2001:db8::{n}").parse().expect("an address")).collect()
 }
 
 /// The running daemons.
@@ -369,8 +380,8 @@ fn catalogue(ground: &Ground) -> ZoneCatalogue {
         change(&mut service);
         service
     };
-    // Nobody is there (RFC 3849), so this site is down from the start, as is the last.
-    let nowhere: Vec<IpAddr> = (1..=16).map(|n| format!("2001:db8::{n}").parse().expect("an address")).collect();
+    // Such a site is down from the start.
+    let nowhere = nowhere();
     let site = |name: &str, addresses: &[IpAddr]| {
         vec![CatalogueSite {
             name: name.to_owned(),
