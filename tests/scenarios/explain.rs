@@ -249,12 +249,13 @@ fn decisions_are_put_down_and_decided_again() {
         let written = async || chain.lb(1).counter("dglb_decision_records_written_total").await;
         eventually("a first decision", async || so(written().await >= 1, written().await)).await;
         answered(&chain, 1).await;
+        let before = written().await;
         chain.sites[0].kill().await;
         answered(&chain, 2).await;
         let case = Case::at_lb(&chain, 1, &in_label("lb1"));
         let present = case.agrees(&chain.ground).await["decided"].clone();
         let written = chain.lb(1).counter("dglb_decision_records_written_total").await;
-        assert!(written >= 2, "the first decision, and one for the death");
+        assert!(written > before, "no decision for the death");
         chain.stop_lb(1).await;
 
         let log = chain.path_lb(1, "decisions.jsonl").display().to_string();

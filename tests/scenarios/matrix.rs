@@ -63,7 +63,7 @@ const SETTLE: Duration = Duration::from_secs(40);
 /// until the immediate re-probe, half a second's patience for each, one address TTL (1 s). The rest
 /// is for a loaded machine.
 const FAILOVER: Duration = Duration::from_secs(20);
-/// Each look-up after a DNS-LB is gone (design section 3): a client's stub resolver tries three times, 5 s each.
+/// Each look-up after a DNS-LB is gone: 5 s are meant (design section 3), and a busy machine gets three times that.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// Look-ups after a DNS-LB is gone, a second apart.
 const LOOK_UPS: u32 = 25;

@@ -13,7 +13,7 @@ use dglb_lab::{
 /// How long everybody may take to find each other.
 const SETTLE: Duration = Duration::from_secs(30);
 /// Beside every bound: other tests want the processors, too.
-const SLACK: Duration = Duration::from_secs(15);
+const SLACK: Duration = Duration::from_secs(10);
 const PROBES: usize = 100;
 
 #[test]
@@ -25,7 +25,9 @@ fn sites_that_fail_in_every_way_are_left_in_time() {
             println!("{from} to {to}: {probed:?}, the router's {stamped:?}");
             let allowed = Duration::from_millis(1) + stamped / 50;
             assert!(stamped > Duration::from_millis(1), "{from} to {to}: nothing was stamped");
-            assert!(probed.abs_diff(stamped) <= 10 * allowed, "{from} to {to}: {probed:?} instead of {stamped:?}");
+            // Other things that the machine does make it longer, never shorter.
+            let right = probed + allowed >= stamped && probed <= stamped + 10 * allowed;
+            assert!(right, "{from} to {to}: {probed:?} instead of {stamped:?}");
         }
         let bound = Bound::of_lab(world.plan());
         for failing in Failing::ALL {

@@ -27,8 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const PACE: Duration = Duration::from_millis(200);
 /// Seconds that NS sets of the zone, those of labels, and CNAMEs live.
 const TTLS: [u64; 3] = [6, 4, 4];
-/// After this, everything that was said before has left every cache.
-const ALL_FORGOTTEN: Duration = Duration::from_secs(TTLS[0] + TTLS[1] + TTLS[2]);
+/// After this, everything that was said before has left every cache. The last two seconds are for what was on its way
+/// to one.
+const ALL_FORGOTTEN: Duration = Duration::from_secs(TTLS[0] + TTLS[1] + TTLS[2] + 2);
 /// Where dns-bs take map links.
 const MAP_PORT: u16 = 5_300;
 
@@ -243,8 +244,6 @@ impl Rolling<'_> {
             let disagreements = self.world.counter(lb, "dglb_lb_fleet_disagreements", "").unwrap();
             assert_eq!(disagreements, 1, "at {lb}");
         }
-        self.dwell();
-        // Who fetched the delegation just before it changed has forgotten it a little later.
         self.dwell();
         let before = self.answered("b2");
         self.dwell();

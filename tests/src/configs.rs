@@ -144,7 +144,8 @@ fn dial(ground: &Ground, servers: u8) -> String {
     (1..=servers).map(server).collect()
 }
 
-/// Of the n-th DNS-LB, beside the n-th ISP's resolver and clients in 10.n.0.0/16.
+/// Of the n-th DNS-LB, beside the n-th ISP's resolver and clients in 10.n.0.0/16. It waits long for slow addresses, since
+/// on a busy machine every one may be.
 pub fn dns_lb(ground: &Ground, n: u8, servers: u8) -> Files {
     let admin = SocketAddr::new(ground.lb(n), ADMIN);
     let text = format!(

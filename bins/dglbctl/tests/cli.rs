@@ -1,8 +1,7 @@
 //! The program against real admin endpoints, dead ones and strangers.
 
 use std::{
-    io::ErrorKind,
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     net::TcpListener,
     os::unix::{fs::PermissionsExt, net::UnixListener, process::CommandExt},
     process::{Command, Output},

@@ -56,9 +56,12 @@ pub(crate) fn unpin(before: &CpuSet) -> io::Result<()> {
 /// When the process is gone.
 pub(crate) fn used(pid: u32) -> io::Result<u64> {
     let of_member = |member| {
-        let tasks = fs::read_dir(format!("/proc/{member}/task"))?.flatten();
-        // A thread may end between the listing and the reading.
-        Ok(tasks.filter_map(|task| runtime(&fs::read_to_string(task.path().join("schedstat")).ok()?)).sum::<u64>())
+        let mut sum = 0;
+        for task in fs::read_dir(format!("/proc/{member}/task"))? {
+            // A thread may end between the listing and the reading.
+            sum += fs::read_to_string(task?.path().join("schedstat")).ok().and_then(|text| runtime(&text)).unwrap_or(0);
+        }
+        Ok(sum)
     };
     sum_of_family(pid, of_member)
 }

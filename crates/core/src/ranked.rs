@@ -43,17 +43,22 @@ const _: () = assert!(size_of::<RankedSites>() <= 64);
 struct First {
     v4: Option<Ipv4Addr>,
     v6: Option<Ipv6Addr>,
-    /// No site has a usable address.
-    all_down: bool,
+    /// Those of the following that hold.
+    marks: u8,
 }
+
+/// No site has a usable address.
+const ALL_DOWN: u8 = 1;
+/// Not all clients go the same way.
+const SHARED: u8 = 2;
+/// The choice may soon be another.
+const UNSETTLED: u8 = 4;
 
 /// What few rankings have.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Further {
     /// How clients are shared out; without that all go to the first site.
     lots: Option<Lots>,
-    /// Whether the choice may soon be another.
-    unsettled: bool,
     /// All the sites, where they are too many to lie in the ranking.
     sites: Box<[SiteRank]>,
 }
@@ -146,10 +151,12 @@ impl RankedSites {
             }
             None => (0, sites),
         };
-        let further = Further { lots, unsettled, sites: too_many.into() };
-        let further = (further != Further::default()).then(|| Arc::new(further));
         let all_down = sites.iter().all(|s| s.usable == 0);
-        let mut ranked = Self { first: First { all_down, ..First::default() }, near_sites, further, near };
+        let marks = [(all_down, ALL_DOWN), (lots.is_some(), SHARED), (unsettled, UNSETTLED)];
+        let marks = marks.into_iter().filter(|(holds, _)| *holds).fold(0, |marks, (_, mark)| marks | mark);
+        let further = Further { lots, sites: too_many.into() };
+        let further = (further != Further::default()).then(|| Arc::new(further));
+        let mut ranked = Self { first: First { marks, ..First::default() }, near_sites, further, near };
         let one = |ipv4| {
             let mut found = ArrayVec::new();
             ranked.add_best(service, ipv4, 1, &mut found);
@@ -165,6 +172,7 @@ impl RankedSites {
     pub fn sites(&self) -> &[SiteRank] {
         match &self.further {
             Some(further) if !further.sites.is_empty() => &further.sites,
+            // Never more than there are places, which the compiler cannot know.
             _ => &self.near[..usize::from(self.near_sites).min(NEAR)],
         }
     }
@@ -172,13 +180,13 @@ impl RankedSites {
     /// Whether the choice may soon be another, so that nobody should keep it for long.
     #[inline]
     pub fn is_unsettled(&self) -> bool {
-        self.further.as_ref().is_some_and(|further| further.unsettled)
+        self.first.marks & UNSETTLED != 0
     }
 
     /// Whether not all clients go the same way.
     #[inline]
     pub fn is_shared(&self) -> bool {
-        self.lots().is_some()
+        self.first.marks & SHARED != 0
     }
 
     /// What part of the client networks goes to a site by index, in thousandths; none where all go to the
@@ -198,7 +206,7 @@ impl RankedSites {
     /// Whether no site has a usable address: then the last good ones are answered.
     #[inline]
     pub fn all_down(&self) -> bool {
-        self.first.all_down
+        self.first.marks & ALL_DOWN != 0
     }
 
     /// What is answered for it: itself, or while all sites are down what the policy says, which may be
@@ -338,7 +346,27 @@ mod tests {
     use crate::{catalogue::Form, lots::tests::service};
 
     proptest! {
-        /// Where the sites lie makes no difference, and what is kept for most answers is what would be found for them.
+        /// However many sites there are, and whatever becomes of them in another catalogue, they stay in order, and
+        /// what is said of all of them together stays beside them.
+        #[test]
+        fn any_number_of_sites_is_kept(count in 1..2 * NEAR, kept in 0..2 * NEAR, even: bool, unsettled: bool) {
+            let mut before = service(if even { Form::RoundRobin } else { Form::Best }, &vec![1; count]);
+            before.sites.iter_mut().for_each(|site| site.addresses = vec![IpAddr::from([192, 0, 2, 1])]);
+            let rank = |site: usize| SiteRank { site: site as u16, usable: 1, score: 7.0 };
+            let order: Vec<SiteRank> = (0..count).map(rank).collect();
+            let ranked = RankedSites::new(&before, &order, Lots::by_form(&before, usable(&order)), unsettled);
+            prop_assert_eq!((ranked.sites(), ranked.is_shared(), ranked.is_unsettled()), (&*order, even, unsettled));
+            let kept = kept.min(count);
+            let sites = before.sites.iter().take(kept).rev().cloned().collect();
+            let Some(after) = ranked.renumbered(&before, &Service { sites, ..before.clone() }) else {
+                prop_assert_eq!(kept, 0);
+                return Ok(());
+            };
+            let order: Vec<SiteRank> = (0..kept).rev().map(rank).collect();
+            prop_assert_eq!((after.sites(), after.is_shared(), after.is_unsettled()), (&*order, even, unsettled));
+        }
+
+        /// What is kept for most answers is what would be found for them.
         #[test]
         fn the_first_address_is_the_one_that_is_found(
             sites in prop::collection::vec((prop::collection::vec(any::<bool>(), 0..4), any::<u16>()), 1..2 * NEAR),

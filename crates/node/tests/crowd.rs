@@ -186,21 +186,23 @@ fn thousands_of_connections_cost_little_and_starve_nobody() {
     let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
     udp.connect(server).unwrap();
     udp.set_read_timeout(Some(SOON)).unwrap();
-    let mut slowest = Duration::ZERO;
+    let mut rounds = Vec::new();
     for idle in idle.iter_mut().take(200) {
         let begin = Instant::now();
         udp.send(&[7; 12]).unwrap();
         udp.recv(&mut [0; REPLY]).expect("no reply over UDP");
         ask(idle);
         ask(&mut connect(server));
-        slowest = slowest.max(begin.elapsed());
+        rounds.push(begin.elapsed());
     }
+    rounds.sort();
+    let (middle, slowest) = (rounds[rounds.len() / 2], rounds[rounds.len() - 1]);
     let crowded = running.memory();
     let each = |octets: usize, count: usize| octets.saturating_sub(before) / count;
     let (idle_cost, cost) = (each(with_idle, IDLE), each(crowded, IDLE + SLOW_READERS + SLOW_WRITERS));
     println!("{idle_cost} octets for an idle connection, {cost} for one of the crowd, slowest round {slowest:?}");
     assert!(idle_cost <= EACH_IDLE && cost <= EACH, "{idle_cost} and {cost} octets for each connection");
-    assert!(slowest < SOON, "{slowest:?}");
+    assert!(middle < Duration::from_secs(1) && slowest < SOON, "{middle:?}, {slowest:?}");
     drop((readers, writers));
     ask(&mut first);
     encrypted_ones.iter_mut().for_each(ask);

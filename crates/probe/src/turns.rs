@@ -116,8 +116,9 @@ mod tests {
                 let (turn, sender) = (Arc::clone(turn), sender.clone());
                 tokio::spawn(async move {
                     loop {
-                        turn.wait().await.start();
+                        let started = turn.wait().await;
                         let _ = sender.send(begin.elapsed().as_secs_f64());
+                        started.start();
                         tokio::time::sleep(Duration::from_millis(1)).await;
                     }
                 })
@@ -140,7 +141,7 @@ mod tests {
         let at = starts(&turn, 1_000).await;
         // Late they may be, on a machine that has much to do, but never early.
         assert!((5..=21).contains(&at.len()), "{at:?}");
-        assert!(at.iter().zip(0_u8..).all(|(start, turn)| start - at[0] > f64::from(turn) * 0.05 - 0.045), "{at:?}");
+        assert!(at.windows(2).all(|w| w[1] - w[0] > 0.0499), "{at:?}");
     }
 
     #[tokio::test]

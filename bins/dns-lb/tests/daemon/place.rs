@@ -16,7 +16,8 @@ use crate::{
     host::{Lb, eventually},
 };
 
-/// How many changes are timed; the middle one counts, since others use this machine, too.
+/// How many changes are timed. The quickest is as quick as is promised; the middle one has more time, since others
+/// use this machine, too.
 const CHANGES: u8 = 5;
 const BOUND: Duration = Duration::from_secs(5);
 
@@ -50,7 +51,7 @@ async fn timed(servers: [&Backbone; 2], mut change: impl FnMut(&str)) {
         took.push(started.elapsed());
     }
     took.sort();
-    assert!(took[usize::from(CHANGES) / 2] < BOUND, "{took:?}");
+    assert!(took[0] < Duration::from_secs(1) && took[usize::from(CHANGES) / 2] < BOUND, "{took:?}");
     servers.iter().for_each(|server| assert!(server.state().violations.is_empty(), "{:?}", server.state().violations));
 }
 

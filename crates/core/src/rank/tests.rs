@@ -1,9 +1,6 @@
 //! Examples, and what the properties share with them.
 
-use std::{
-    net::IpAddr,
-    time::{Duration, Instant},
-};
+use std::{net::IpAddr, time::Instant};
 
 use super::*;
 use crate::{
@@ -212,18 +209,26 @@ fn the_place_goes_to_who_is_better_beyond_doubt() {
 
 #[test]
 #[expect(clippy::disallowed_methods, reason = "it is time that is measured")]
-fn many_sites_are_ranked_in_no_time() {
+fn ten_times_the_sites_take_little_more_than_ten_times_as_long() {
     let mut service = service(0, Policy::default());
     let name = |n: usize| format!("a-site-with-a-long-name-of-which-the-end-alone-differs-{n}");
     let site = |n| Site { name: name(n), addresses: vec![address(0)], cost: 0.0, ..Site::default() };
-    service.sites = (0..20_000).map(site).collect();
     let look_up = |_: &Site, address| measured(address, (Health::Up, Some(1_000), 9), (0, 0));
-    let first = rank(&Inputs::new(&service, 1, look_up, None)).ranking;
-    let started = Instant::now();
-    let second = rank(&Inputs::new(&service, 1, look_up, Some(&first))).ranking;
-    let took = started.elapsed();
-    assert!(!differs(&first, &second));
-    assert!(took < Duration::from_secs(20), "20 000 sites took {took:?}");
+    let mut least = |sites| {
+        service.sites = (0..sites).map(site).collect();
+        let first = rank(&Inputs::new(&service, 1, look_up, None)).ranking;
+        let once = |_| {
+            let started = Instant::now();
+            let second = rank(&Inputs::new(&service, 1, look_up, Some(&first))).ranking;
+            let took = started.elapsed();
+            assert!(!differs(&first, &second));
+            took
+        };
+        // Whatever else the machine does only makes it longer.
+        (0..5).map(once).min().unwrap()
+    };
+    let (few, many) = (least(2_000), least(20_000));
+    assert!(many < 40 * few, "{few:?}, and for ten times as many {many:?}");
 }
 
 #[test]

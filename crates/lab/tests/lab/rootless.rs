@@ -44,7 +44,9 @@ impl Room {
         let dir = tempfile::tempdir_in("/tmp").unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let (copy, own) = (dir.path().join("program"), dir.path().join("own"));
-        fs::copy(program, &copy).unwrap();
+        // By another process: one that another test starts meanwhile would hold a copy of ours open for writing, and
+        // nobody could run it.
+        assert!(Command::new("cp").args([program, &copy]).status().unwrap().success());
         fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
         fs::create_dir(&own).unwrap();
         chown(&own, Some(NOBODY), Some(NOBODY)).unwrap();

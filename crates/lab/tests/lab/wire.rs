@@ -18,8 +18,8 @@ fn round_trips_take_as_long_as_they_should() {
                     let (wanted, least) = (Duration::from_millis(ms.into()), took.min().unwrap());
                     assert!(least >= wanted, "{backend:?}: {least:?} is faster than {wanted:?}");
                     // The machine may be busy with other things; the example `accuracy` shows exact figures.
-                    let slack = Duration::from_millis(5).max(wanted / 10);
-                    assert!(least < wanted + slack, "{backend:?}: {least:?} instead of {wanted:?}");
+                    let most = wanted + Duration::from_millis(5);
+                    assert!(least < most, "{backend:?}: {least:?} instead of {wanted:?}");
                 }
                 assert_eq!(lab.counters("a", "b").unwrap().sent, 2 * u64::from(times));
                 assert_eq!(lab.counters("b", "a").unwrap().sent, 2 * u64::from(times));
@@ -39,11 +39,14 @@ fn directions_differ_if_told_to() {
         "#;
         let lab = up(&text.parse().unwrap(), backends()[0]);
         let (echo, socket) = (Echo::on(&lab, "b", false), udp(&lab, "a", false));
-        let slow = ping(&socket, echo.address, 1).unwrap();
-        assert!(slow >= Duration::from_millis(61), "{slow:?}");
+        let least = |numbers: std::ops::Range<u32>| {
+            numbers.map(|number| ping(&socket, echo.address, number).expect("nothing is lost")).min().unwrap()
+        };
+        let took = least(0..5);
+        assert!((Duration::from_millis(61)..Duration::from_millis(90)).contains(&took), "{took:?}");
         lab.change_one_way("b", "a", |link| link.delay = Duration::from_millis(1)).unwrap();
-        let least = (2..12).filter_map(|number| ping(&socket, echo.address, number)).min().unwrap();
-        assert!((Duration::from_millis(2)..Duration::from_millis(60)).contains(&least), "{least:?}");
+        let took = least(5..15);
+        assert!((Duration::from_millis(2)..Duration::from_millis(30)).contains(&took), "{took:?}");
     });
 }
 

@@ -13,8 +13,8 @@ use hickory_proto::rr::RecordType;
 use crate::families::{RESOLVERS, alone, installed};
 use crate::harness::{ask_again, counters_of, recursive};
 
-/// The longest that a client may wait here. On an idle machine the slowest resolver takes 2 s; `dig` and stub
-/// resolvers give up after 5 s, of which this leaves a busy machine three times as many.
+/// The longest that a client may wait. `dig` and stub resolvers give up after 5 s, and a busy machine gets three times
+/// that.
 const BOUND: Duration = Duration::from_secs(15);
 /// Look-ups after the cut, each of a name that no cache has.
 const LOOKUPS: usize = 12;
