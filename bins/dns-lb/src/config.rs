@@ -222,7 +222,12 @@ const SELF_CHECK: Duration = Duration::from_secs(60);
 fn or_never(
     kind: impl Fn(&config::Value<'_>) -> Result<Duration, String>,
 ) -> impl Fn(&config::Value<'_>) -> Result<Duration, String> {
-    move |value| if value.as_bool() == Some(false) { Ok(Duration::ZERO) } else { kind(value) }
+    move |value| {
+        if value.as_bool() == Some(false) {
+            return Ok(Duration::ZERO);
+        }
+        kind(value).map_err(|wanted| format!("{wanted}; false is never"))
+    }
 }
 
 fn read_map(map: Option<&Section<'_>>, security: Option<LinkSecurity>) -> Map {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use dglb_scenarios::{
     configs::{WWW, ZONE, in_label},
     packet::{Packet, option, rtype},
-    raw, scenario,
+    raw,
     strict::Strict,
 };
 use proptest::{collection::vec, prelude::*, sample::select, strategy::ValueTree, test_runner::TestRunner};
@@ -15,7 +15,7 @@ use tokio::net::UdpSocket;
 use super::{
     clients::{Client, Over},
     encrypted::world,
-    world::{LONG, Role, Way},
+    world::{LONG, Role, Way, scenario},
 };
 
 /// Messages that every address is sent, and every how many-th goes over encrypted transports, too.

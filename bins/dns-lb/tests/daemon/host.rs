@@ -172,7 +172,7 @@ impl Said {
 }
 
 impl Lb {
-    /// A DNS-LB `sea1` beside resolver 192.0.2.1, with links to `servers`.
+    /// A DNS-LB `sea1` beside resolver 192.0.2.1, which is asked nothing, with links to `servers`.
     pub(crate) async fn start(servers: &[&Backbone]) -> Self {
         let identities: Vec<&str> = servers.iter().map(|s| s.state().identity).collect();
         Self::expecting(&identities, servers).await
@@ -195,7 +195,7 @@ impl Lb {
         let tls = dglb_ca::Ephemeral::CONFIG.replace(" = '", " = 'tls/");
         let mut text = format!(
             "identity = 'sea1'\ndns = {{ listen = ['127.0.0.1:0'], lanes = 1{dns} }}\nadmin.listen = '127.0.0.1:0'\n\
-             isp = {{ resolv-conf = 'resolv.conf', networks = ['198.51.100.0/24'] }}\n\
+             isp = {{ resolv-conf = 'resolv.conf', networks = ['198.51.100.0/24'], self-check = false }}\n\
              map.{tls}\nreport.interval = '1s'\n"
         );
         for (identity, server) in identities.iter().zip(servers) {
