@@ -55,7 +55,7 @@ const SHARED: u8 = 2;
 const UNSETTLED: u8 = 4;
 
 /// What few rankings have.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 struct Further {
     /// How clients are shared out; without that all go to the first site.
     lots: Option<Lots>,
@@ -152,10 +152,9 @@ impl RankedSites {
             None => (0, sites),
         };
         let all_down = sites.iter().all(|s| s.usable == 0);
-        let marks = [(all_down, ALL_DOWN), (lots.is_some(), SHARED), (unsettled, UNSETTLED)];
-        let marks = marks.into_iter().filter(|(holds, _)| *holds).fold(0, |marks, (_, mark)| marks | mark);
-        let further = Further { lots, sites: too_many.into() };
-        let further = (further != Further::default()).then(|| Arc::new(further));
+        let shared = lots.is_some();
+        let marks = u8::from(all_down) * ALL_DOWN + u8::from(shared) * SHARED + u8::from(unsettled) * UNSETTLED;
+        let further = (shared || !too_many.is_empty()).then(|| Arc::new(Further { lots, sites: too_many.into() }));
         let mut ranked = Self { first: First { marks, ..First::default() }, near_sites, further, near };
         let one = |ipv4| {
             let mut found = ArrayVec::new();
